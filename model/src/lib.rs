@@ -1,0 +1,21 @@
+//! The words of Portcullis: ids, time, secrets, rejections, and the decision record.
+//!
+//! Nothing in this crate does I/O or knows about async. Everything else in the workspace may depend on it.
+
+mod clock;
+mod ids;
+mod record;
+mod rejection;
+mod secret;
+mod text;
+mod verdict;
+
+pub use clock::Clock;
+pub use ids::{Generation, IdSource, RequestId, TraceContext};
+pub use record::{
+    Attempt, AttemptOutcome, DecisionRecord, Phase, PhaseTimings, Protocol, RecordGuard, RecordSink, TlsFacts, Traffic,
+};
+pub use rejection::{Blame, Reason, Rejection};
+pub use secret::Secret;
+pub use text::Text;
+pub use verdict::{PolicyId, PolicyVerdict, VerdictKind, VerdictLog};

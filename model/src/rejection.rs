@@ -1,0 +1,198 @@
+//! Refusals: one list of every reason the gateway itself answers with, its status, its stable code and its public wording.
+
+use std::borrow::Cow;
+
+/// Who is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Blame {
+    /// The client, or the network to it.
+    Downstream,
+    /// The upstream, or the network to it.
+    Upstream,
+    /// The gateway itself.
+    Gateway,
+    /// Nobody: a policy did what it is configured for.
+    Policy,
+}
+
+impl Blame {
+    /// The word used in logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Downstream => "downstream",
+            Self::Upstream => "upstream",
+            Self::Gateway => "gateway",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $status:literal, $blame:ident, $close:literal, $public:literal;)+) => {
+        /// Why the gateway refused or failed an exchange. The code is stable: it is in answers, logs, metrics and documentation.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Reason {
+            /// Every reason, in the order of their definition.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)+];
+
+            /// The stable code, for example `framing_ambiguous`.
+            #[must_use]
+            pub const fn code(self) -> &'static str { match self { $(Reason::$name => $code,)+ } }
+
+            /// The HTTP status of the answer; 0 where there is no answer to give.
+            #[must_use]
+            pub const fn status(self) -> u16 { match self { $(Reason::$name => $status,)+ } }
+
+            /// Who is at fault.
+            #[must_use]
+            pub const fn blame(self) -> Blame { match self { $(Reason::$name => Blame::$blame,)+ } }
+
+            /// Whether the connection ends with it, because what follows on it cannot be trusted or would wait too long.
+            #[must_use]
+            pub const fn closes(self) -> bool { match self { $(Reason::$name => $close,)+ } }
+
+            /// What the client is told; never contains input.
+            #[must_use]
+            pub const fn public(self) -> &'static str { match self { $(Reason::$name => $public,)+ } }
+
+            /// What it means, for documentation.
+            #[must_use]
+            pub const fn doc(self) -> &'static str { match self { $(Reason::$name => concat!($($doc,)+),)+ } }
+        }
+    };
+}
+
+reasons! {
+    /// The request line or a header line is not well-formed (RFC 9112 sections 3 and 5), has bare CR or LF, or control bytes.
+    RequestMalformed = "request_malformed", 400, Downstream, true, "the request is not well-formed";
+    /// Content-Length and Transfer-Encoding disagree, repeat, or are not exactly readable (RFC 9112 section 6).
+    FramingAmbiguous = "framing_ambiguous", 400, Downstream, true, "the length of the request body is ambiguous";
+    /// A chunk of the request body is not well-formed (RFC 9112 section 7.1).
+    ChunkMalformed = "chunk_malformed", 400, Downstream, true, "the request body is not well-formed";
+    /// The path has a spelling that different readers read differently (see docs/canonical.md).
+    PathAmbiguous = "path_ambiguous", 400, Downstream, false, "the path is ambiguous";
+    /// The query has a spelling that different readers read differently (see docs/canonical.md).
+    QueryAmbiguous = "query_ambiguous", 400, Downstream, false, "the query is ambiguous";
+    /// The Cookie header is not well-formed or names a cookie twice.
+    CookieAmbiguous = "cookie_ambiguous", 400, Downstream, false, "the cookies are ambiguous";
+    /// No Host, several, one that is not a host name or address, or one that differs from the request target.
+    HostInvalid = "host_invalid", 400, Downstream, true, "the host is missing or invalid";
+    /// An Expect header other than exactly 100-continue (RFC 9110 section 10.1.1).
+    ExpectationUnknown = "expectation_unknown", 417, Downstream, true, "the expectation is not supported";
+    /// An HTTP version other than 1.0 and 1.1 on a connection that speaks HTTP/1.
+    VersionUnsupported = "version_unsupported", 505, Downstream, true, "the protocol version is not supported";
+    /// A transfer coding other than chunked.
+    CodingUnsupported = "coding_unsupported", 501, Downstream, true, "the transfer coding is not supported";
+    /// A method that the gateway never forwards (CONNECT, TRACE) or the configuration does not list.
+    MethodRefused = "method_refused", 405, Downstream, false, "the method is not allowed";
+    /// The request target is longer than allowed.
+    UriTooLong = "uri_too_long", 414, Downstream, true, "the request target is too long";
+    /// The header section has too many fields or bytes.
+    HeadersTooLarge = "headers_too_large", 431, Downstream, true, "the header section is too large";
+    /// The request body is longer than allowed.
+    BodyTooLarge = "body_too_large", 413, Downstream, true, "the request body is too large";
+    /// An upgrade to a protocol other than WebSocket, one with a body, or one on a route without upgrades.
+    UpgradeRefused = "upgrade_refused", 400, Downstream, true, "the upgrade is not allowed";
+    /// The header section did not arrive in time.
+    HeaderTimeout = "header_timeout", 408, Downstream, true, "the request did not arrive in time";
+    /// The request body came more slowly than the minimum rate, or not in time.
+    BodyTimeout = "body_timeout", 408, Downstream, true, "the request body did not arrive in time";
+    /// The client read the response more slowly than the minimum rate.
+    ClientTooSlow = "client_too_slow", 0, Downstream, true, "";
+    /// The client closed or reset the connection before the exchange was complete.
+    ClientGone = "client_gone", 0, Downstream, true, "";
+    /// The TLS handshake did not finish in time.
+    HandshakeTimeout = "handshake_timeout", 0, Downstream, true, "";
+    /// The TLS handshake failed.
+    HandshakeFailed = "handshake_failed", 0, Downstream, true, "";
+    /// The listener has as many connections as it may have.
+    ConnectionsExhausted = "connections_exhausted", 0, Policy, true, "";
+    /// The client address has as many connections as it may have.
+    ClientConnectionsExhausted = "client_connections_exhausted", 0, Policy, true, "";
+    /// The host of the request is not one that the TLS connection was opened for (RFC 9110 section 15.5.20).
+    Misdirected = "misdirected", 421, Downstream, true, "the connection is not for this host";
+    /// No route has this host.
+    HostUnknown = "host_unknown", 404, Downstream, false, "there is no such resource";
+    /// No route has this path.
+    RouteUnknown = "route_unknown", 404, Downstream, false, "there is no such resource";
+    /// The path has routes, but none with this method.
+    MethodUnknown = "method_unknown", 405, Downstream, false, "the method is not allowed for this resource";
+    /// A plain-text listener sends everybody to https.
+    RedirectToHttps = "redirect_to_https", 308, Policy, true, "use https";
+    /// A weakening of the configuration has expired and what it allowed is closed.
+    WeakeningExpired = "weakening_expired", 503, Policy, true, "not available";
+    /// No connection to the upstream could be made.
+    UpstreamUnreachable = "upstream_unreachable", 502, Upstream, false, "the service could not be reached";
+    /// Connecting to the upstream took too long.
+    UpstreamConnectTimeout = "upstream_connect_timeout", 504, Upstream, false, "the service did not answer in time";
+    /// The upstream sent no response in time.
+    UpstreamTimeout = "upstream_timeout", 504, Upstream, true, "the service did not answer in time";
+    /// The upstream's response stalled in the middle.
+    UpstreamStalled = "upstream_stalled", 504, Upstream, true, "the service did not answer in time";
+    /// The upstream closed or reset the connection before its response was complete.
+    UpstreamReset = "upstream_reset", 502, Upstream, true, "the service ended the connection";
+    /// The upstream's response is not well-formed or its length is ambiguous.
+    UpstreamMalformed = "upstream_malformed", 502, Upstream, true, "the service gave an invalid response";
+    /// The upstream switched protocols without being asked, or to another one.
+    UpstreamUpgradeInvalid = "upstream_upgrade_invalid", 502, Upstream, true, "the service gave an invalid response";
+    /// The upstream has as many connections as it may have.
+    UpstreamExhausted = "upstream_exhausted", 503, Gateway, false, "the service is busy";
+    /// The gateway is going away.
+    ShuttingDown = "shutting_down", 503, Gateway, true, "not available";
+    /// A fault of the gateway; the exchange died alone.
+    Internal = "internal", 500, Gateway, true, "an internal error occurred";
+}
+
+/// A refusal. The public text comes from the reason and never contains input; the detail never leaves the logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Why.
+    pub reason: Reason,
+    /// What exactly, for logs.
+    pub detail: Cow<'static, str>,
+    /// Methods to list in `Allow`, for 405; empty otherwise.
+    pub allow: Option<Box<str>>,
+}
+
+impl Rejection {
+    /// A refusal for `reason` with a detail for the logs.
+    #[must_use]
+    pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, detail: detail.into(), allow: None }
+    }
+
+    /// The HTTP status of the answer.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.reason.status()
+    }
+}
+
+impl From<Reason> for Rejection {
+    fn from(reason: Reason) -> Self {
+        Self { reason, detail: Cow::Borrowed(""), allow: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn codes_are_unique_and_well_formed() {
+        let codes: BTreeSet<_> = Reason::ALL.iter().map(|r| r.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        assert!(codes.iter().all(|c| c.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+    }
+
+    #[test]
+    fn every_answered_reason_has_a_public_text() {
+        for reason in Reason::ALL {
+            assert_eq!(reason.status() == 0, reason.public().is_empty(), "{}", reason.code());
+        }
+    }
+}
