@@ -1,0 +1,1 @@
+//! What is written in a configuration, before anybody knows what it means.
