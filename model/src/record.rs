@@ -246,6 +246,21 @@ impl DecisionRecord {
     }
 }
 
+/// What becomes of a client's connection outside of its exchanges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionEvent {
+    /// It was accepted and has its place.
+    Opened,
+    /// It has ended.
+    Closed,
+    /// It was refused a place.
+    Refused(Reason),
+    /// Its TLS handshake is done.
+    Secured,
+    /// Its TLS handshake failed or took too long.
+    HandshakeFailed(Reason),
+}
+
 /// Where records go. One per worker; must not block.
 pub trait RecordSink {
     /// A record to fill, new or recycled.
@@ -253,6 +268,11 @@ pub trait RecordSink {
 
     /// Takes a finished record.
     fn emit(&self, record: Box<DecisionRecord>);
+
+    /// Hears of a connection of the listener named. Ignored unless the sink counts connections.
+    fn connection(&self, listener: &Arc<str>, event: ConnectionEvent) {
+        let _ = (listener, event);
+    }
 }
 
 /// Holds the record of a running exchange and emits it when dropped: exactly once, also when the client resets or a policy panics.

@@ -1,1 +1,12 @@
-//! Placeholder.
+//! The management API: on a Unix socket for operators of this machine, and read-only probes on a loopback address.
+
+mod backend;
+mod client;
+mod probes;
+mod server;
+mod unix;
+
+pub use backend::{Actor, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status};
+pub use client::{ClientError, call};
+pub use probes::serve_probes;
+pub use unix::{Bound, bind, serve_unix};

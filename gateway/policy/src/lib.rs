@@ -1,1 +1,12 @@
-//! Placeholder.
+//! What a policy is, and the way an exchange becomes [`Cleared`]. Knows no concrete policy.
+//!
+//! The type [`Cleared`] is the proof that every policy of the route has been asked: only [`Pipeline::clear`] makes one, and the
+//! upstream takes nothing else.
+
+mod definition;
+mod exchange;
+mod pipeline;
+
+pub use definition::{CompileError, PolicyDefinition};
+pub use exchange::{ConnectionFacts, Exchange, Scheme};
+pub use pipeline::{Cleared, LocalAnswer, Phase, Pipeline, PipelineStep, Policy, Step, Stop, Stopped, Verdict};

@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The way of a request: ties listener, router, policies and upstream together. [`serve_connection`] is where it begins.
+
+mod alarm;
+mod answer;
+mod body;
+mod buffers;
+mod connection;
+mod date;
+mod decide;
+mod decode;
+mod forward;
+mod forwarded_fields;
+mod life_of_a_request;
+mod look;
+mod pace;
+mod respond;
+mod route;
+mod snapshot;
+mod stream;
+mod tunnel;
+mod upstream_head;
+mod worker;
+mod write;
+
+pub use connection::serve_connection;
+pub use snapshot::{ClientAddressRule, Listener, ListenerLimits, ListenerMode, Published, Route, Snapshot};
+pub use worker::Worker;

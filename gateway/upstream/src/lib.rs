@@ -1,1 +1,13 @@
-//! Placeholder.
+//! Upstreams: their endpoints, the connections to them, and the one place where a client's request goes out.
+//!
+//! Nothing but a [`portcullis_gateway_policy::Cleared`] exchange is written to an upstream.
+
+mod connection;
+mod endpoint;
+mod forward;
+mod pool;
+
+pub use connection::UpstreamConnection;
+pub use endpoint::{Endpoint, EndpointUse, Timeouts, Upstream, UpstreamSettings};
+pub use forward::{checkout, write_request_head};
+pub use pool::Pools;

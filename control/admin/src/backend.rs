@@ -1,0 +1,116 @@
+//! What the management API asks of the running gateway.
+
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::pin::Pin;
+
+/// Who called: the peer credentials of the Unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Actor {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Process id, where the system tells it.
+    pub pid: Option<i32>,
+}
+
+/// The state of the gateway at a glance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of the program.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// Whether it serves.
+    pub ready: bool,
+    /// The number of the configuration in force.
+    pub generation: u64,
+    /// Its hash.
+    pub configuration_hash: String,
+    /// When it came into force, Unix seconds.
+    pub configured_unix_seconds: u64,
+    /// Why the last reload was refused, if it was.
+    pub last_reload_error: Option<String>,
+    /// Worker threads.
+    pub workers: usize,
+    /// Listeners.
+    pub listeners: Vec<ListenerInfo>,
+    /// How many routes there are.
+    pub routes: usize,
+    /// Weakenings in force, each with who answers for it and until when.
+    pub weakenings: Vec<String>,
+}
+
+/// One listener.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ListenerInfo {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: String,
+    /// `tls`, `redirect_to_https` or `danger_plaintext`.
+    pub mode: String,
+}
+
+/// One route.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RouteInfo {
+    /// Its name.
+    pub name: String,
+    /// Its API.
+    pub api: String,
+    /// Hosts.
+    pub hosts: Vec<String>,
+    /// Methods.
+    pub methods: Vec<String>,
+    /// Path template.
+    pub path: String,
+    /// Who may call it.
+    pub access: String,
+    /// Where it goes.
+    pub upstream: String,
+    /// Its policies in order.
+    pub policies: Vec<String>,
+}
+
+/// What a reload brought.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The number of the configuration now in force.
+    pub generation: u64,
+    /// Its hash.
+    pub configuration_hash: String,
+    /// Whether anything changed.
+    pub changed: bool,
+}
+
+/// Why something was not done; shown to the operator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// What was wrong, where, and what to do.
+    pub message: String,
+}
+
+/// The running gateway, as the management API sees it.
+pub trait Management: Send + Sync + 'static {
+    /// The state at a glance.
+    fn status(&self) -> Status;
+    /// Every route.
+    fn routes(&self) -> Vec<RouteInfo>;
+    /// The configuration in force, without secrets.
+    fn configuration(&self) -> serde_json::Value;
+    /// Reads the configuration again and puts it in force if it is sound.
+    fn reload(&self) -> Pin<Box<dyn Future<Output = Result<Reloaded, Failure>> + Send + '_>>;
+    /// Metrics in the text format of Prometheus.
+    fn metrics(&self) -> String;
+    /// Whether the gateway serves.
+    fn ready(&self) -> bool;
+    /// Keeps a durable note of what somebody did; before it is done.
+    ///
+    /// # Errors
+    /// When it could not be kept; the action is then refused.
+    fn audit(&self, actor: Actor, action: &str) -> Result<(), Failure>;
+}

@@ -1,0 +1,119 @@
+//! The management API on a Unix socket: who may open the socket may manage; who did is recorded.
+
+use crate::backend::{Actor, Management};
+use crate::server::{Answer, CONNECTIONS_MAX, answer, converse, json, problem};
+use hyper::body::{Body, Incoming};
+use hyper::{Method, Request, StatusCode};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+/// The description of this API.
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// A bound socket; its file goes when this is dropped, unless another process has put its own there.
+#[derive(Debug)]
+pub struct Bound {
+    listener: UnixListener,
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if std::fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _gone_already = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Binds the socket with mode 0660. A socket file that nobody answers on is replaced; a living one is not.
+///
+/// # Errors
+/// When somebody answers there, or the path cannot be used; the message says which.
+pub fn bind(path: &Path) -> io::Result<Bound> {
+    let described = |error: io::Error| io::Error::new(error.kind(), format!("management.socket `{}`: {error}", path.display()));
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(described)?;
+    }
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(described(io::Error::new(io::ErrorKind::AlreadyExists, "something that is not a socket is there")));
+        }
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            let text = "another process answers there; stop it, or give this gateway another `management.socket`";
+            return Err(described(io::Error::new(io::ErrorKind::AddrInUse, text)));
+        }
+        std::fs::remove_file(path).map_err(described)?;
+    }
+    // The socket gets its final name only with its final permissions: nobody can connect in between.
+    let staged = path.with_extension(format!("new{}", std::process::id()));
+    let _left_over = std::fs::remove_file(&staged);
+    let listener = UnixListener::bind(&staged).map_err(described)?;
+    std::fs::set_permissions(&staged, std::fs::Permissions::from_mode(0o660)).map_err(described)?;
+    std::fs::rename(&staged, path).map_err(described)?;
+    let inode = std::fs::metadata(path).map_err(described)?.ino();
+    Ok(Bound { listener, path: path.to_owned(), inode })
+}
+
+/// Serves the API until the socket fails.
+pub async fn serve_unix(bound: Bound, management: Arc<dyn Management>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match bound.listener.accept().await {
+            Ok((stream, _)) => {
+                let management = Arc::clone(&management);
+                tokio::spawn(async move {
+                    if let Some(actor) = actor_of(&stream) {
+                        converse(stream, |request| handle(request, actor, Arc::clone(&management))).await;
+                    }
+                    drop(place);
+                });
+            }
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+        }
+    }
+}
+
+fn actor_of(stream: &UnixStream) -> Option<Actor> {
+    let credentials = stream.peer_cred().ok()?;
+    Some(Actor { uid: credentials.uid(), gid: credentials.gid(), pid: credentials.pid() })
+}
+
+async fn handle(request: Request<Incoming>, actor: Actor, management: Arc<dyn Management>) -> Answer {
+    if request.body().size_hint().exact() != Some(0) {
+        return problem(StatusCode::PAYLOAD_TOO_LARGE, "body_not_expected", "no operation of this API takes a body");
+    }
+    let (method, path) = (request.method(), request.uri().path());
+    match (method, path) {
+        (&Method::GET, "/v1/status") => json(StatusCode::OK, &management.status()),
+        (&Method::GET, "/v1/routes") => json(StatusCode::OK, &management.routes()),
+        (&Method::GET, "/v1/configuration") => json(StatusCode::OK, &management.configuration()),
+        (&Method::GET, "/openapi.json") => answer(StatusCode::OK, "application/json", OPENAPI),
+        (&Method::POST, "/v1/reload") => reload(&request, actor, &*management).await,
+        (_, "/v1/status" | "/v1/routes" | "/v1/configuration" | "/openapi.json" | "/v1/reload") => {
+            problem(StatusCode::METHOD_NOT_ALLOWED, "method_unknown", "see /openapi.json for the operations of this API")
+        }
+        _ => problem(StatusCode::NOT_FOUND, "route_unknown", "see /openapi.json for the operations of this API"),
+    }
+}
+
+async fn reload(request: &Request<Incoming>, actor: Actor, management: &dyn Management) -> Answer {
+    let expected = request.headers().get(hyper::header::IF_MATCH).and_then(|value| value.to_str().ok());
+    let current = management.status().configuration_hash;
+    if expected.is_some_and(|expected| expected.trim_matches('"') != current) {
+        let detail = "another configuration is in force than the one this reload was meant for";
+        return problem(StatusCode::PRECONDITION_FAILED, "generation_changed", detail);
+    }
+    if let Err(failure) = management.audit(actor, "reload") {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "audit_failed", &failure.message);
+    }
+    match management.reload().await {
+        Ok(reloaded) => json(StatusCode::OK, &reloaded),
+        Err(failure) => problem(StatusCode::UNPROCESSABLE_ENTITY, "configuration_refused", &failure.message),
+    }
+}

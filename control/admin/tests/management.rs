@@ -1,0 +1,130 @@
+//! The management API over real sockets.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use portcullis_control_admin::{
+    Actor, ClientError, Failure, Management, Reloaded, RouteInfo, Status, bind, call, serve_probes, serve_unix,
+};
+use std::future::Future;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+#[derive(Default)]
+struct Fake {
+    audited: Mutex<Vec<(Actor, String)>>,
+    refuse: bool,
+}
+
+impl Management for Fake {
+    fn status(&self) -> Status {
+        Status {
+            version: "0".to_owned(),
+            pid: 1,
+            uptime_seconds: 2,
+            ready: true,
+            generation: 7,
+            configuration_hash: "abc".to_owned(),
+            configured_unix_seconds: 1,
+            last_reload_error: None,
+            workers: 1,
+            listeners: Vec::new(),
+            routes: 0,
+            weakenings: Vec::new(),
+        }
+    }
+    fn routes(&self) -> Vec<RouteInfo> {
+        Vec::new()
+    }
+    fn configuration(&self) -> serde_json::Value {
+        serde_json::json!({"version": 1})
+    }
+    fn reload(&self) -> Pin<Box<dyn Future<Output = Result<Reloaded, Failure>> + Send + '_>> {
+        let refused = Failure { message: "line 3: unknown key `upstrem`".to_owned() };
+        let done = Reloaded { generation: 8, configuration_hash: "def".to_owned(), changed: true };
+        Box::pin(std::future::ready(if self.refuse { Err(refused) } else { Ok(done) }))
+    }
+    fn metrics(&self) -> String {
+        "portcullis_up 1\n".to_owned()
+    }
+    fn ready(&self) -> bool {
+        !self.refuse
+    }
+    fn audit(&self, actor: Actor, action: &str) -> Result<(), Failure> {
+        self.audited.lock().unwrap().push((actor, action.to_owned()));
+        Ok(())
+    }
+}
+
+fn socket_path(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("portcullis-admin-{name}-{}.sock", std::process::id()))
+}
+
+async fn ask(address: std::net::SocketAddr, request: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn the_socket_is_for_its_group_only_and_answers_with_the_callers_identity_kept() {
+    let path = socket_path("answers");
+    let fake = Arc::new(Fake::default());
+    let bound = bind(&path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    let server = tokio::spawn(serve_unix(bound, fake.clone()));
+    let status = call(&path, hyper::Method::GET, "/v1/status").await.unwrap();
+    assert_eq!(status["generation"], 7);
+    assert_eq!(call(&path, hyper::Method::POST, "/v1/reload").await.unwrap()["generation"], 8);
+    let audited = fake.audited.lock().unwrap().clone();
+    let me = std::fs::metadata("/proc/self").unwrap();
+    assert_eq!(audited.len(), 1);
+    assert_eq!((audited[0].0.uid, audited[0].0.pid), (std::os::unix::fs::MetadataExt::uid(&me), Some(std::process::id() as i32)));
+    server.abort();
+    let _ended = server.await;
+    assert!(!path.exists(), "the socket's file goes with it");
+}
+
+#[tokio::test]
+async fn a_refused_reload_says_why_and_unknown_operations_are_refused() {
+    let path = socket_path("refused");
+    let server = tokio::spawn(serve_unix(bind(&path).unwrap(), Arc::new(Fake { refuse: true, ..Fake::default() })));
+    match call(&path, hyper::Method::POST, "/v1/reload").await {
+        Err(ClientError::Refused(text)) => assert!(text.contains("upstrem"), "{text}"),
+        other => panic!("not refused: {other:?}"),
+    }
+    assert!(matches!(call(&path, hyper::Method::GET, "/v1/reload").await, Err(ClientError::Refused(_))));
+    assert!(matches!(call(&path, hyper::Method::GET, "/v1/../v1/status").await, Err(ClientError::Refused(_))));
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_living_socket_is_not_taken_over_and_a_dead_one_is() {
+    let path = socket_path("taken");
+    let bound = bind(&path).unwrap();
+    let refused = bind(&path).unwrap_err().to_string();
+    assert!(refused.contains("another process answers there"), "{refused}");
+    drop(bound);
+    let dead = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    drop(dead);
+    bind(&path).unwrap();
+}
+
+#[tokio::test]
+async fn probes_answer_three_paths_to_local_names_only() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(serve_probes(listener, Arc::new(Fake::default())));
+    let get = |path: &str, host: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    assert!(ask(address, &get("/livez", "127.0.0.1:9464")).await.starts_with("HTTP/1.1 200"));
+    assert!(ask(address, &get("/readyz", "localhost")).await.starts_with("HTTP/1.1 200"));
+    assert!(ask(address, &get("/metrics", "[::1]:9464")).await.contains("portcullis_up 1"));
+    assert!(ask(address, &get("/v1/status", "localhost")).await.starts_with("HTTP/1.1 404"));
+    assert!(ask(address, &get("/metrics", "evil.test")).await.starts_with("HTTP/1.1 403"));
+    let post = "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    assert!(ask(address, post).await.starts_with("HTTP/1.1 405"));
+    server.abort();
+}

@@ -1,0 +1,22 @@
+//! A row of the table of policies.
+
+use crate::{Phase, Policy};
+use portcullis_model_settings::PolicySchema;
+use std::any::Any;
+use std::sync::Arc;
+
+/// Why the settings of a policy could not be made into one; shown to the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompileError(pub String);
+
+/// A policy as the table of policies lists it: its settings and how they become a running policy.
+pub struct PolicyDefinition {
+    /// The name, how its settings are read, tightened and documented.
+    pub settings: PolicySchema,
+    /// When it runs.
+    pub phase: Phase,
+    /// Whether it also runs, with its defaults, where nothing is configured.
+    pub always: bool,
+    /// Makes the running policy from the settings of every level, outermost first; each level only tightens.
+    pub compile: fn(&[Arc<dyn Any + Send + Sync>]) -> Result<Arc<dyn Policy>, CompileError>,
+}

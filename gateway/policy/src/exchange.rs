@@ -1,0 +1,72 @@
+//! One request and its answer, as policies see it.
+
+use portcullis_model::{RecordGuard, TlsFacts};
+use portcullis_wire::RequestHead;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// How the client's connection is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain text.
+    Http,
+    /// TLS.
+    Https,
+}
+
+impl Scheme {
+    /// As written in `X-Forwarded-Proto`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// What is known of the client's connection; shared by its exchanges.
+#[derive(Debug)]
+pub struct ConnectionFacts {
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// Plain text or TLS.
+    pub scheme: Scheme,
+    /// Facts of the TLS connection, if it is one.
+    pub tls: Option<Arc<TlsFacts>>,
+}
+
+/// One request and its answer: the canonical request, who sent it, and the record being made of it.
+pub struct Exchange {
+    /// The canonical request: what is decided on is what is sent.
+    pub request: RequestHead,
+    /// The record, emitted when this is dropped.
+    pub record: RecordGuard,
+    /// The connection it came by.
+    pub connection: Rc<ConnectionFacts>,
+    /// The client, found behind trusted proxies.
+    pub client: IpAddr,
+    body_bytes_max: u64,
+}
+
+impl Exchange {
+    /// An exchange that has just been read. Its body may have `body_bytes_max` bytes unless a policy lowers that.
+    #[must_use]
+    pub fn new(request: RequestHead, record: RecordGuard, connection: Rc<ConnectionFacts>, client: IpAddr, body_bytes_max: u64) -> Self {
+        Self { request, record, connection, client, body_bytes_max }
+    }
+
+    /// How many bytes the body may have, counted while it streams.
+    #[must_use]
+    pub fn body_bytes_max(&self) -> u64 {
+        self.body_bytes_max
+    }
+
+    /// Lowers the limit of the body; it can only become smaller.
+    pub fn limit_body(&mut self, bytes_max: u64) {
+        self.body_bytes_max = self.body_bytes_max.min(bytes_max);
+    }
+}

@@ -1,0 +1,179 @@
+//! The fixed order of policies, and [`Cleared`].
+
+use crate::Exchange;
+use portcullis_model::{PolicyId, PolicyVerdict, Rejection, VerdictKind};
+use portcullis_wire::ResponseHead;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// When a policy runs. The order is fixed; nobody can configure it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Needs no identity: address rules, bans, preflight, sizes.
+    Admit,
+    /// Finds out who is calling.
+    Authenticate,
+    /// Limits keyed by identity.
+    Limit,
+    /// May they?
+    Authorize,
+    /// Is it well-formed by the API's own description?
+    Validate,
+    /// Does it carry an attack?
+    Inspect,
+    /// Changes what is sent on.
+    Shape,
+}
+
+/// An answer that a policy gives itself, for example to a preflight.
+#[derive(Debug)]
+pub struct LocalAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Fields to set.
+    pub fields: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// What a policy says.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Nothing against it.
+    Continue,
+    /// Answer with this; nothing is forwarded.
+    Respond(LocalAnswer),
+    /// Refuse.
+    Reject(Rejection),
+}
+
+/// A verdict that is there, or one that must be waited for. Local policies are always ready, and so do not allocate.
+pub enum Step<'a> {
+    /// The verdict.
+    Ready(Verdict),
+    /// It comes later.
+    Later(Pin<Box<dyn Future<Output = Verdict> + 'a>>),
+}
+
+/// A running policy. An error inside one is a refusal.
+pub trait Policy: Send + Sync {
+    /// Judges, and may change, a request.
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
+        let _ = exchange;
+        Step::Ready(Verdict::Continue)
+    }
+
+    /// May change the head of an answer: the upstream's and the gateway's own.
+    fn on_response(&self, exchange: &Exchange, response: &mut ResponseHead) {
+        let _ = (exchange, response);
+    }
+}
+
+/// One policy of a pipeline.
+#[derive(Clone)]
+pub struct PipelineStep {
+    /// Its place in the table of policies.
+    pub id: PolicyId,
+    /// Its name.
+    pub name: &'static str,
+    /// The policy.
+    pub policy: Arc<dyn Policy>,
+}
+
+/// Why an exchange was not cleared.
+#[derive(Debug)]
+pub enum Stop {
+    /// A policy answers it.
+    Respond(LocalAnswer),
+    /// It is refused.
+    Reject(Rejection),
+}
+
+impl From<Rejection> for Stop {
+    fn from(rejection: Rejection) -> Self {
+        Self::Reject(rejection)
+    }
+}
+
+/// An exchange that was not cleared, with the reason.
+pub struct Stopped {
+    /// The exchange, whose record goes on until the answer is written.
+    pub exchange: Exchange,
+    /// Why.
+    pub stop: Stop,
+}
+
+/// The policies of a route in their fixed order.
+#[derive(Clone, Default)]
+pub struct Pipeline {
+    steps: Vec<PipelineStep>,
+}
+
+/// An exchange that every policy of its route has passed. Only [`Pipeline::clear`] makes one.
+pub struct Cleared {
+    exchange: Exchange,
+}
+
+impl Pipeline {
+    /// A pipeline; the steps are put into the order of the table.
+    #[must_use]
+    pub fn new(mut steps: Vec<PipelineStep>) -> Self {
+        steps.sort_by_key(|step| step.id);
+        Self { steps }
+    }
+
+    /// The names of the policies in order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.steps.iter().map(|step| step.name)
+    }
+
+    /// Asks every policy in order; the first that does not let the exchange continue ends it.
+    ///
+    /// # Errors
+    /// The exchange and why it is not to be forwarded.
+    pub async fn clear(&self, mut exchange: Exchange) -> Result<Cleared, Box<Stopped>> {
+        for step in &self.steps {
+            let verdict = match step.policy.on_request(&mut exchange) {
+                Step::Ready(verdict) => verdict,
+                Step::Later(future) => future.await,
+            };
+            let kind = match &verdict {
+                Verdict::Continue => VerdictKind::Continue,
+                Verdict::Respond(_) => VerdictKind::Respond,
+                Verdict::Reject(_) => VerdictKind::Reject,
+            };
+            exchange.record.verdicts.push(PolicyVerdict { policy: step.id, name: step.name, kind });
+            match verdict {
+                Verdict::Continue => {}
+                Verdict::Respond(answer) => return Err(Box::new(Stopped { exchange, stop: Stop::Respond(answer) })),
+                Verdict::Reject(rejection) => return Err(Box::new(Stopped { exchange, stop: Stop::Reject(rejection) })),
+            }
+        }
+        Ok(Cleared { exchange })
+    }
+
+    /// Lets every policy see the head of the answer, in reverse order.
+    pub fn answer(&self, exchange: &Exchange, response: &mut ResponseHead) {
+        for step in self.steps.iter().rev() {
+            step.policy.on_response(exchange, response);
+        }
+    }
+}
+
+impl Cleared {
+    /// The exchange.
+    #[must_use]
+    pub fn exchange(&self) -> &Exchange {
+        &self.exchange
+    }
+
+    /// The record of the exchange, to go on noting in. The request cannot be changed any more.
+    pub fn record(&mut self) -> &mut portcullis_model::DecisionRecord {
+        &mut self.exchange.record
+    }
+
+    /// Ends the forwarding and gives the exchange back, for the answer.
+    #[must_use]
+    pub fn into_exchange(self) -> Exchange {
+        self.exchange
+    }
+}

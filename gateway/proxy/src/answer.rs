@@ -1,0 +1,60 @@
+//! Step 8: the head of the upstream's answer is made safe, seen by the policies in reverse order, and framed for the client.
+
+use crate::body::{Reading, Writing};
+use crate::forward::Forwarded;
+use crate::snapshot::Route;
+use crate::worker::Worker;
+use portcullis_wire::{ChunkedDecoder, KnownName, ResponseFraming, Version};
+
+/// How the answer will be written.
+pub(crate) struct Answered {
+    /// The head, as bytes.
+    pub(crate) out: Vec<u8>,
+    /// How the end of the upstream's body is known.
+    pub(crate) reading: Reading,
+    /// How it is told to the client.
+    pub(crate) writing: Writing,
+    /// Whether the client's connection can go on after it.
+    pub(crate) keeps_alive: bool,
+    /// Whether the connection now belongs to WebSocket.
+    pub(crate) upgraded: bool,
+}
+
+/// Makes the head of the answer.
+pub(crate) fn answer(forwarded: &mut Forwarded, route: &Route, worker: &Worker) -> Answered {
+    let exchange = &mut forwarded.exchange;
+    let response = &mut forwarded.response;
+    let upgraded = exchange.request.wants_websocket() && response.status() == 101;
+    response.strip_hop_by_hop();
+    if response.fields().first(KnownName::Date).is_none() {
+        // INVARIANT: a date made here is a valid field value.
+        let _always_valid = response.fields_mut().set(KnownName::Date, &worker.date.at(worker.unix_micros() / 1_000_000)).is_ok();
+        debug_assert!(_always_valid, "a date is a valid value");
+    }
+    route.pipeline.answer(exchange, response);
+    let old_client = exchange.request.version() == Version::H10;
+    let framing = response.framing();
+    let (reading, written, ends_with_close) = match framing {
+        ResponseFraming::None => (Reading::Length(0), ResponseFraming::None, false),
+        ResponseFraming::Length(length) => (Reading::Length(length), framing, false),
+        ResponseFraming::Chunked if old_client => (chunked(), ResponseFraming::UntilClose, true),
+        ResponseFraming::UntilClose if old_client => (Reading::UntilClose, ResponseFraming::UntilClose, true),
+        ResponseFraming::Chunked => (chunked(), ResponseFraming::Chunked, false),
+        ResponseFraming::UntilClose => (Reading::UntilClose, ResponseFraming::Chunked, false),
+    };
+    let upload_open = forwarded.upload.is_some();
+    let asked_to_upgrade = exchange.request.wants_websocket();
+    let keeps_alive =
+        !ends_with_close && !upload_open && !asked_to_upgrade && exchange.request.keep_alive() && !worker.is_draining();
+    let writing = if written == ResponseFraming::Chunked { Writing::Chunked } else { Writing::Plain };
+    let mut out = worker.out();
+    let connection = (!keeps_alive && !upgraded).then_some("close");
+    response.write_to(&mut out, written, connection, upgraded);
+    exchange.record.status = response.status();
+    exchange.record.traffic.response_head = out.len() as u64;
+    Answered { out, reading, writing, keeps_alive, upgraded }
+}
+
+fn chunked() -> Reading {
+    Reading::Chunked(Box::new(ChunkedDecoder::for_response()))
+}

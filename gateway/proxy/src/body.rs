@@ -1,0 +1,297 @@
+//! One direction of an exchange: bytes from one connection to the other, reframed, counted and bounded, never piled up.
+//!
+//! A transfer reads only when everything read before has been written, so it holds at most one buffer, and none while it waits for
+//! bytes. Its framing is our own: what was chunked is chunked anew, and chunk extensions end here.
+
+use crate::buffers::{Buffer, BufferPool};
+use crate::stream::ByteStream;
+use portcullis_wire::{ChunkStep, ChunkedDecoder, WireError, write_chunk_head, write_last_chunk};
+use std::io;
+use std::ops::Range;
+use std::task::{Context, Poll, ready};
+
+/// How the end of a body is known where it comes from.
+pub(crate) enum Reading {
+    /// After so many bytes more.
+    Length(u64),
+    /// By chunked coding.
+    Chunked(Box<ChunkedDecoder>),
+    /// When the stream ends.
+    UntilClose,
+}
+
+/// How the end of a body is told where it goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writing {
+    /// The head has told it, or the end of the stream will.
+    Plain,
+    /// By chunked coding.
+    Chunked,
+}
+
+/// Why a transfer cannot go on.
+#[derive(Debug)]
+pub(crate) enum TransferError {
+    /// The source failed or ended too early.
+    Source(io::Error),
+    /// What the source sent is not well-formed.
+    Malformed(WireError),
+    /// The body has more bytes than it may have.
+    TooLarge,
+    /// The destination failed.
+    Sink(io::Error),
+}
+
+/// What a transfer that is not ready is waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// Bytes from the source.
+    Source,
+    /// Room at the destination.
+    Sink,
+}
+
+/// One direction of an exchange.
+pub(crate) struct Transfer {
+    reading: Reading,
+    writing: Writing,
+    /// Framing, and at first the head of the message, to be written before the payload.
+    out: Vec<u8>,
+    out_at: usize,
+    buffer: Option<Buffer>,
+    payload: Range<usize>,
+    read_all: bool,
+    bytes_max: u64,
+    /// Body bytes moved, without framing.
+    pub(crate) moved: u64,
+    /// Bytes read from the source or written to the destination, with framing: whether anything moves at all.
+    pub(crate) progress: u64,
+    /// What it waited for when it last was not ready.
+    pub(crate) waiting: Waiting,
+}
+
+impl Transfer {
+    /// A transfer that first writes `out`, and begins with the bytes in `buffer`.
+    pub(crate) fn new(reading: Reading, writing: Writing, out: Vec<u8>, buffer: Option<Buffer>, bytes_max: u64) -> Self {
+        let read_all = matches!(reading, Reading::Length(0));
+        Self {
+            reading,
+            writing,
+            out,
+            out_at: 0,
+            buffer,
+            payload: 0..0,
+            read_all,
+            bytes_max,
+            moved: 0,
+            progress: 0,
+            waiting: Waiting::Source,
+        }
+    }
+
+    /// Moves what can be moved. Ready when the whole body has been written and is on its way.
+    pub(crate) fn poll<S: ByteStream, D: ByteStream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut D,
+        buffers: &BufferPool,
+    ) -> Poll<Result<(), TransferError>> {
+        loop {
+            if self.payload.is_empty() && !self.read_all {
+                self.decode()?;
+            }
+            if let Err(error) = ready!(self.poll_write_out(cx, sink)) {
+                return Poll::Ready(Err(TransferError::Sink(error)));
+            }
+            if self.read_all {
+                self.waiting = Waiting::Sink;
+                return sink.poll_flush(cx).map_err(TransferError::Sink);
+            }
+            if self.buffer.as_ref().is_none_or(Buffer::is_empty) {
+                self.waiting = Waiting::Source;
+                ready!(self.poll_read_more(cx, source, sink, buffers))?;
+            }
+        }
+    }
+
+    /// Takes the buffer back, with the bytes that followed the body, if there are any.
+    pub(crate) fn take_rest(&mut self, buffers: &BufferPool) -> Option<Buffer> {
+        buffers.give_if_empty(&mut self.buffer);
+        self.buffer.take()
+    }
+
+    /// Whether bytes of the body are here that have not been written.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.buffer.as_ref().is_some_and(|buffer| !buffer.is_empty())
+    }
+
+    /// The memory of `out`, for another use.
+    pub(crate) fn take_out(&mut self) -> Vec<u8> {
+        self.out_at = 0;
+        std::mem::take(&mut self.out)
+    }
+
+    fn poll_write_out<D: ByteStream>(&mut self, cx: &mut Context<'_>, sink: &mut D) -> Poll<io::Result<()>> {
+        loop {
+            let head = self.out.get(self.out_at..).unwrap_or_default();
+            let body = match &self.buffer {
+                Some(buffer) if !self.payload.is_empty() => buffer.slice(self.payload.clone()),
+                _ => &[],
+            };
+            if head.is_empty() && body.is_empty() {
+                self.out.clear();
+                self.out_at = 0;
+                return Poll::Ready(Ok(()));
+            }
+            self.waiting = Waiting::Sink;
+            let head_len = head.len();
+            let taken = ready!(sink.poll_write(cx, head, body))?;
+            if taken == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.progress += taken as u64;
+            self.out_at += taken.min(head_len);
+            self.payload.start += taken.saturating_sub(head_len);
+        }
+    }
+
+    fn poll_read_more<S: ByteStream, D: ByteStream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut D,
+        buffers: &BufferPool,
+    ) -> Poll<Result<(), TransferError>> {
+        let mut buffer = self.buffer.take().unwrap_or_else(|| buffers.take());
+        match source.poll_read(cx, buffer.room()) {
+            Poll::Pending => {
+                buffers.give(buffer);
+                // What was taken must not wait for what comes later: an event stream is written as it arrives.
+                if let Poll::Ready(Err(error)) = sink.poll_flush(cx) {
+                    return Poll::Ready(Err(TransferError::Sink(error)));
+                }
+                Poll::Pending
+            }
+            Poll::Ready(Err(error)) => {
+                buffers.give(buffer);
+                Poll::Ready(Err(TransferError::Source(error)))
+            }
+            Poll::Ready(Ok(0)) => {
+                buffers.give(buffer);
+                Poll::Ready(self.source_ended())
+            }
+            Poll::Ready(Ok(count)) => {
+                self.progress += count as u64;
+                buffer.filled(count);
+                self.buffer = Some(buffer);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    fn source_ended(&mut self) -> Result<(), TransferError> {
+        match self.reading {
+            Reading::UntilClose => {
+                self.read_all = true;
+                if self.writing == Writing::Chunked {
+                    self.out.extend_from_slice(b"0\r\n\r\n");
+                }
+                Ok(())
+            }
+            Reading::Length(_) | Reading::Chunked(_) => Err(TransferError::Source(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    /// Turns unread bytes into payload to be written, with its framing.
+    fn decode(&mut self) -> Result<(), TransferError> {
+        let Some(mut buffer) = self.buffer.take() else { return Ok(()) };
+        let outcome = if buffer.is_empty() { Ok(()) } else { self.decode_buffer(&mut buffer) };
+        self.buffer = Some(buffer);
+        outcome
+    }
+
+    fn decode_buffer(&mut self, buffer: &mut Buffer) -> Result<(), TransferError> {
+        let begin = buffer.position();
+        let mut end = begin;
+        match &mut self.reading {
+            Reading::Length(left) => {
+                let count = buffer.unread().len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                buffer.consume(count);
+                *left -= count as u64;
+                self.read_all = *left == 0;
+                end += count;
+            }
+            Reading::UntilClose => {
+                let count = buffer.unread().len();
+                buffer.consume(count);
+                end += count;
+            }
+            Reading::Chunked(decoder) => {
+                while !buffer.is_empty() {
+                    let at = buffer.position();
+                    let (consumed, step) = decoder.step(buffer.unread()).map_err(TransferError::Malformed)?;
+                    buffer.consume(consumed);
+                    match step {
+                        ChunkStep::NeedMore => break,
+                        ChunkStep::Data { range } => {
+                            // Payloads are drawn together, so that one read becomes one chunk and one write.
+                            buffer.shift(at + range.start..at + range.end, end);
+                            end += range.len();
+                        }
+                        ChunkStep::Done => {
+                            self.read_all = true;
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        self.payload = begin..end;
+        self.moved += (end - begin) as u64;
+        if self.moved > self.bytes_max {
+            return Err(TransferError::TooLarge);
+        }
+        if self.writing == Writing::Chunked {
+            self.frame(buffer);
+        }
+        Ok(())
+    }
+
+    /// Puts chunk framing around the payload: the size in front, the line end behind it in the room that decoding freed.
+    fn frame(&mut self, buffer: &mut Buffer) {
+        let mut ends_in_buffer = false;
+        if !self.payload.is_empty() {
+            write_chunk_head(&mut self.out, self.payload.len());
+            ends_in_buffer = buffer.put(self.payload.end, b"\r\n");
+            if ends_in_buffer {
+                self.payload.end += 2;
+            } else {
+                // No room behind it (bytes of the next message follow at once): the payload joins the framing in `out`.
+                self.out.extend_from_slice(buffer.slice(self.payload.clone()));
+                self.out.extend_from_slice(b"\r\n");
+                self.payload = 0..0;
+            }
+        }
+        if self.read_all {
+            self.frame_end(buffer, ends_in_buffer);
+        }
+    }
+
+    fn frame_end(&mut self, buffer: &mut Buffer, payload_in_buffer: bool) {
+        let mut last = Vec::new();
+        match &self.reading {
+            Reading::Chunked(decoder) => write_last_chunk(&mut last, decoder.trailers()),
+            Reading::Length(_) | Reading::UntilClose => last.extend_from_slice(b"0\r\n\r\n"),
+        }
+        if payload_in_buffer && buffer.put(self.payload.end, &last) {
+            self.payload.end += last.len();
+        } else {
+            if payload_in_buffer {
+                self.out.extend_from_slice(buffer.slice(self.payload.clone()));
+                self.payload = 0..0;
+            }
+            self.out.extend_from_slice(&last);
+        }
+    }
+}

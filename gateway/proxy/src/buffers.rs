@@ -1,0 +1,154 @@
+//! Buffers of one worker, lent to exchanges while bytes are in them.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+/// Payload bytes a buffer can hold.
+pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+/// Room behind them, for the framing that follows a payload.
+const SPARE_BYTES: usize = 64;
+/// How many unused buffers a worker keeps.
+const KEPT_MAX: usize = 64;
+
+/// Bytes that were read and have not been dealt with, in `start..end`.
+pub(crate) struct Buffer {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    fn new() -> Self {
+        Self { bytes: vec![0; BUFFER_BYTES + SPARE_BYTES].into_boxed_slice(), start: 0, end: 0 }
+    }
+
+    /// The bytes not dealt with yet.
+    pub(crate) fn unread(&self) -> &[u8] {
+        self.slice(self.start..self.end)
+    }
+
+    /// Bytes by position, for ranges that an earlier call gave.
+    pub(crate) fn slice(&self, range: Range<usize>) -> &[u8] {
+        // INVARIANT: ranges come from this buffer's own positions, which only grow until it is empty.
+        self.bytes.get(range).unwrap_or_default()
+    }
+
+    /// Where the next unread byte lies.
+    pub(crate) fn position(&self) -> usize {
+        self.start
+    }
+
+    /// Marks `count` bytes as dealt with. An empty buffer begins again at the front only in [`Buffer::room`].
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+    }
+
+    /// Whether everything has been dealt with.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Room to read into; moves what is unread to the front when there is none behind it.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end == BUFFER_BYTES && self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        self.bytes.get_mut(self.end..BUFFER_BYTES).unwrap_or_default()
+    }
+
+    /// Says that `count` bytes were read into the room.
+    pub(crate) fn filled(&mut self, count: usize) {
+        self.end = (self.end + count).min(BUFFER_BYTES);
+    }
+
+    /// Moves bytes inside the buffer to `to`, which must not lie behind them.
+    pub(crate) fn shift(&mut self, from: Range<usize>, to: usize) {
+        debug_assert!(to <= from.start && from.end <= self.bytes.len(), "bytes are only moved forward");
+        if to != from.start {
+            self.bytes.copy_within(from, to);
+        }
+    }
+
+    /// Writes framing at `at`, which must not reach into unread bytes; says whether it fitted.
+    pub(crate) fn put(&mut self, at: usize, framing: &[u8]) -> bool {
+        let stop = at + framing.len();
+        if self.start < self.end && stop > self.start {
+            return false;
+        }
+        match self.bytes.get_mut(at..stop) {
+            Some(slot) => {
+                slot.copy_from_slice(framing);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// The unused buffers of one worker.
+#[derive(Default)]
+pub(crate) struct BufferPool {
+    unused: RefCell<Vec<Buffer>>,
+}
+
+impl BufferPool {
+    /// An empty buffer.
+    pub(crate) fn take(&self) -> Buffer {
+        self.unused.borrow_mut().pop().unwrap_or_else(Buffer::new)
+    }
+
+    /// Takes a buffer back, whatever is in it.
+    pub(crate) fn give(&self, mut buffer: Buffer) {
+        let mut unused = self.unused.borrow_mut();
+        if unused.len() < KEPT_MAX {
+            (buffer.start, buffer.end) = (0, 0);
+            unused.push(buffer);
+        }
+    }
+
+    /// Takes a buffer back if nothing is left in it.
+    pub(crate) fn give_if_empty(&self, buffer: &mut Option<Buffer>) {
+        if buffer.as_ref().is_some_and(Buffer::is_empty)
+            && let Some(empty) = buffer.take()
+        {
+            self.give(empty);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BUFFER_BYTES, BufferPool};
+
+    #[test]
+    fn a_given_back_buffer_shows_nothing_of_its_past() {
+        let pool = BufferPool::default();
+        let mut buffer = pool.take();
+        buffer.room()[..6].copy_from_slice(b"secret");
+        buffer.filled(6);
+        pool.give(buffer);
+        assert!(pool.take().unread().is_empty());
+    }
+
+    #[test]
+    fn room_comes_back_when_bytes_are_dealt_with() {
+        let pool = BufferPool::default();
+        let mut buffer = pool.take();
+        buffer.filled(BUFFER_BYTES);
+        assert!(buffer.room().is_empty());
+        buffer.consume(BUFFER_BYTES - 3);
+        assert_eq!((buffer.room().len(), buffer.unread().len()), (BUFFER_BYTES - 3, 3));
+    }
+
+    #[test]
+    fn framing_never_overwrites_unread_bytes() {
+        let mut buffer = BufferPool::default().take();
+        buffer.filled(10);
+        buffer.consume(4);
+        assert!(buffer.put(2, b"\r\n"));
+        assert!(!buffer.put(3, b"\r\n"));
+    }
+}

@@ -1,0 +1,133 @@
+//! A client's connection: one exchange after the other.
+
+use crate::alarm::Alarm;
+use crate::buffers::Buffer;
+use crate::life_of_a_request::life_of_a_request;
+use crate::snapshot::Listener;
+use crate::worker::Worker;
+use portcullis_gateway_listener::Io;
+use portcullis_gateway_policy::ConnectionFacts;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How much a client may still send after the last answer on its connection, and for how long, so that the answer is not lost
+/// to a reset (RFC 9112 section 9.6).
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// What becomes of a connection after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It goes on.
+    KeepAlive,
+    /// It ends; everything the client sent has been read.
+    Close,
+    /// It ends, but the client may still be sending.
+    Linger,
+}
+
+/// A client's connection.
+pub(crate) struct Connection {
+    pub(crate) io: Io,
+    pub(crate) facts: Rc<ConnectionFacts>,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) alarm: Alarm,
+    /// Bytes read beyond the last exchange: of a pipelined request, or of a body that is yet to be forwarded.
+    pub(crate) carry: Option<Buffer>,
+}
+
+impl Connection {
+    /// Writes all of `bytes`, by the deadline the alarm is set to. `false`: the client is gone or too slow.
+    pub(crate) async fn write_all(&mut self, mut head: &[u8], mut body: &[u8]) -> bool {
+        poll_fn(|cx| {
+            while !head.is_empty() || !body.is_empty() {
+                match self.io.poll_write(cx, head, body) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(false),
+                    Poll::Ready(Ok(count)) => {
+                        let of_head = count.min(head.len());
+                        head = head.get(of_head..).unwrap_or_default();
+                        body = body.get(count - of_head..).unwrap_or_default();
+                    }
+                    Poll::Pending => return self.alarm.poll(cx).map(|()| false),
+                }
+            }
+            match self.io.poll_flush(cx) {
+                Poll::Ready(outcome) => Poll::Ready(outcome.is_ok()),
+                Poll::Pending => self.alarm.poll(cx).map(|()| false),
+            }
+        })
+        .await
+    }
+
+    /// Waits for the next request without holding a buffer. `false`: there will be none.
+    async fn wait_for_request(&mut self) -> bool {
+        if self.carry.is_some() || self.io.has_buffered() {
+            return true;
+        }
+        self.alarm.set(Instant::now() + self.listener.limits.idle_timeout);
+        poll_fn(|cx| match self.io.poll_read_ready(cx) {
+            Poll::Ready(outcome) => Poll::Ready(outcome.is_ok()),
+            Poll::Pending => self.alarm.poll(cx).map(|()| false),
+        })
+        .await
+    }
+
+    fn poll_discard(&mut self, cx: &mut Context<'_>, worker: &Worker) -> Poll<Option<usize>> {
+        let mut buffer = worker.buffers.take();
+        let read = self.io.poll_read(cx, buffer.room());
+        worker.buffers.give(buffer);
+        match ready!(read) {
+            Ok(0) | Err(_) => Poll::Ready(None),
+            Ok(count) => Poll::Ready(Some(count)),
+        }
+    }
+
+    /// Ends our side and reads for a while what the client still sends.
+    async fn close(&mut self, worker: &Worker, linger: bool) {
+        self.alarm.set(Instant::now() + LINGER_TIME_MAX);
+        let mut left = if linger { LINGER_BYTES_MAX } else { 0 };
+        let mut shut = false;
+        poll_fn(|cx| {
+            if self.alarm.poll(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if !shut {
+                match self.io.poll_shutdown(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(())) => shut = true,
+                }
+            }
+            while left > 0 {
+                match ready!(self.poll_discard(cx, worker)) {
+                    None => return Poll::Ready(()),
+                    Some(count) => left = left.saturating_sub(count),
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
+
+/// Serves a client's connection until it ends. `io` has had its handshake, if it is one that has.
+pub async fn serve_connection(io: Io, facts: ConnectionFacts, listener: Arc<Listener>, worker: Rc<Worker>) {
+    let alarm = Alarm::new(listener.limits.header_deadline);
+    let mut connection = Connection { io, facts: Rc::new(facts), listener, alarm, carry: None };
+    let _count = worker.count_connection();
+    let after = loop {
+        if !connection.wait_for_request().await {
+            break After::Close;
+        }
+        // Boxed, so that an idle connection does not keep room for the state of an exchange.
+        let after = Box::pin(life_of_a_request(&mut connection, &worker)).await;
+        if after != After::KeepAlive || worker.is_draining() {
+            break after;
+        }
+    };
+    Box::pin(connection.close(&worker, after == After::Linger)).await;
+}

@@ -1,0 +1,306 @@
+//! Step 7: the cleared request goes to the upstream, and the head of its answer comes back.
+
+use crate::body::{Reading, Transfer, TransferError, Waiting, Writing};
+use crate::buffers::Buffer;
+use crate::connection::Connection;
+use crate::pace::{Pace, Silence};
+use crate::snapshot::Route;
+use crate::upstream_head::{HeadOutcome, UpstreamHead};
+use crate::worker::Worker;
+use portcullis_gateway_policy::{Cleared, Exchange};
+use portcullis_gateway_upstream::{Timeouts, UpstreamConnection, checkout, write_request_head};
+use portcullis_model::{Attempt, AttemptOutcome, Phase, Reason, Rejection};
+use portcullis_wire::{BodyFraming, ChunkedDecoder, Method, ResponseHead, Version};
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use tokio::time::Instant;
+
+/// How many interim answers (1xx) of an upstream are passed on before it is called broken.
+const INTERIM_MAX: usize = 8;
+
+/// An exchange whose answer has begun.
+pub(crate) struct Forwarded {
+    pub(crate) exchange: Exchange,
+    pub(crate) upstream: UpstreamConnection,
+    /// The head of the upstream's answer.
+    pub(crate) response: ResponseHead,
+    /// What came with the head.
+    pub(crate) rest: Option<Buffer>,
+    /// The rest of the request's body, if the answer came before its end.
+    pub(crate) upload: Option<Transfer>,
+    /// When the request was decided.
+    pub(crate) since: Instant,
+    /// When the head of the answer was there.
+    pub(crate) answered: Instant,
+}
+
+/// Why a try at a connection did not bring an answer.
+struct Failed {
+    rejection: Rejection,
+    /// Nothing of an answer came, and the connection had been used before: the upstream may just have closed it.
+    stale: bool,
+}
+
+/// Sends the request and waits for the head of the answer.
+pub(crate) async fn forward(
+    mut cleared: Cleared,
+    route: &Route,
+    connection: &mut Connection,
+    worker: &Worker,
+    decided: Instant,
+) -> Result<Forwarded, (Exchange, Rejection)> {
+    cleared.record().upstream = Some(route.upstream.settings.name.clone());
+    let mut fresh_only = false;
+    loop {
+        let mut upstream = match checkout(&mut cleared, &route.upstream, &worker.pools, fresh_only).await {
+            Ok(upstream) => upstream,
+            Err(rejection) => return Err((cleared.into_exchange(), rejection)),
+        };
+        let now = if upstream.reused { decided } else { Instant::now() };
+        cleared.record().timings.add(Phase::Connect, (now - decided).as_micros() as u64);
+        let mut sending = Sending::new(&cleared, route, connection, worker, now);
+        match sending.run(&mut cleared, &mut upstream, connection, worker).await {
+            Ok(()) => {
+                let (endpoint, reused) = (upstream.address, upstream.reused);
+                cleared.record().note_attempt(Attempt { endpoint, reused, outcome: AttemptOutcome::Answered });
+                return Ok(sending.finish(cleared, upstream, connection, worker, decided));
+            }
+            Err(failed) => {
+                let outcome = AttemptOutcome::Failed(failed.rejection.reason);
+                let (endpoint, reused) = (upstream.address, upstream.reused);
+                cleared.record().note_attempt(Attempt { endpoint, reused, outcome });
+                if failed.stale && !fresh_only && may_repeat(&cleared) {
+                    fresh_only = true;
+                    continue;
+                }
+                sending.abandon(worker);
+                return Err((cleared.into_exchange(), failed.rejection));
+            }
+        }
+    }
+}
+
+/// A request may be sent again when it changes nothing by being sent twice, and when all of it is still here.
+fn may_repeat(cleared: &Cleared) -> bool {
+    let request = &cleared.exchange().request;
+    request.method().is_idempotent() && request.framing() == BodyFraming::None && !request.wants_websocket()
+}
+
+/// One try at a connection.
+struct Sending {
+    /// The request on its way; none when all of it has been sent.
+    upload: Option<Transfer>,
+    /// What is left of a finished upload: bytes of the next request.
+    head: UpstreamHead,
+    times: Timeouts,
+    pace: Pace,
+    silence: Silence,
+    total: Option<Instant>,
+    has_body: bool,
+    sink_failed: bool,
+}
+
+impl Sending {
+    fn new(cleared: &Cleared, route: &Route, connection: &mut Connection, worker: &Worker, now: Instant) -> Self {
+        let exchange = cleared.exchange();
+        let mut out = worker.out();
+        write_request_head(cleared, &mut out);
+        let framing = exchange.request.framing();
+        let (reading, writing) = match framing {
+            BodyFraming::None => (Reading::Length(0), Writing::Plain),
+            BodyFraming::Length(length) => (Reading::Length(length), Writing::Plain),
+            BodyFraming::Chunked => (Reading::Chunked(Box::new(ChunkedDecoder::for_request())), Writing::Chunked),
+        };
+        let has_body = framing != BodyFraming::None;
+        let begun = if has_body { connection.carry.take() } else { None };
+        let upload = Transfer::new(reading, writing, out, begun, exchange.body_bytes_max());
+        let times = route.upstream.settings.timeouts;
+        let limits = &connection.listener.limits;
+        let pace = Pace::new(limits.body_rate_min, limits.rate_window, Reason::BodyTimeout);
+        let silence = Silence::new(now, times.first_byte, Reason::UpstreamTimeout);
+        let total = times.total.map(|total| now + total);
+        Self {
+            upload: Some(upload),
+            head: UpstreamHead::new(worker.response_head()),
+            times,
+            pace,
+            silence,
+            total,
+            has_body,
+            sink_failed: false,
+        }
+    }
+
+    async fn run(
+        &mut self,
+        cleared: &mut Cleared,
+        upstream: &mut UpstreamConnection,
+        connection: &mut Connection,
+        worker: &Worker,
+    ) -> Result<(), Failed> {
+        if self.has_body && cleared.exchange().request.expects_continue() {
+            self.invite_body(connection).await?;
+        }
+        let method = cleared.exchange().request.method();
+        let mut interim = 0;
+        connection.alarm.set(self.silence.deadline());
+        loop {
+            poll_fn(|cx| self.poll(cx, upstream, connection, worker, method)).await?;
+            let status = self.head.response.status();
+            let upgraded = status == 101 && cleared.exchange().request.wants_websocket();
+            if !(100..200).contains(&status) || (upgraded && self.head.response.is_websocket_accept()) {
+                return Ok(());
+            }
+            interim += 1;
+            if status == 101 || interim > INTERIM_MAX {
+                let detail = "the upstream switched protocols unasked, or sent interim answers without end";
+                return Err(Failed { rejection: Rejection::new(Reason::UpstreamUpgradeInvalid, detail), stale: false });
+            }
+            // 100 is ours to give, and has been given; the rest (103 above all) is passed on to those who know of it.
+            if status != 100 && cleared.exchange().request.version() == Version::H11 {
+                self.pass_on_interim(connection, worker).await?;
+            }
+        }
+    }
+
+    /// Tells a client that waits for it to send its body. Asked only after the exchange was cleared.
+    async fn invite_body(&mut self, connection: &mut Connection) -> Result<(), Failed> {
+        if self.upload.as_ref().is_some_and(|upload| !upload.has_unread()) {
+            connection.alarm.set(Instant::now() + connection.listener.limits.rate_window);
+            if !connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", &[]).await {
+                return Err(Failed { rejection: Reason::ClientGone.into(), stale: false });
+            }
+        }
+        Ok(())
+    }
+
+    async fn pass_on_interim(&mut self, connection: &mut Connection, worker: &Worker) -> Result<(), Failed> {
+        let mut out = worker.out();
+        self.head.response.strip_hop_by_hop();
+        self.head.response.write_to(&mut out, portcullis_wire::ResponseFraming::None, None, false);
+        connection.alarm.set(Instant::now() + connection.listener.limits.rate_window);
+        let written = connection.write_all(&out, &[]).await;
+        worker.keep_out(out);
+        connection.alarm.set(self.silence.deadline());
+        if written { Ok(()) } else { Err(Failed { rejection: Reason::ClientGone.into(), stale: false }) }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut UpstreamConnection,
+        connection: &mut Connection,
+        worker: &Worker,
+        method: Method,
+    ) -> Poll<Result<(), Failed>> {
+        if !self.sink_failed {
+            self.poll_upload(cx, upstream, connection, worker)?;
+        }
+        match self.head.poll(cx, upstream, worker, method) {
+            HeadOutcome::Pending => {}
+            HeadOutcome::Complete => return Poll::Ready(Ok(())),
+            HeadOutcome::Malformed(error) => {
+                return Poll::Ready(Err(Failed { rejection: error.into(), stale: false }));
+            }
+            HeadOutcome::Ended { bytes } => {
+                let stale = bytes == 0 && upstream.reused;
+                let detail = "the connection ended before the head of an answer was complete";
+                return Poll::Ready(Err(Failed { rejection: Rejection::new(Reason::UpstreamReset, detail), stale }));
+            }
+        }
+        self.poll_deadlines(cx, connection)
+    }
+
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut UpstreamConnection,
+        connection: &mut Connection,
+        worker: &Worker,
+    ) -> Result<(), Failed> {
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        let reason = match upload.poll(cx, &mut connection.io, upstream, &worker.buffers) {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(())) => {
+                if self.has_body {
+                    connection.carry = upload.take_rest(&worker.buffers);
+                    self.head.request_body = upload.moved;
+                    let now = Instant::now();
+                    self.silence.note(now, 0, true);
+                    connection.alarm.set(self.silence.deadline());
+                }
+                worker.keep_out(upload.take_out());
+                self.upload = None;
+                return Ok(());
+            }
+            Poll::Ready(Err(TransferError::Sink(_))) => {
+                // The upstream does not want the rest. It may have said why: its answer is read before this is called a failure.
+                self.sink_failed = true;
+                return Ok(());
+            }
+            Poll::Ready(Err(TransferError::Source(_))) => Rejection::from(Reason::ClientGone),
+            Poll::Ready(Err(TransferError::Malformed(error))) => error.into(),
+            Poll::Ready(Err(TransferError::TooLarge)) => {
+                Rejection::new(Reason::BodyTooLarge, "the body has more bytes than the route allows")
+            }
+        };
+        Err(Failed { rejection: reason, stale: false })
+    }
+
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>, connection: &mut Connection) -> Poll<Result<(), Failed>> {
+        if self.has_body && self.upload.is_some() {
+            self.note_upload();
+            if let Some(deadline) = self.pace.deadline() {
+                connection.alarm.set(deadline.min(self.silence.deadline()));
+            }
+        }
+        while connection.alarm.poll(cx).is_ready() {
+            let now = Instant::now();
+            let moved = self.upload.as_ref().map_or(0, |upload| upload.progress);
+            let late = self.total.is_some_and(|total| now >= total);
+            let verdict = if late { Err(Reason::UpstreamTimeout) } else { self.silence.check(now) };
+            if let Err(reason) = verdict.and_then(|()| self.pace.check(now, moved)) {
+                return Poll::Ready(Err(Failed { rejection: Rejection::new(reason, "waiting for the answer"), stale: false }));
+            }
+            let next = [self.pace.deadline(), self.total, Some(self.silence.deadline())].into_iter().flatten().min();
+            connection.alarm.set(next.unwrap_or(now + self.times.idle));
+        }
+        Poll::Pending
+    }
+
+    /// While the body is on its way, the upstream's silence is excused as long as the client is what is waited for.
+    fn note_upload(&mut self) {
+        if let Some(upload) = &self.upload {
+            let now = Instant::now();
+            let client = upload.waiting == Waiting::Source && !self.sink_failed;
+            self.pace.note(now, client, upload.progress);
+            self.silence.note(now, upload.progress, client);
+        }
+    }
+
+    fn finish(
+        self,
+        cleared: Cleared,
+        upstream: UpstreamConnection,
+        connection: &Connection,
+        worker: &Worker,
+        decided: Instant,
+    ) -> Forwarded {
+        let answered = Instant::now();
+        let Self { upload, head, has_body, .. } = self;
+        let mut exchange = cleared.into_exchange();
+        exchange.record.traffic.request_body = upload.as_ref().map_or(head.request_body, |upload| upload.moved);
+        exchange.record.timings.add(Phase::FirstByte, (answered - decided).as_micros() as u64);
+        debug_assert!(!(has_body && upload.is_some() && connection.carry.is_some()), "the body is in the transfer");
+        let (response, rest) = head.into_parts(worker);
+        Forwarded { exchange, upstream, response, rest, upload, since: decided, answered }
+    }
+
+    fn abandon(self, worker: &Worker) {
+        let (response, rest) = self.head.into_parts(worker);
+        worker.keep_response_head(response);
+        if let Some(buffer) = rest {
+            worker.buffers.give(buffer);
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Step 3: one look at the configuration in force; the whole exchange is decided by it.
+
+use crate::connection::Connection;
+use crate::snapshot::Snapshot;
+use crate::worker::Worker;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The configuration that decides this exchange. The connection's listener follows it.
+pub(crate) fn look(connection: &mut Connection, worker: &Worker) -> Rc<Arc<Snapshot>> {
+    let view = worker.view();
+    let current = view.listener(&connection.listener.name);
+    if let Some(listener) = current
+        && !Arc::ptr_eq(listener, &connection.listener)
+    {
+        connection.listener = Arc::clone(listener);
+    }
+    view
+}

@@ -1,0 +1,153 @@
+//! The one place that makes answers of the gateway's own: refusals as problem+json (RFC 9457), and what policies answer.
+
+use crate::connection::{After, Connection};
+use crate::snapshot::ListenerMode;
+use crate::worker::Worker;
+use portcullis_gateway_policy::{Exchange, Pipeline, Stop};
+use portcullis_model::{Phase, Reason, Rejection};
+use portcullis_wire::{BodyFraming, KnownName, Method, ResponseFraming, ResponseHead, WireError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long writing an answer of the gateway's may take.
+const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Answers an exchange that is not forwarded, and finishes its record.
+pub(crate) async fn respond(
+    connection: &mut Connection,
+    worker: &Worker,
+    pipeline: &Pipeline,
+    mut exchange: Exchange,
+    stop: impl Into<Stop>,
+    begin: Instant,
+) -> After {
+    let stop = stop.into();
+    let status = note(&mut exchange, &stop);
+    let unread = skip_body(connection, &exchange);
+    let closes = closes(&stop) || unread || !exchange.request.keep_alive() || worker.is_draining();
+    exchange.record.timings.add(Phase::Decide, begin.elapsed().as_micros() as u64);
+    let mut after = if unread || closes { After::Linger } else { After::KeepAlive };
+    if status == 0 {
+        after = After::Close;
+    } else {
+        let (mut response, body) = make(&mut exchange, &stop, status, connection, worker);
+        pipeline.answer(&exchange, &mut response);
+        let mut out = worker.out();
+        let framing = if body.is_empty() { ResponseFraming::None } else { ResponseFraming::Length(body.len() as u64) };
+        response.write_to(&mut out, framing, closes.then_some("close"), false);
+        worker.keep_response_head(response);
+        connection.alarm.set(Instant::now() + WRITE_DEADLINE);
+        let shown: &[u8] = if exchange.request.method() == Method::Head { &[] } else { body.as_bytes() };
+        let written = connection.write_all(&out, shown).await;
+        exchange.record.status = status;
+        exchange.record.traffic.response_head = out.len() as u64;
+        exchange.record.traffic.response_body = shown.len() as u64;
+        worker.keep_out(out);
+        if !written {
+            exchange.record.note_reason(Reason::ClientGone, "the answer could not be written");
+            after = After::Close;
+        }
+    }
+    exchange.record.total_micros = begin.elapsed().as_micros() as u64;
+    worker.keep_request_head(std::mem::take(&mut exchange.request));
+    after
+}
+
+fn note(exchange: &mut Exchange, stop: &Stop) -> u16 {
+    match stop {
+        Stop::Respond(answer) => answer.status,
+        Stop::Reject(rejection) => {
+            exchange.record.note_reason(rejection.reason, &rejection.detail);
+            rejection.status()
+        }
+    }
+}
+
+fn closes(stop: &Stop) -> bool {
+    matches!(stop, Stop::Reject(rejection) if rejection.reason.closes())
+}
+
+/// Passes over a body that has come whole with the head. Says whether there is one that has not.
+fn skip_body(connection: &mut Connection, exchange: &Exchange) -> bool {
+    match exchange.request.framing() {
+        BodyFraming::None => false,
+        BodyFraming::Chunked => true,
+        BodyFraming::Length(length) => {
+            let here = connection.carry.as_ref().map_or(0, |carry| carry.unread().len());
+            let Some(length) = usize::try_from(length).ok().filter(|length| *length <= here) else { return true };
+            if let Some(carry) = &mut connection.carry {
+                carry.consume(length);
+                if carry.is_empty() {
+                    connection.carry = None;
+                }
+            }
+            false
+        }
+    }
+}
+
+fn make(exchange: &mut Exchange, stop: &Stop, status: u16, connection: &Connection, worker: &Worker) -> (ResponseHead, String) {
+    let mut response = worker.response_head();
+    response.reset_local(status);
+    let mut body = String::new();
+    let made = match stop {
+        Stop::Respond(answer) => {
+            answer.fields.iter().try_for_each(|(name, value)| response.fields_mut().set_named(name, value))
+        }
+        Stop::Reject(rejection) => {
+            body = problem(rejection, exchange);
+            describe(&mut response, rejection, exchange, connection)
+        }
+    };
+    let date = worker.date.at(worker.unix_micros() / 1_000_000);
+    let stamped = response
+        .fields_mut()
+        .set(KnownName::Date, &date)
+        .and_then(|()| response.fields_mut().set(KnownName::XRequestId, &exchange.record.id.hex()));
+    debug_assert!(made.and(stamped).is_ok(), "the gateway's own fields are valid");
+    (response, body)
+}
+
+fn describe(
+    response: &mut ResponseHead,
+    rejection: &Rejection,
+    exchange: &Exchange,
+    connection: &Connection,
+) -> Result<(), WireError> {
+    let fields = response.fields_mut();
+    fields.set(KnownName::ContentType, b"application/problem+json")?;
+    fields.set(KnownName::CacheControl, b"no-store")?;
+    if let Some(allow) = &rejection.allow {
+        fields.set(KnownName::Allow, allow.as_bytes())?;
+    }
+    if let ListenerMode::RedirectToHttps { port } = connection.listener.mode
+        && rejection.reason == Reason::RedirectToHttps
+    {
+        fields.set(KnownName::Location, location(exchange, port).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Where a plain-text request is sent: the same canonical host, path and query, by https.
+fn location(exchange: &Exchange, port: u16) -> String {
+    let request = &exchange.request;
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let query = request.query().map_or(String::new(), |query| format!("?{query}"));
+    format!("https://{}{port}{}{query}", request.host(), request.path())
+}
+
+/// The body of a refusal. Only constants and the request id, so nothing needs escaping.
+fn problem(rejection: &Rejection, exchange: &Exchange) -> String {
+    let reason = rejection.reason;
+    let mut body = String::with_capacity(192);
+    for part in ["{\"type\":\"about:blank\",\"title\":\"", reason.public(), "\",\"status\":"] {
+        body.push_str(part);
+    }
+    body.push_str(&rejection.status().to_string());
+    for part in [",\"code\":\"", reason.code(), "\",\"request_id\":\""] {
+        body.push_str(part);
+    }
+    body.push_str(std::str::from_utf8(&exchange.record.id.hex()).unwrap_or_default());
+    body.push_str("\"}\n");
+    body
+}

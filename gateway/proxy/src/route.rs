@@ -1,0 +1,94 @@
+//! Step 4: which route, if any, and whether the request may use it in this form.
+
+use crate::connection::Connection;
+use crate::snapshot::{ListenerMode, Route, Snapshot};
+use crate::worker::Worker;
+use portcullis_gateway_policy::Exchange;
+use portcullis_gateway_router::Lookup;
+use portcullis_model::{Reason, Rejection};
+use portcullis_wire::RequestHead;
+use std::sync::Arc;
+
+/// Finds the route of a request.
+pub(crate) fn route<'v>(
+    view: &'v Snapshot,
+    connection: &Connection,
+    worker: &Worker,
+    exchange: &mut Exchange,
+) -> Result<&'v Arc<Route>, Rejection> {
+    check_listener(connection, worker)?;
+    check_server_name(connection, &exchange.request)?;
+    check_method(&exchange.request)?;
+    let route = find(view, &exchange.request)?;
+    exchange.record.route = Some(Arc::clone(&route.name));
+    exchange.record.api = Some(Arc::clone(&route.api));
+    check_form(route, &exchange.request)?;
+    check_upstream(route, worker)?;
+    Ok(route)
+}
+
+fn check_listener(connection: &Connection, worker: &Worker) -> Result<(), Rejection> {
+    match connection.listener.mode {
+        ListenerMode::Tls => Ok(()),
+        ListenerMode::RedirectToHttps { .. } => Err(Reason::RedirectToHttps.into()),
+        ListenerMode::DangerPlaintext { expires } if worker.unix_micros() / 1_000_000 >= expires => {
+            Err(Rejection::new(Reason::WeakeningExpired, "danger_plaintext of the listener has expired"))
+        }
+        ListenerMode::DangerPlaintext { .. } => Ok(()),
+    }
+}
+
+/// The host must belong to the certificate that the connection was opened for (threats B 45; RFC 9110 section 15.5.20).
+fn check_server_name(connection: &Connection, request: &RequestHead) -> Result<(), Rejection> {
+    let (Some(facts), Some(context)) = (&connection.facts.tls, &connection.listener.tls) else { return Ok(()) };
+    match &facts.sni {
+        Some(name) if **name != *request.host() && !context.covers_same(name, request.host()) => {
+            Err(Rejection::new(Reason::Misdirected, "the host is not covered by the certificate of the server name"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_method(request: &RequestHead) -> Result<(), Rejection> {
+    if matches!(request.method_bytes(), b"CONNECT" | b"TRACE" | b"TRACK") {
+        return Err(Rejection::new(Reason::MethodRefused, "CONNECT, TRACE and TRACK are never forwarded"));
+    }
+    if request.is_asterisk() {
+        return Err(Rejection::new(Reason::RouteUnknown, "OPTIONS * names no resource"));
+    }
+    Ok(())
+}
+
+fn find<'v>(view: &'v Snapshot, request: &RequestHead) -> Result<&'v Arc<Route>, Rejection> {
+    // INVARIANT: a method is a token (RFC 9110 section 5.6.2), so it is ASCII.
+    let method = std::str::from_utf8(request.method_bytes()).unwrap_or_default();
+    match view.routes.find(request.host(), method, request.path(), &|name| request.fields().sole_named(name)) {
+        Lookup::Found { target, .. } => Ok(target),
+        Lookup::HostUnknown => Err(Rejection::new(Reason::HostUnknown, "no route has this host")),
+        Lookup::PathUnknown => Err(Rejection::new(Reason::RouteUnknown, "no route of this host has this path")),
+        Lookup::MethodUnknown { allow } => {
+            let mut rejection = Rejection::new(Reason::MethodUnknown, "no route of this path has this method");
+            rejection.allow = Some(allow.into());
+            Err(rejection)
+        }
+    }
+}
+
+fn check_form(route: &Route, request: &RequestHead) -> Result<(), Rejection> {
+    if request.path_has_encoded_slash() && !route.encoded_slash_kept {
+        return Err(Rejection::new(Reason::PathAmbiguous, "%2F in a path whose route does not say encoded_slash: keep"));
+    }
+    if request.wants_websocket() && !route.websocket {
+        return Err(Rejection::new(Reason::UpgradeRefused, "the route does not say websocket: true"));
+    }
+    Ok(())
+}
+
+fn check_upstream(route: &Route, worker: &Worker) -> Result<(), Rejection> {
+    match route.upstream.settings.plaintext_expires {
+        Some(expires) if worker.unix_micros() / 1_000_000 >= expires => {
+            Err(Rejection::new(Reason::WeakeningExpired, "danger_plaintext of the upstream has expired"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,183 @@
+//! What control publishes and workers look at.
+
+use arc_swap::ArcSwap;
+use portcullis_gateway_listener::TlsContext;
+use portcullis_gateway_policy::Pipeline;
+use portcullis_gateway_router::RouteTable;
+use portcullis_gateway_upstream::Upstream;
+use portcullis_model::{Clock, Generation};
+use portcullis_wire::HeadLimits;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What a listener enforces on its connections.
+#[derive(Clone, Debug)]
+pub struct ListenerLimits {
+    /// Of the head of a request.
+    pub head: HeadLimits,
+    /// For the TLS handshake.
+    pub handshake_deadline: Duration,
+    /// From the first byte of a request until its head is complete.
+    pub header_deadline: Duration,
+    /// Without a request on a connection.
+    pub idle_timeout: Duration,
+    /// Bytes a second below which a client that is being waited for is cut off, measured over [`ListenerLimits::rate_window`].
+    pub body_rate_min: u64,
+    /// The window over which the rate is measured.
+    pub rate_window: Duration,
+}
+
+/// What a listener does with requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenerMode {
+    /// Serves routes over TLS.
+    Tls,
+    /// Sends everybody to https on this port.
+    RedirectToHttps {
+        /// The port clients are sent to.
+        port: u16,
+    },
+    /// Serves routes in plain text, until the weakening ends (Unix seconds).
+    DangerPlaintext {
+        /// When it ends.
+        expires: u64,
+    },
+}
+
+/// A listener as the running configuration has it.
+pub struct Listener {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it does with requests.
+    pub mode: ListenerMode,
+    /// Certificates, for [`ListenerMode::Tls`].
+    pub tls: Option<Arc<TlsContext>>,
+    /// What it enforces.
+    pub limits: ListenerLimits,
+}
+
+/// A route with everything that is needed to serve it.
+pub struct Route {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The API it belongs to.
+    pub api: Arc<str>,
+    /// Its policies.
+    pub pipeline: Pipeline,
+    /// Where it goes.
+    pub upstream: Arc<Upstream>,
+    /// Whether `%2F` inside a path segment is kept rather than refused.
+    pub encoded_slash_kept: bool,
+    /// Whether an upgrade to WebSocket is allowed.
+    pub websocket: bool,
+}
+
+/// Who may tell us who the client is.
+#[derive(Clone, Debug, Default)]
+pub struct ClientAddressRule {
+    /// Networks of proxies whose word is taken: first address, prefix length.
+    pub trusted: Vec<(IpAddr, u8)>,
+}
+
+impl ClientAddressRule {
+    /// Whether `address` belongs to a trusted proxy.
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted.iter().any(|(network, length)| contains(*network, *length, address))
+    }
+}
+
+fn contains(network: IpAddr, length: u8, address: IpAddr) -> bool {
+    match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            let shift = 32_u32.saturating_sub(u32::from(length));
+            u32::from(network).checked_shr(shift).unwrap_or(0) == u32::from(address).checked_shr(shift).unwrap_or(0)
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            let shift = 128_u32.saturating_sub(u32::from(length));
+            u128::from(network).checked_shr(shift).unwrap_or(0) == u128::from(address).checked_shr(shift).unwrap_or(0)
+        }
+        _ => false,
+    }
+}
+
+/// One complete configuration, immutable.
+pub struct Snapshot {
+    /// Its number.
+    pub generation: Generation,
+    /// The hash of what it was made from.
+    pub hash: String,
+    /// Listeners by name.
+    pub listeners: Vec<Arc<Listener>>,
+    /// Routes.
+    pub routes: RouteTable<Arc<Route>>,
+    /// Policies for answers to requests that found no route.
+    pub unrouted: Pipeline,
+    /// Who may tell us who the client is.
+    pub client_address: ClientAddressRule,
+    /// Every upstream, for sweeping pools.
+    pub upstreams: Vec<Arc<Upstream>>,
+}
+
+impl Snapshot {
+    /// The listener of a name.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
+        self.listeners.iter().find(|listener| *listener.name == *name)
+    }
+}
+
+/// Where control publishes and workers look. Workers compare one number for an exchange and fetch the rest only when it moved.
+pub struct Published {
+    generation: AtomicU64,
+    snapshot: ArcSwap<Snapshot>,
+    /// Wall-clock time, for records and expiries.
+    pub clock: Clock,
+}
+
+impl Published {
+    /// Begins with a first configuration.
+    #[must_use]
+    pub fn new(first: Snapshot, clock: Clock) -> Self {
+        Self { generation: AtomicU64::new(first.generation.0), snapshot: ArcSwap::from_pointee(first), clock }
+    }
+
+    /// Puts another configuration in force for every exchange that begins from now on.
+    pub fn publish(&self, next: Arc<Snapshot>) {
+        let generation = next.generation.0;
+        self.snapshot.store(next);
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// The number of the configuration in force.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        Generation(self.generation.load(Ordering::Relaxed))
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ClientAddressRule;
+
+    #[test]
+    fn networks_contain_their_addresses_also_when_mapped() {
+        let rule = ClientAddressRule { trusted: vec![("10.0.0.0".parse().unwrap(), 8), ("2001:db8::".parse().unwrap(), 32)] };
+        for (address, trusted) in
+            [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("11.0.0.1", false), ("2001:db8::7", true), ("2001:db9::7", false)]
+        {
+            assert_eq!(rule.trusts(address.parse().unwrap()), trusted, "{address}");
+        }
+        let everyone = ClientAddressRule { trusted: vec![("0.0.0.0".parse().unwrap(), 0)] };
+        assert!(everyone.trusts("203.0.113.9".parse().unwrap()) && !everyone.trusts("::1".parse().unwrap()));
+    }
+}

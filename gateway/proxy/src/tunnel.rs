@@ -1,0 +1,105 @@
+//! After an upgrade: bytes in both directions, each ending on its own.
+
+use crate::body::{Reading, Transfer, Waiting, Writing};
+use crate::buffers::Buffer;
+use crate::connection::{After, Connection};
+use crate::pace::{Pace, Silence};
+use crate::snapshot::Route;
+use crate::stream::ByteStream;
+use crate::worker::Worker;
+use portcullis_gateway_policy::Exchange;
+use portcullis_gateway_upstream::UpstreamConnection;
+use portcullis_model::Reason;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use tokio::time::Instant;
+
+/// One direction, and whether its end has been passed on.
+struct Half {
+    transfer: Transfer,
+    ended: bool,
+    shut: bool,
+}
+
+impl Half {
+    fn new(out: Vec<u8>, begun: Option<Buffer>) -> Self {
+        let transfer = Transfer::new(Reading::UntilClose, Writing::Plain, out, begun, u64::MAX);
+        Self { transfer, ended: false, shut: false }
+    }
+
+    /// Moves bytes until the source ends, then ends the destination. `Err`: one side is gone.
+    fn poll<S: ByteStream, D: ByteStream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut S,
+        sink: &mut D,
+        worker: &Worker,
+    ) -> Result<(), ()> {
+        if !self.ended {
+            match self.transfer.poll(cx, source, sink, &worker.buffers) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(_)) => return Err(()),
+                Poll::Ready(Ok(())) => self.ended = true,
+            }
+        }
+        if !self.shut {
+            match sink.poll_shutdown(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(_)) => return Err(()),
+                Poll::Ready(Ok(())) => self.shut = true,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Carries an upgraded connection until both sides have ended, one is gone, or nothing has moved for too long.
+///
+/// Only now do bytes that the client sent behind its request go to the upstream (threats A 2, 25): the upstream has agreed.
+pub(crate) async fn tunnel(
+    exchange: &mut Exchange,
+    upstream: &mut UpstreamConnection,
+    connection: &mut Connection,
+    worker: &Worker,
+    route: &Route,
+    out: Vec<u8>,
+    rest: Option<Buffer>,
+) -> After {
+    let mut up = Half::new(Vec::new(), connection.carry.take());
+    let mut down = Half::new(out, rest);
+    let limits = connection.listener.limits.clone();
+    let mut pace = Pace::new(limits.body_rate_min, limits.rate_window, Reason::ClientTooSlow);
+    let now = Instant::now();
+    let mut silence = Silence::new(now, route.upstream.settings.timeouts.upgraded_idle, Reason::UpstreamStalled);
+    let outcome: Result<(), Reason> = poll_fn(|cx| {
+        if up.poll(cx, &mut connection.io, upstream, worker).is_err() {
+            return Poll::Ready(Err(Reason::UpstreamReset));
+        }
+        if down.poll(cx, upstream, &mut connection.io, worker).is_err() {
+            return Poll::Ready(Err(Reason::ClientGone));
+        }
+        if up.shut && down.shut {
+            return Poll::Ready(Ok(()));
+        }
+        let now = Instant::now();
+        let progress = up.transfer.progress + down.transfer.progress;
+        pace.note(now, !down.ended && down.transfer.waiting == Waiting::Sink, down.transfer.progress);
+        silence.note(now, progress, false);
+        connection.alarm.set(pace.deadline().unwrap_or_else(|| silence.deadline()).min(silence.deadline()));
+        while connection.alarm.poll(cx).is_ready() {
+            let now = Instant::now();
+            if let Err(reason) = silence.check(now).and_then(|()| pace.check(now, down.transfer.progress)) {
+                return Poll::Ready(Err(reason));
+            }
+            connection.alarm.set(pace.deadline().unwrap_or_else(|| silence.deadline()).min(silence.deadline()));
+        }
+        Poll::Pending
+    })
+    .await;
+    exchange.record.traffic.request_body = up.transfer.moved;
+    exchange.record.traffic.response_body = down.transfer.moved;
+    if let Err(reason) = outcome {
+        exchange.record.note_reason(reason, "the upgraded connection");
+    }
+    After::Close
+}

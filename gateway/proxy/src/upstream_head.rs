@@ -1,0 +1,93 @@
+//! Reading the head of an upstream's answer.
+
+use crate::buffers::Buffer;
+use crate::worker::Worker;
+use portcullis_gateway_upstream::UpstreamConnection;
+use portcullis_model::Reason;
+use portcullis_wire::{HeadFinder, HeadLimits, Method, ResponseHead, WireError};
+use std::task::{Context, Poll};
+
+/// What an upstream's head may have.
+const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 60 * 1024, fields_max: 256, target_bytes_max: 8 * 1024 };
+
+/// How far reading has come.
+pub(crate) enum HeadOutcome {
+    Pending,
+    Complete,
+    Malformed(WireError),
+    Ended { bytes: usize },
+}
+
+/// The head of an answer, being read.
+pub(crate) struct UpstreamHead {
+    pub(crate) response: ResponseHead,
+    /// Body bytes of the request that were sent, noted here when the upload ends first.
+    pub(crate) request_body: u64,
+    finder: HeadFinder,
+    buffer: Option<Buffer>,
+}
+
+impl UpstreamHead {
+    pub(crate) fn new(response: ResponseHead) -> Self {
+        Self { response, request_body: 0, finder: HeadFinder::default(), buffer: None }
+    }
+
+    /// Reads until a head is complete. May be called again after an interim answer.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut UpstreamConnection,
+        worker: &Worker,
+        method: Method,
+    ) -> HeadOutcome {
+        loop {
+            if let Some(buffer) = &mut self.buffer
+                && !buffer.is_empty()
+            {
+                match self.finder.find(buffer.unread(), &LIMITS) {
+                    Ok(Some(length)) => {
+                        let head = buffer.unread().get(..length).unwrap_or_default();
+                        let parsed = self.response.parse(head, &LIMITS, method);
+                        buffer.consume(length);
+                        self.finder.reset();
+                        return parsed.map_or_else(HeadOutcome::Malformed, |()| HeadOutcome::Complete);
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        return HeadOutcome::Malformed(WireError { reason: Reason::UpstreamMalformed, detail: error.detail });
+                    }
+                }
+            }
+            if let Some(outcome) = self.read_more(cx, upstream, worker) {
+                return outcome;
+            }
+        }
+    }
+
+    fn read_more(&mut self, cx: &mut Context<'_>, upstream: &mut UpstreamConnection, worker: &Worker) -> Option<HeadOutcome> {
+        let mut buffer = self.buffer.take().unwrap_or_else(|| worker.buffers.take());
+        let bytes = buffer.unread().len();
+        match upstream.poll_read(cx, buffer.room()) {
+            Poll::Ready(Ok(count @ 1..)) => {
+                buffer.filled(count);
+                self.buffer = Some(buffer);
+                None
+            }
+            Poll::Ready(_) => {
+                worker.buffers.give(buffer);
+                Some(HeadOutcome::Ended { bytes })
+            }
+            Poll::Pending => {
+                self.buffer = Some(buffer);
+                worker.buffers.give_if_empty(&mut self.buffer);
+                Some(HeadOutcome::Pending)
+            }
+        }
+    }
+
+    /// The head, and what came with it.
+    pub(crate) fn into_parts(mut self, worker: &Worker) -> (ResponseHead, Option<Buffer>) {
+        worker.buffers.give_if_empty(&mut self.buffer);
+        (self.response, self.buffer)
+    }
+}

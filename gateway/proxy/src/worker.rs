@@ -1,0 +1,165 @@
+//! What one worker has: its view of the configuration, its buffers, its upstream connections.
+
+use crate::buffers::BufferPool;
+use crate::snapshot::{Published, Snapshot};
+use portcullis_gateway_upstream::Pools;
+use portcullis_model::{IdSource, RecordGuard, RecordSink, RequestId};
+use portcullis_wire::{RequestHead, ResponseHead};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// How many parsed heads and byte vectors a worker keeps for another use.
+const KEPT_MAX: usize = 64;
+/// A byte vector that has grown beyond this is not kept.
+const KEPT_BYTES_MAX: usize = 16 * 1024;
+
+/// One worker's belongings. Not shared with other threads, so nothing in it is locked.
+pub struct Worker {
+    published: Arc<Published>,
+    // One counted reference of the worker's own: exchanges on different cores do not contend for the shared count.
+    view: RefCell<Rc<Arc<Snapshot>>>,
+    pub(crate) buffers: BufferPool,
+    pub(crate) pools: Pools,
+    pub(crate) date: crate::date::HttpDate,
+    sink: Rc<dyn RecordSink>,
+    ids: RefCell<IdSource>,
+    requests: RefCell<Vec<RequestHead>>,
+    responses: RefCell<Vec<ResponseHead>>,
+    outs: RefCell<Vec<Vec<u8>>>,
+    connections: Cell<usize>,
+    exchanges: Cell<usize>,
+    draining: Cell<bool>,
+}
+
+impl Worker {
+    /// A worker that looks at `published` and records to `sink`; `seed` must be random.
+    #[must_use]
+    pub fn new(published: Arc<Published>, sink: Rc<dyn RecordSink>, seed: [u8; 16]) -> Rc<Self> {
+        let view = RefCell::new(Rc::new(published.snapshot()));
+        Rc::new(Self {
+            published,
+            view,
+            buffers: BufferPool::default(),
+            pools: Pools::default(),
+            date: crate::date::HttpDate::default(),
+            sink,
+            ids: RefCell::new(IdSource::from_seed(seed)),
+            requests: RefCell::default(),
+            responses: RefCell::default(),
+            outs: RefCell::default(),
+            connections: Cell::new(0),
+            exchanges: Cell::new(0),
+            draining: Cell::new(false),
+        })
+    }
+
+    /// The configuration in force: compares one number, and fetches the rest only when it moved.
+    #[must_use]
+    pub fn view(&self) -> Rc<Arc<Snapshot>> {
+        let mut view = self.view.borrow_mut();
+        if view.generation != self.published.generation() {
+            *view = Rc::new(self.published.snapshot());
+            self.pools.sweep(view.upstreams.iter().map(Arc::as_ref));
+        }
+        Rc::clone(&view)
+    }
+
+    /// Closes upstream connections that have been unused for too long. To be called now and then.
+    pub fn sweep(&self) {
+        let view = self.view();
+        self.pools.sweep(view.upstreams.iter().map(Arc::as_ref));
+    }
+
+    /// From now on connections end with the exchange they are in.
+    pub fn begin_draining(&self) {
+        self.draining.set(true);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// How many client connections are being served.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// How many exchanges are going on.
+    #[must_use]
+    pub fn exchanges(&self) -> usize {
+        self.exchanges.get()
+    }
+
+    pub(crate) fn count_connection(&self) -> Counted<'_> {
+        Counted::one_more(&self.connections)
+    }
+
+    pub(crate) fn count_exchange(&self) -> Counted<'_> {
+        Counted::one_more(&self.exchanges)
+    }
+
+    pub(crate) fn unix_micros(&self) -> u64 {
+        self.published.clock.unix_micros()
+    }
+
+    pub(crate) fn begin_record(&self) -> RecordGuard {
+        RecordGuard::begin(&self.sink)
+    }
+
+    pub(crate) fn next_id(&self) -> (RequestId, u64) {
+        let mut ids = self.ids.borrow_mut();
+        (ids.next_id(), ids.next_u64())
+    }
+
+    pub(crate) fn request_head(&self) -> RequestHead {
+        self.requests.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn keep_request_head(&self, head: RequestHead) {
+        keep(&self.requests, head);
+    }
+
+    pub(crate) fn response_head(&self) -> ResponseHead {
+        self.responses.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn keep_response_head(&self, head: ResponseHead) {
+        keep(&self.responses, head);
+    }
+
+    pub(crate) fn out(&self) -> Vec<u8> {
+        self.outs.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(2048))
+    }
+
+    pub(crate) fn keep_out(&self, mut out: Vec<u8>) {
+        if (1..=KEPT_BYTES_MAX).contains(&out.capacity()) {
+            out.clear();
+            keep(&self.outs, out);
+        }
+    }
+}
+
+fn keep<T>(kept: &RefCell<Vec<T>>, item: T) {
+    let mut kept = kept.borrow_mut();
+    if kept.len() < KEPT_MAX {
+        kept.push(item);
+    }
+}
+
+/// Counts something while it lives.
+pub(crate) struct Counted<'a>(&'a Cell<usize>);
+
+impl<'a> Counted<'a> {
+    fn one_more(count: &'a Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}

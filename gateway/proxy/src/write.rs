@@ -1,0 +1,169 @@
+//! Step 9: the answer's body is written as it comes, metered, while the rest of the request's body may still go up.
+
+use crate::answer::Answered;
+use crate::body::{Reading, Transfer, TransferError, Waiting, Writing};
+use crate::connection::{After, Connection};
+use crate::forward::Forwarded;
+use crate::pace::{Pace, Silence};
+use crate::snapshot::Route;
+use crate::tunnel::tunnel;
+use crate::worker::Worker;
+use portcullis_gateway_policy::Exchange;
+use portcullis_gateway_upstream::UpstreamConnection;
+use portcullis_model::{Phase, Reason};
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use tokio::time::Instant;
+
+/// Writes the answer. Gives back what becomes of the connection, and the exchange, whose record is complete but for its total.
+pub(crate) async fn write(
+    forwarded: Forwarded,
+    answered: Answered,
+    route: &Route,
+    connection: &mut Connection,
+    worker: &Worker,
+) -> (After, Exchange) {
+    let Forwarded { mut exchange, mut upstream, response, rest, upload, since, answered: now } = forwarded;
+    let Answered { out, reading, writing, keeps_alive, upgraded } = answered;
+    if upgraded {
+        worker.keep_response_head(response);
+        exchange.record.upgraded = true;
+        let after = tunnel(&mut exchange, &mut upstream, connection, worker, route, out, rest).await;
+        return (after, exchange);
+    }
+    let reusable = !matches!(reading, Reading::UntilClose) && response.keep_alive();
+    worker.keep_response_head(response);
+    let mut relay = Relay::new(reading, writing, out, rest, upload, route, connection, since, now);
+    let outcome = poll_fn(|cx| relay.poll(cx, &mut upstream, connection, worker)).await;
+    exchange.record.traffic.response_body = relay.download.moved;
+    let left_over = relay.download.take_rest(&worker.buffers);
+    worker.keep_out(relay.download.take_out());
+    let after = match outcome {
+        Err(reason) => {
+            exchange.record.note_reason(reason, "the answer had begun");
+            After::Close
+        }
+        Ok(()) if relay.upload.is_some() => After::Linger,
+        Ok(()) => {
+            // Bytes behind the end of an answer are nobody's: a connection that has some is not used again (threats A 3, 24).
+            if reusable && left_over.is_none() && !relay.upload_failed {
+                worker.pools.put_back(upstream);
+            }
+            if keeps_alive { After::KeepAlive } else { After::Linger }
+        }
+    };
+    if let Some(buffer) = left_over {
+        worker.buffers.give(buffer);
+    }
+    if let Some(upload) = &relay.upload {
+        exchange.record.traffic.request_body = upload.moved;
+    }
+    exchange.record.timings.add(Phase::Body, now.elapsed().as_micros() as u64);
+    (after, exchange)
+}
+
+/// Both directions of an exchange whose answer has begun.
+struct Relay {
+    download: Transfer,
+    upload: Option<Transfer>,
+    upload_failed: bool,
+    client_reads: Pace,
+    upstream_sends: Silence,
+    total: Option<Instant>,
+}
+
+impl Relay {
+    #[expect(clippy::too_many_arguments, reason = "takes apart what the steps before have left")]
+    fn new(
+        reading: Reading,
+        writing: Writing,
+        out: Vec<u8>,
+        rest: Option<crate::buffers::Buffer>,
+        upload: Option<Transfer>,
+        route: &Route,
+        connection: &Connection,
+        since: Instant,
+        now: Instant,
+    ) -> Self {
+        let limits = &connection.listener.limits;
+        let times = &route.upstream.settings.timeouts;
+        Self {
+            download: Transfer::new(reading, writing, out, rest, u64::MAX),
+            upload,
+            upload_failed: false,
+            client_reads: Pace::new(limits.body_rate_min, limits.rate_window, Reason::ClientTooSlow),
+            upstream_sends: Silence::new(now, times.idle, Reason::UpstreamStalled),
+            total: times.total.map(|total| since + total),
+        }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut UpstreamConnection,
+        connection: &mut Connection,
+        worker: &Worker,
+    ) -> Poll<Result<(), Reason>> {
+        self.poll_upload(cx, upstream, connection, worker)?;
+        match self.download.poll(cx, upstream, &mut connection.io, &worker.buffers) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(TransferError::Sink(_))) => return Poll::Ready(Err(Reason::ClientGone)),
+            Poll::Ready(Err(TransferError::Source(_))) => return Poll::Ready(Err(Reason::UpstreamReset)),
+            Poll::Ready(Err(TransferError::Malformed(_) | TransferError::TooLarge)) => {
+                return Poll::Ready(Err(Reason::UpstreamMalformed));
+            }
+            Poll::Pending => {}
+        }
+        self.poll_deadlines(cx, connection)
+    }
+
+    fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        upstream: &mut UpstreamConnection,
+        connection: &mut Connection,
+        worker: &Worker,
+    ) -> Result<(), Reason> {
+        if self.upload_failed {
+            return Ok(());
+        }
+        let Some(upload) = &mut self.upload else { return Ok(()) };
+        match upload.poll(cx, &mut connection.io, upstream, &worker.buffers) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => {
+                connection.carry = upload.take_rest(&worker.buffers);
+                self.upload = None;
+                // The head of the answer said that the connection ends; it does, but nothing is left unread on it.
+            }
+            Poll::Ready(Err(TransferError::Sink(_) | TransferError::Source(_))) => self.upload_failed = true,
+            Poll::Ready(Err(TransferError::Malformed(error))) => return Err(error.reason),
+            Poll::Ready(Err(TransferError::TooLarge)) => return Err(Reason::BodyTooLarge),
+        }
+        Ok(())
+    }
+
+    fn poll_deadlines(&mut self, cx: &mut Context<'_>, connection: &mut Connection) -> Poll<Result<(), Reason>> {
+        let now = Instant::now();
+        let client = self.download.waiting == Waiting::Sink;
+        let progress = self.download.progress;
+        self.client_reads.note(now, client, progress);
+        self.upstream_sends.note(now, progress, client);
+        let deadline = [self.client_reads.deadline(), self.total, Some(self.upstream_sends.deadline())];
+        if let Some(earliest) = deadline.into_iter().flatten().min() {
+            connection.alarm.set(earliest);
+        }
+        while connection.alarm.poll(cx).is_ready() {
+            let now = Instant::now();
+            let late = self.total.is_some_and(|total| now >= total);
+            let verdict = if late { Err(Reason::UpstreamStalled) } else { self.upstream_sends.check(now) };
+            if let Err(reason) = verdict.and_then(|()| self.client_reads.check(now, progress)) {
+                return Poll::Ready(Err(reason));
+            }
+            let deadline = [self.client_reads.deadline(), self.total, Some(self.upstream_sends.deadline())];
+            if let Some(earliest) = deadline.into_iter().flatten().min() {
+                connection.alarm.set(earliest);
+            }
+        }
+        Poll::Pending
+    }
+}
