@@ -1,1 +1,34 @@
-//! Placeholder.
+//! Bytes to messages and back: HTTP/1.1 without any I/O, and the canonical form of a request.
+//!
+//! Bytes are read once. What could be read in two ways is refused, never repaired (docs/canonical.md), and what goes upstream is
+//! written from the canonical form.
+
+mod bytes;
+mod chunked;
+pub mod client_address;
+pub mod cookie;
+mod error;
+mod fields;
+mod finder;
+mod framing;
+mod host;
+mod hygiene;
+mod method;
+mod name;
+mod path;
+mod query;
+mod request;
+mod response;
+mod span;
+mod status;
+
+pub use chunked::{ChunkStep, ChunkedDecoder, Trailers, write_chunk_head, write_last_chunk};
+pub use error::WireError;
+pub use fields::Fields;
+pub use finder::{HeadFinder, HeadLimits};
+pub use framing::{BodyFraming, ResponseFraming};
+pub use method::Method;
+pub use name::KnownName;
+pub use query::query_pairs;
+pub use request::{RequestHead, Version};
+pub use response::ResponseHead;

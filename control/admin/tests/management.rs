@@ -1,5 +1,5 @@
 //! The management API over real sockets.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use portcullis_control_admin::{
     Actor, ClientError, Failure, Management, Reloaded, RouteInfo, Status, bind, call, serve_probes, serve_unix,

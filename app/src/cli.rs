@@ -1,0 +1,97 @@
+//! The command line.
+
+use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+use std::path::PathBuf;
+
+/// An API gateway that lets through only what is named, known, allowed and well-formed.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// How results are shown.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Auto)]
+    pub format: Format,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How results are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people in a terminal, JSON when piped.
+    Auto,
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway.
+    Run {
+        /// The configuration: a file, or a folder of files.
+        #[arg(long, short, value_hint = ValueHint::AnyPath)]
+        config: PathBuf,
+        /// Worker threads; by default one a core.
+        #[arg(long)]
+        workers: Option<usize>,
+    },
+    /// Check a configuration without running it: every error at once.
+    Check {
+        /// The configuration: a file, or a folder of files.
+        #[arg(long, short, value_hint = ValueHint::AnyPath)]
+        config: PathBuf,
+    },
+    /// Say which route a request would take, and why.
+    Explain {
+        /// The configuration: a file, or a folder of files.
+        #[arg(long, short, value_hint = ValueHint::AnyPath)]
+        config: PathBuf,
+        /// The request: a method and a URL.
+        #[arg(long, num_args = 2, value_names = ["METHOD", "URL"], required = true)]
+        request: Vec<String>,
+        /// A header of the request, as `Name: value`; may be repeated.
+        #[arg(long = "header", short = 'H')]
+        headers: Vec<String>,
+    },
+    /// Write a secure, commented starter configuration with a development CA of its own.
+    Init {
+        /// The folder to write to; made if it is not there. Nothing is overwritten.
+        #[arg(default_value = "portcullis", value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+        /// The host name to serve.
+        #[arg(long, default_value = "localhost")]
+        host: String,
+        /// Where the API to protect listens.
+        #[arg(long, default_value = "http://127.0.0.1:3000")]
+        upstream: String,
+    },
+    /// Print the JSON schema of the configuration.
+    Schema {
+        /// Print the reference in Markdown instead.
+        #[arg(long)]
+        reference: bool,
+    },
+    /// Run a sample API behind a gateway, and show every exchange as it happens.
+    Demo {
+        /// The port to serve on.
+        #[arg(long, default_value_t = 8443)]
+        port: u16,
+        /// Where the demo keeps its files.
+        #[arg(long, default_value = "target/demo", value_hint = ValueHint::DirPath)]
+        state: PathBuf,
+    },
+    /// Show the state of a running gateway.
+    Status {
+        /// The gateway's management socket.
+        #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
+        socket: PathBuf,
+    },
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}

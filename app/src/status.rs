@@ -1,0 +1,58 @@
+//! `portcullis status`: what the running gateway says of itself.
+
+use crate::output::{Colour, Output};
+use portcullis_control_admin::{Status, call};
+use std::path::Path;
+
+/// Asks the gateway behind `socket` and shows its answer.
+///
+/// # Errors
+/// A text for the operator, when nobody answers or the answer is not understood.
+pub async fn status(socket: &Path, output: Output) -> Result<(), String> {
+    let value = call(socket, hyper::Method::GET, "/v1/status")
+        .await
+        .map_err(|error| format!("`{}`: {error}; start one with `portcullis run`, or name its socket with --socket", socket.display()))?;
+    if output.is_json() {
+        output.json(&value);
+        return Ok(());
+    }
+    let status: Status =
+        serde_json::from_value(value).map_err(|error| format!("the gateway's answer is of another version: {error}"))?;
+    show(&status, output);
+    Ok(())
+}
+
+fn show(status: &Status, output: Output) {
+    let ready = if status.ready { output.paint(Colour::Green, "ready") } else { output.paint(Colour::Red, "not ready") };
+    output.line(&format!("portcullis {}  {ready}  process {}  up {}", status.version, status.pid, duration(status.uptime_seconds)));
+    let hash = status.configuration_hash.get(..12).unwrap_or(&status.configuration_hash);
+    output.line(&format!("configuration  generation {}  {hash}  {} routes  {} workers", status.generation, status.routes, status.workers));
+    if let Some(error) = &status.last_reload_error {
+        output.line(&format!("{}\n{error}", output.paint(Colour::Red, "the last reload was refused; the configuration above still serves:")));
+    }
+    output.line("");
+    let rows: Vec<_> = status.listeners.iter().map(|l| vec![l.name.clone(), l.address.clone(), l.mode.clone()]).collect();
+    output.table(&["listener", "address", "mode"], &rows);
+    for weakening in &status.weakenings {
+        output.line(&format!("{} {weakening}", output.paint(Colour::Yellow, "weakened:")));
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, s) => format!("{s}s"),
+        (0, 0, m, s) => format!("{m}m {s}s"),
+        (0, h, m, _) => format!("{h}h {m}m"),
+        (d, h, _, _) => format!("{d}d {h}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::duration;
+
+    #[test]
+    fn durations_read_at_a_glance() {
+        assert_eq!([5, 65, 3_700, 90_000].map(duration), ["5s", "1m 5s", "1h 1m", "1d 1h"]);
+    }
+}
