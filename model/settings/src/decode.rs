@@ -12,6 +12,9 @@ pub type Schema = Value;
 /// A type that can be written in a configuration.
 pub trait Decode: Sized {
     /// Reads it. Nothing when it is wrong, and then the reason is among the findings.
+    ///
+    /// To find everything that is wrong at once, a section with a wrong part may still be given back without that part: what was
+    /// decoded may only be used when there are no errors among the findings.
     fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self>;
 
     /// What an operator would write for it, in canonical form.
@@ -302,14 +305,12 @@ impl<T: Decode> Decode for Named<T> {
             return None;
         };
         let mut out = Vec::new();
-        let mut right = true;
         for (key, value) in entries {
-            match (Spanned::<Name>::decode(&key, diagnostics), T::decode(&value, diagnostics)) {
-                (Some(name), Some(value)) => out.push(Entry { name, value }),
-                _ => right = false,
+            if let (Some(name), Some(value)) = (Spanned::<Name>::decode(&key, diagnostics), T::decode(&value, diagnostics)) {
+                out.push(Entry { name, value });
             }
         }
-        right.then_some(Self(out))
+        Some(Self(out))
     }
 
     fn encode(&self) -> Value {

@@ -78,22 +78,19 @@ pub struct PolicyUses(pub Box<[PolicyUse]>);
 
 impl PolicyUses {
     /// Reads the entries of a section that are not its own `keys`: policies, or unknown keys, which are refused.
-    pub(crate) fn decode(node: &Node<'_>, keys: &[&str], diagnostics: &mut Diagnostics) -> Option<Self> {
+    pub(crate) fn decode(node: &Node<'_>, keys: &[&str], diagnostics: &mut Diagnostics) -> Self {
+        let policies = diagnostics.policies();
         let mut uses = Vec::new();
-        let mut right = true;
-        for (key, value) in node.entries()?.filter(|(key, _)| !keys.contains(&key.key())) {
-            let policies = diagnostics.policies();
-            let Some((policy, row)) = policies.iter().enumerate().find(|(_, row)| row.name == key.key()) else {
-                diagnostics.unknown_key(&key, keys.iter().copied().chain(policies.iter().map(|row| row.name)));
-                right = false;
-                continue;
-            };
-            match (row.decode)(&value, diagnostics) {
-                Some(settings) => uses.push(PolicyUse { policy, settings, at: value.keep() }),
-                None => right = false,
+        for (key, value) in node.entries().into_iter().flatten().filter(|(key, _)| !keys.contains(&key.key())) {
+            match policies.iter().enumerate().find(|(_, row)| row.name == key.key()) {
+                Some((policy, row)) => {
+                    let settings = (row.decode)(&value, diagnostics);
+                    uses.extend(settings.map(|settings| PolicyUse { policy, settings, at: value.keep() }));
+                }
+                None => diagnostics.unknown_key(&key, keys.iter().copied().chain(policies.iter().map(|row| row.name))),
             }
         }
         uses.sort_by_key(|one| one.policy);
-        right.then(|| Self(uses.into_boxed_slice()))
+        Self(uses.into_boxed_slice())
     }
 }

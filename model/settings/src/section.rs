@@ -52,18 +52,15 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// Reports the keys that nobody asked for; nothing when there were any.
-    pub fn close(self, diagnostics: &mut Diagnostics) -> Option<()> {
-        let mut right = Some(());
-        for (key, _) in self.node.entries()?.filter(|(key, _)| !self.keys.contains(&key.key())) {
+    /// Reports the keys that nobody asked for.
+    pub fn close(self, diagnostics: &mut Diagnostics) {
+        for (key, _) in self.node.entries().into_iter().flatten().filter(|(key, _)| !self.keys.contains(&key.key())) {
             diagnostics.unknown_key(&key, self.keys.iter().copied());
-            right = None;
         }
-        right
     }
 
     /// Reads the keys that nobody asked for as policies, and reports those that are none.
-    pub fn close_with_policies(self, diagnostics: &mut Diagnostics) -> Option<PolicyUses> {
+    pub fn close_with_policies(self, diagnostics: &mut Diagnostics) -> PolicyUses {
         PolicyUses::decode(&self.node, self.keys, diagnostics)
     }
 }
@@ -197,9 +194,8 @@ macro_rules! section {
                     );
                     $(let $field = section.within(stringify!($field), $field, ($low, $high), diagnostics);)?
                 )*
-                $crate::section!(@close section, diagnostics, closed $(, $rest)?);
-                closed?;
-                Some(Self { $($field: $field?,)* $($rest: $rest?,)? })
+                $crate::section!(@close section, diagnostics $(, $rest)?);
+                Some(Self { $($field: $field?,)* $($rest,)? })
             }
 
             fn encode(&self) -> $crate::Value {
@@ -245,12 +241,11 @@ macro_rules! section {
     (@bounds $ty:ty) => { None };
     (@policies $rest:ident) => { true };
     (@policies) => { false };
-    (@close $section:ident, $diagnostics:ident, $closed:ident, $rest:ident) => {
+    (@close $section:ident, $diagnostics:ident, $rest:ident) => {
         let $rest = $section.close_with_policies($diagnostics);
-        let $closed = Some(());
     };
-    (@close $section:ident, $diagnostics:ident, $closed:ident) => {
-        let $closed = $section.close($diagnostics);
+    (@close $section:ident, $diagnostics:ident) => {
+        $section.close($diagnostics);
     };
 }
 

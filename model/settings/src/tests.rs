@@ -92,8 +92,8 @@ fn read<T: Decode>(value: &Value) -> Result<T, Vec<String>> {
     let decoded = T::decode(&tree.root(), &mut diagnostics);
     let found: Vec<String> =
         diagnostics.found().iter().map(|d| format!("{}: {} ({})", d.path, d.what, d.help.as_deref().unwrap_or("-"))).collect();
-    assert_eq!(decoded.is_none(), diagnostics.has_errors(), "a refusal and only a refusal has a reason: {found:?}");
-    decoded.ok_or(found)
+    assert!(decoded.is_some() || diagnostics.has_errors(), "a refusal has a reason");
+    decoded.filter(|_| !diagnostics.has_errors()).ok_or(found)
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn findings_are_bounded_and_the_rest_is_counted() {
     let many: Value = (0..1000).map(|i| (format!("k{i}"), json!(1))).collect::<serde_json::Map<_, _>>().into();
     let tree = tree(&many);
     let mut diagnostics = Diagnostics::default();
-    assert!(Limits::decode(&tree.root(), &mut diagnostics).is_none());
+    Limits::decode(&tree.root(), &mut diagnostics);
     assert_eq!((diagnostics.found().len(), diagnostics.omitted(), diagnostics.errors()), (200, 800, 1000));
     let mut all = Diagnostics::default();
     all.extend(&diagnostics);
