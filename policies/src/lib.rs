@@ -1,1 +1,34 @@
-//! Placeholder.
+//! What may stop or change a request: one folder each, one line each in [`POLICIES`].
+
+use portcullis_gateway_policy::{Phase, PolicyDefinition};
+use portcullis_model_settings::PolicySchema;
+
+mod request_limits;
+mod security_headers;
+
+/// Every policy, in the order in which they run; answers pass them in reverse order. Sorted by phase.
+pub const POLICIES: &[PolicyDefinition] = &[
+    PolicyDefinition {
+        settings: PolicySchema::of::<security_headers::SecurityHeaders>("security_headers"),
+        phase: Phase::Admit,
+        always: true,
+        compile: security_headers::compile,
+    },
+    PolicyDefinition {
+        settings: PolicySchema::of::<request_limits::RequestLimits>("request_limits"),
+        phase: Phase::Admit,
+        always: true,
+        compile: request_limits::compile,
+    },
+];
+
+/// The settings of every policy, in the order of [`POLICIES`], for the configuration.
+#[must_use]
+pub fn settings() -> Vec<PolicySchema> {
+    POLICIES.iter().map(|policy| policy.settings).collect()
+}
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

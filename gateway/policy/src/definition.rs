@@ -9,6 +9,9 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompileError(pub String);
 
+/// Makes the running policy from the settings of every level, outermost first; each level only tightens.
+pub type Compile = fn(&[Arc<dyn Any + Send + Sync>]) -> Result<Arc<dyn Policy>, CompileError>;
+
 /// A policy as the table of policies lists it: its settings and how they become a running policy.
 pub struct PolicyDefinition {
     /// The name, how its settings are read, tightened and documented.
@@ -17,6 +20,6 @@ pub struct PolicyDefinition {
     pub phase: Phase,
     /// Whether it also runs, with its defaults, where nothing is configured.
     pub always: bool,
-    /// Makes the running policy from the settings of every level, outermost first; each level only tightens.
-    pub compile: fn(&[Arc<dyn Any + Send + Sync>]) -> Result<Arc<dyn Policy>, CompileError>,
+    /// How it is made.
+    pub compile: Compile,
 }

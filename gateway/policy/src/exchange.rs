@@ -55,7 +55,13 @@ pub struct Exchange {
 impl Exchange {
     /// An exchange that has just been read. Its body may have `body_bytes_max` bytes unless a policy lowers that.
     #[must_use]
-    pub fn new(request: RequestHead, record: RecordGuard, connection: Rc<ConnectionFacts>, client: IpAddr, body_bytes_max: u64) -> Self {
+    pub fn new(
+        request: RequestHead,
+        record: RecordGuard,
+        connection: Rc<ConnectionFacts>,
+        client: IpAddr,
+        body_bytes_max: u64,
+    ) -> Self {
         Self { request, record, connection, client, body_bytes_max }
     }
 

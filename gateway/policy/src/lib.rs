@@ -7,6 +7,6 @@ mod definition;
 mod exchange;
 mod pipeline;
 
-pub use definition::{CompileError, PolicyDefinition};
+pub use definition::{Compile, CompileError, PolicyDefinition};
 pub use exchange::{ConnectionFacts, Exchange, Scheme};
 pub use pipeline::{Cleared, LocalAnswer, Phase, Pipeline, PipelineStep, Policy, Step, Stop, Stopped, Verdict};

@@ -1,35 +1,40 @@
 //! Refuses what is too long, and methods that are not listed.
 
 use super::config::RequestLimits;
-use portcullis_gateway_policy::{Exchange, Policy, Step, Verdict};
+use portcullis_gateway_policy::{CompileError, Exchange, Policy, Step, Verdict};
 use portcullis_model::{Reason, Rejection};
+use portcullis_model_settings::Methods;
 use portcullis_wire::BodyFraming;
+use std::any::Any;
+use std::sync::Arc;
 
-/// The running policy: the tightest of what every level said.
+/// What holds where nobody says.
+const URI_BYTES_MAX: u64 = 8 * 1024;
+const BODY_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Makes the running policy: the tightest of what every level says.
+///
+/// # Errors
+/// None; the signature is that of every policy.
+pub fn compile(settings: &[Arc<dyn Any + Send + Sync>]) -> Result<Arc<dyn Policy>, CompileError> {
+    let levels: Vec<&RequestLimits> = settings.iter().filter_map(|level| level.downcast_ref()).collect();
+    let methods = levels.iter().filter_map(|level| level.methods).fold(Methods::all(), Methods::and);
+    let uri = levels.iter().filter_map(|level| level.uri_bytes_max).min().map_or(URI_BYTES_MAX, |size| size.0);
+    let body_bytes_max = levels.iter().filter_map(|level| level.body_bytes_max).min().map_or(BODY_BYTES_MAX, |size| size.0);
+    let methods: Vec<&'static str> = methods.iter().map(|method| method.as_str()).collect();
+    let uri_bytes_max = usize::try_from(uri).unwrap_or(usize::MAX);
+    Ok(Arc::new(RequestLimitsPolicy { methods, uri_bytes_max, body_bytes_max }))
+}
+
+/// The running policy.
 #[derive(Debug)]
-pub(super) struct Running {
-    methods: Vec<Box<str>>,
+struct RequestLimitsPolicy {
+    methods: Vec<&'static str>,
     uri_bytes_max: usize,
     body_bytes_max: u64,
 }
 
-impl Running {
-    pub(super) fn new(levels: &[&RequestLimits]) -> Self {
-        let mut methods: Option<Vec<Box<str>>> = None;
-        let (mut uri_bytes_max, mut body_bytes_max) = (u64::MAX, u64::MAX);
-        for level in levels {
-            let listed = level.methods.iter().map(|method| Box::from(method.as_str()));
-            methods = Some(match methods.take() {
-                None => listed.collect(),
-                Some(outer) => listed.filter(|method| outer.contains(method)).collect(),
-            });
-            uri_bytes_max = uri_bytes_max.min(level.uri_bytes_max.bytes());
-            body_bytes_max = body_bytes_max.min(level.body_bytes_max.bytes());
-        }
-        let uri_bytes_max = usize::try_from(uri_bytes_max).unwrap_or(usize::MAX);
-        Self { methods: methods.unwrap_or_default(), uri_bytes_max, body_bytes_max }
-    }
-
+impl RequestLimitsPolicy {
     fn judge(&self, exchange: &mut Exchange) -> Result<(), Rejection> {
         let request = &exchange.request;
         if !self.methods.iter().any(|method| method.as_bytes() == request.method_bytes()) {
@@ -51,7 +56,7 @@ impl Running {
     }
 }
 
-impl Policy for Running {
+impl Policy for RequestLimitsPolicy {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         Step::Ready(match self.judge(exchange) {
             Ok(()) => Verdict::Continue,

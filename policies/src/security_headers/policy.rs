@@ -1,8 +1,14 @@
 //! Sets what browsers need to be told, and removes what tells an attacker about the software behind.
 
-use super::config::SecurityHeaders;
-use portcullis_gateway_policy::{Exchange, Policy, Scheme};
+use super::config::levels;
+use portcullis_gateway_policy::{CompileError, Exchange, Policy, Scheme};
 use portcullis_wire::{KnownName, ResponseHead, WireError};
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What `hsts` is where nobody says.
+const HSTS: Duration = Duration::from_secs(365 * 86_400);
 
 /// Fields by which servers name themselves and their versions.
 const TELLTALES: [&str; 9] = [
@@ -25,18 +31,23 @@ const SET_IF_ABSENT: [(&str, &str); 4] = [
     ("referrer-policy", "no-referrer"),
 ];
 
+/// Makes the running policy; the longest `hsts` of all levels holds.
+///
+/// # Errors
+/// None; the signature is that of every policy.
+pub fn compile(settings: &[Arc<dyn Any + Send + Sync>]) -> Result<Arc<dyn Policy>, CompileError> {
+    let seconds = levels(settings).filter_map(|level| level.hsts).max().unwrap_or(HSTS).as_secs();
+    let hsts = (seconds > 0).then(|| format!("max-age={seconds}; includeSubDomains").into_bytes());
+    Ok(Arc::new(SecurityHeadersPolicy { hsts }))
+}
+
 /// The running policy.
 #[derive(Debug)]
-pub(super) struct Running {
+struct SecurityHeadersPolicy {
     hsts: Option<Vec<u8>>,
 }
 
-impl Running {
-    pub(super) fn new(settings: &SecurityHeaders) -> Self {
-        let seconds = settings.hsts.as_secs();
-        Self { hsts: (seconds > 0).then(|| format!("max-age={seconds}; includeSubDomains").into_bytes()) }
-    }
-
+impl SecurityHeadersPolicy {
     fn apply(&self, exchange: &Exchange, response: &mut ResponseHead) -> Result<(), WireError> {
         let fields = response.fields_mut();
         for name in TELLTALES {
@@ -50,14 +61,14 @@ impl Running {
         }
         for (name, value) in SET_IF_ABSENT {
             if fields.first_named(name).is_none() {
-                fields.set_named(name, value.as_bytes())?;
+                fields.append_named(name, value.as_bytes())?;
             }
         }
         Ok(())
     }
 }
 
-impl Policy for Running {
+impl Policy for SecurityHeadersPolicy {
     fn on_response(&self, exchange: &Exchange, response: &mut ResponseHead) {
         let applied = self.apply(exchange, response);
         debug_assert!(applied.is_ok(), "the values of this policy are constants and valid");

@@ -1,0 +1,13 @@
+use crate::POLICIES;
+
+/// Changing the order changes what runs first in every gateway; it must be meant.
+#[test]
+fn the_order_of_policies_is_as_written_here() {
+    let names: Vec<_> = POLICIES.iter().map(|policy| policy.settings.name).collect();
+    assert_eq!(names, ["security_headers", "request_limits"]);
+}
+
+#[test]
+fn the_table_is_sorted_by_phase() {
+    assert!(POLICIES.is_sorted_by_key(|policy| policy.phase));
+}
