@@ -1,0 +1,99 @@
+//! Checks of `upstreams`.
+
+use super::{Checker, listeners};
+use crate::merge::Merged;
+use crate::plan::{ListenerPlan, ManagementPlan, UpstreamPlan};
+use crate::settings::{Part, UpstreamSettings};
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Checks every upstream.
+pub(super) fn check(
+    parts: &[&Part<UpstreamSettings>],
+    own: &[Arc<ListenerPlan>],
+    management: &ManagementPlan,
+    checker: &mut Checker<'_>,
+) -> Vec<Arc<UpstreamPlan>> {
+    let mut plans = Vec::new();
+    for part in parts {
+        let Some(settings) = &part.value else { continue };
+        let path = format!("/upstreams/{}", &*part.name.value);
+        check_endpoints(settings, own, management, &path, checker);
+        let danger_plaintext = settings.danger_plaintext.as_ref().map(|danger| {
+            let path = format!("{path}/danger_plaintext");
+            if settings.endpoints.0.iter().all(|(_, endpoint)| is_here(endpoint.url.0)) {
+                let what = "every endpoint is on this machine, so nothing is weakened";
+                checker.warning(danger, path.clone(), what, "remove `danger_plaintext`");
+            }
+            checker.danger(danger, path)
+        });
+        if settings.timeouts.first_byte > settings.timeouts.total {
+            let what = "`first_byte` is longer than `total`, so it never ends first";
+            checker.error(&part.name, format!("{path}/timeouts/first_byte"), what, "lower `first_byte`, or raise `total`");
+        }
+        plans.push(Arc::new(UpstreamPlan {
+            name: part.name.shared(),
+            endpoints: settings.endpoints.0.iter().map(|(_, endpoint)| endpoint.url.0).collect(),
+            danger_plaintext,
+            timeouts: settings.timeouts.clone(),
+            limits: settings.limits.clone(),
+            digest: part.digest,
+        }));
+    }
+    plans
+}
+
+fn is_here(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+fn check_endpoints(
+    settings: &UpstreamSettings,
+    own: &[Arc<ListenerPlan>],
+    management: &ManagementPlan,
+    path: &str,
+    checker: &mut Checker<'_>,
+) {
+    let mut seen = HashSet::new();
+    for (at, endpoint) in &settings.endpoints.0 {
+        let (url, address) = (&endpoint.url, endpoint.url.0);
+        let path = format!("{path}/endpoints/{at}/url");
+        if !seen.insert(address) {
+            checker.error(url, path.clone(), format!("the endpoint `{address}` is listed twice"), "remove one of the two");
+        }
+        if !is_here(address) && settings.danger_plaintext.is_none() {
+            let help = "say `danger_plaintext` with reason, owner and expires in this upstream, or use a loopback address";
+            checker.error(url, path.clone(), format!("requests to `{address}` would leave this machine without encryption"), help);
+        }
+        // SECURITY: a route to the gateway's own probes would publish them (CVE-2020-13945 and its like).
+        if management.probes.is_some_and(|probes| listeners::collide(probes, address)) {
+            let help = "name the address of another program";
+            checker.error(url, path.clone(), format!("`{address}` is the address of `management.probes`"), help);
+        }
+        let is_own = |listener: &&Arc<ListenerPlan>| {
+            listener.address == address || (is_here(address) && listeners::collide(listener.address, address))
+        };
+        if let Some(listener) = own.iter().find(is_own) {
+            let what = format!("`{address}` is the gateway's own listener `{}`, so requests would go in circles", listener.name);
+            checker.error(url, path, what, "name the address of another program");
+        }
+    }
+}
+
+/// Warns about upstreams that nothing goes to.
+pub(super) fn check_use(merged: &Merged<'_>, checker: &mut Checker<'_>) {
+    if merged.apis.iter().any(|part| part.value.is_none()) {
+        return;
+    }
+    let used: HashSet<&str> = merged.apis.iter().filter_map(|part| part.value.as_ref()).map(|api| &**api.upstream).collect();
+    for part in merged.upstreams.iter().filter(|part| !used.contains(&*part.name.value)) {
+        let name = &*part.name.value;
+        checker.warning(
+            &part.name,
+            format!("/upstreams/{name}"),
+            format!("nothing goes to the upstream `{name}`"),
+            "remove it, or name it in an API",
+        );
+    }
+}

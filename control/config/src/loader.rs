@@ -1,0 +1,189 @@
+//! Loads a configuration again and again, doing only what changed.
+
+use crate::check::{ApiCache, Checker, check};
+use crate::digest::Digest;
+use crate::later::LATER;
+use crate::plan::Plan;
+use crate::report::{Finding, Report};
+use crate::settings::ConfigFile;
+use crate::source::{Caps, Source, Unreadable, folder_of, list, read_all};
+use portcullis_model::Clock;
+use portcullis_model_settings::{Decode, Diagnostic, Diagnostics, FileId, PolicySchema, Severity};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Loads the configuration at `path` once: a file, or a folder of `*.yaml` files.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(path: &Path, policies: &[PolicySchema], clock: &Clock) -> Result<Plan, Report> {
+    Loader::new(path, policies, clock.clone()).load()
+}
+
+/// Loads one configuration whenever asked. Keeps the decoded form of files by their content and the plans of APIs, so that a reload does
+/// work only for what changed.
+#[derive(Debug)]
+pub struct Loader {
+    path: PathBuf,
+    policies: Arc<[PolicySchema]>,
+    clock: Clock,
+    caps: Caps,
+    files: HashMap<PathBuf, Known>,
+    order: Vec<PathBuf>,
+    apis: ApiCache,
+}
+
+/// A file that was decoded.
+struct Known {
+    id: FileId,
+    digest: Digest,
+    config: Option<ConfigFile>,
+    diagnostics: Diagnostics,
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Known({:?}, {})", self.id, self.digest)
+    }
+}
+
+impl Loader {
+    /// Loads nothing yet.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, policies: &[PolicySchema], clock: Clock) -> Self {
+        Self {
+            path: path.into(),
+            policies: policies.into(),
+            clock,
+            caps: Caps::default(),
+            files: HashMap::new(),
+            order: Vec::new(),
+            apis: ApiCache::default(),
+        }
+    }
+
+    /// The same with other bounds.
+    #[must_use]
+    pub fn with_caps(mut self, caps: Caps) -> Self {
+        self.caps = caps;
+        self
+    }
+
+    /// What to watch for changes: the path itself, and the files read last.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut watched = vec![self.path.clone()];
+        watched.extend(self.order.iter().filter(|file| **file != self.path).cloned());
+        watched
+    }
+
+    /// Reads, decodes and checks. What was loaded before stays what it was, whatever comes of it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the configuration, not only the first thing.
+    pub fn load(&mut self) -> Result<Plan, Report> {
+        let sources = list(&self.path, &self.caps).and_then(|paths| read_all(paths, &self.caps)).map_err(unreadable)?;
+        self.decode(&sources);
+        let names: HashMap<FileId, Arc<str>> =
+            sources.iter().filter_map(|s| Some((self.files.get(&s.path)?.id, s.path.to_string_lossy().into()))).collect();
+        let known: Vec<&Known> = sources.iter().filter_map(|source| self.files.get(&source.path)).collect();
+        let mut diagnostics = Diagnostics::new(Arc::clone(&self.policies), LATER);
+        known.iter().for_each(|file| diagnostics.extend(&file.diagnostics));
+        let configs: Vec<&ConfigFile> = known.iter().filter_map(|file| file.config.as_ref()).collect();
+        // A file that is not even YAML would make every name in it look unknown elsewhere.
+        let plan = if configs.len() == known.len() {
+            let top = known.first().map(|file| file.id).unwrap_or_default();
+            let folder = folder_of(&self.path);
+            let checker = Checker::new(&mut diagnostics, &names, top, &folder, self.clock.unix_seconds());
+            check(&configs, &self.policies, &mut self.apis, checker)
+        } else {
+            None
+        };
+        let report = self.report(&diagnostics, &sources);
+        match plan {
+            Some(mut plan) if !diagnostics.has_errors() => {
+                plan.warnings = report.findings;
+                self.apis.keep(&plan);
+                Ok(plan)
+            }
+            _ => Err(report),
+        }
+    }
+
+    /// Decodes the files that are new or changed and forgets those that are gone.
+    fn decode(&mut self, sources: &[Source]) {
+        self.order = sources.iter().map(|source| source.path.clone()).collect();
+        let mut before = std::mem::take(&mut self.files);
+        for source in sources {
+            if let Some(known) = before.remove(&source.path).filter(|known| known.digest == source.digest) {
+                self.files.insert(source.path.clone(), known);
+            }
+        }
+        let mut taken: Vec<u32> = self.files.values().map(|known| known.id.0).collect();
+        taken.sort_unstable();
+        let mut free = (0..).filter(|id| taken.binary_search(id).is_err());
+        for source in sources {
+            if !self.files.contains_key(&source.path) {
+                let id = FileId(free.next().unwrap_or(u32::MAX));
+                self.files.insert(source.path.clone(), decode_one(source, id, &self.policies, &self.caps));
+            }
+        }
+    }
+
+    fn report(&self, diagnostics: &Diagnostics, sources: &[Source]) -> Report {
+        let mut findings = Vec::with_capacity(diagnostics.found().len());
+        for source in sources {
+            let Some(known) = self.files.get(&source.path) else { continue };
+            let mut here: Vec<&Diagnostic> = diagnostics.found().iter().filter(|d| d.position.file == known.id).collect();
+            here.sort_by_key(|d| (d.position, d.severity));
+            findings.extend(with_lines(&here, source));
+        }
+        Report { findings, omitted: diagnostics.omitted() }
+    }
+}
+
+fn decode_one(source: &Source, id: FileId, policies: &Arc<[PolicySchema]>, caps: &Caps) -> Known {
+    let mut diagnostics = Diagnostics::new(Arc::clone(policies), LATER);
+    let tree = crate::read::read(id, &source.bytes, caps.values_max, &mut diagnostics);
+    let config = tree.and_then(|tree| ConfigFile::decode(&tree.root(), &mut diagnostics));
+    Known { id, digest: source.digest, config, diagnostics }
+}
+
+/// Findings of one file, sorted by line, with their lines.
+fn with_lines(found: &[&Diagnostic], source: &Source) -> Vec<Finding> {
+    let file: Arc<str> = source.path.to_string_lossy().into();
+    let mut lines = (1_u32..).zip(source.bytes.split(|byte| *byte == b'\n')).peekable();
+    let mut out = Vec::with_capacity(found.len());
+    for diagnostic in found {
+        while lines.next_if(|(number, _)| *number < diagnostic.position.line).is_some() {}
+        let line = lines.peek().filter(|(number, _)| *number == diagnostic.position.line && !diagnostic.hide_source);
+        out.push(Finding {
+            severity: diagnostic.severity,
+            file: Arc::clone(&file),
+            line: diagnostic.position.line,
+            column: diagnostic.position.column,
+            width: diagnostic.width,
+            path: diagnostic.path.clone(),
+            what: diagnostic.what.clone(),
+            help: diagnostic.help.clone(),
+            source: line.map(|(_, bytes)| String::from_utf8_lossy(bytes).trim_end().into()),
+        });
+    }
+    out
+}
+
+fn unreadable(files: Vec<Unreadable>) -> Report {
+    let finding = |file: Unreadable| Finding {
+        severity: Severity::Error,
+        file: file.path.to_string_lossy().into(),
+        line: 0,
+        column: 0,
+        width: 0,
+        path: String::new(),
+        what: format!("the configuration {}", file.what),
+        help: Some(file.help),
+        source: None,
+    };
+    Report { findings: files.into_iter().map(finding).collect(), omitted: 0 }
+}

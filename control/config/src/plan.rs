@@ -1,0 +1,252 @@
+//! The plan: a configuration that has been checked. Plain data, names resolved, defaults visible, nothing read from elsewhere.
+
+use crate::digest::Digest;
+use crate::report::Finding;
+use crate::settings::{
+    ClientIpSettings, EncodedSlash, ListenerLimits, ListenerProtocol, TlsVersion, UpstreamLimits, UpstreamTimeouts,
+};
+use portcullis_model_settings::{ByteSize, Methods, PolicySchema, PolicySettings};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where connections are accepted, by name.
+    pub listeners: Vec<Arc<ListenerPlan>>,
+    /// How the gateway itself is operated.
+    pub management: ManagementPlan,
+    /// Where requests go, by name.
+    pub upstreams: Vec<Arc<UpstreamPlan>>,
+    /// What is served, by name.
+    pub apis: Vec<Arc<ApiPlan>>,
+    /// How a client's address is found.
+    pub client_ip: ClientIpSettings,
+    /// Where the access log goes.
+    pub access_log: AccessLogPlan,
+    /// How many worker threads; one per core when not given.
+    pub workers: Option<u16>,
+    /// Everything that weakens security, until when, and who answers for it.
+    pub weakenings: Vec<Weakening>,
+    /// What the operator should know although it loads.
+    pub warnings: Vec<Finding>,
+    pub(crate) policies: Arc<[PolicySchema]>,
+    pub(crate) defaults: PolicyLevels,
+    pub(crate) defaults_digest: Digest,
+    pub(crate) digest: Digest,
+}
+
+impl Plan {
+    /// A hash of everything written: equal hashes, equal plans. For ETag, status and the last known good.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        self.digest
+    }
+
+    /// The table of policies it was checked with; indexes in [`PolicyLevels`] are rows of it.
+    #[must_use]
+    pub fn policies(&self) -> &[PolicySchema] {
+        &self.policies
+    }
+
+    /// The policies of `defaults` alone, for what no route matches.
+    #[must_use]
+    pub fn defaults(&self) -> &PolicyLevels {
+        &self.defaults
+    }
+}
+
+/// An address that is listened on.
+#[derive(Clone, Debug)]
+pub struct ListenerPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The address.
+    pub address: SocketAddr,
+    /// The protocols spoken.
+    pub protocols: Vec<ListenerProtocol>,
+    /// Whether it is encrypted.
+    pub mode: ListenerMode,
+    /// Its limits.
+    pub limits: ListenerLimits,
+    /// A hash of what was written for it.
+    pub digest: Digest,
+}
+
+/// What a listener does with a connection.
+#[derive(Clone, Debug)]
+pub enum ListenerMode {
+    /// Serves over TLS.
+    Tls(TlsPlan),
+    /// Answers every request with a redirect to https, and nothing else.
+    RedirectToHttps,
+    /// Serves without encryption until the weakening ends.
+    DangerPlaintext(Weakening),
+}
+
+/// The TLS of a listener.
+#[derive(Clone, Debug)]
+pub struct TlsPlan {
+    /// Its certificates; the first one also serves clients that send no server name.
+    pub certificates: Vec<CertificatePlan>,
+    /// The oldest version spoken.
+    pub version_min: TlsVersion,
+}
+
+/// A certificate and the hosts it is used for.
+#[derive(Clone, Debug)]
+pub struct CertificatePlan {
+    /// Host names, lower case; `*.example.com` stands for names below it.
+    pub hosts: Vec<Arc<str>>,
+    /// The certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+}
+
+/// How the gateway is operated.
+#[derive(Clone, Debug)]
+pub struct ManagementPlan {
+    /// The Unix socket of the management API.
+    pub socket: PathBuf,
+    /// Where probes and metrics are served; a loopback address.
+    pub probes: Option<SocketAddr>,
+}
+
+/// A named destination.
+#[derive(Clone, Debug)]
+pub struct UpstreamPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The addresses, used in turn.
+    pub endpoints: Vec<SocketAddr>,
+    /// Set when requests leave this machine without encryption.
+    pub danger_plaintext: Option<Weakening>,
+    /// Its deadlines.
+    pub timeouts: UpstreamTimeouts,
+    /// Its limits.
+    pub limits: UpstreamLimits,
+    /// A hash of what was written for it.
+    pub digest: Digest,
+}
+
+/// An API: hosts, a path below which it lies, and its routes.
+#[derive(Clone, Debug)]
+pub struct ApiPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The hosts, lower case: exact, `*.` wildcards or `*`.
+    pub hosts: Arc<[Arc<str>]>,
+    /// The path below which it lies; `/` or without a slash at the end.
+    pub base_path: Arc<str>,
+    /// The name of the upstream.
+    pub upstream: Arc<str>,
+    /// Who is told.
+    pub owner: Option<Arc<str>>,
+    /// Its routes, in the order they were written.
+    pub routes: Vec<Arc<RoutePlan>>,
+    /// A hash of everything that decides what this API does, the defaults included: equal hashes, equal API.
+    pub digest: Digest,
+    /// Hashes of what its routes match, for finding duplicates across APIs.
+    pub(crate) matches: Arc<[(u64, u32)]>,
+}
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct RoutePlan {
+    /// Its name, unique in its API.
+    pub name: Arc<str>,
+    /// The methods it serves; nothing is implied, not even HEAD by GET.
+    pub methods: Methods,
+    /// The whole path template, base path included, canonical: `/orders/items/{id}`, `/files/{*rest}`.
+    pub path: Arc<str>,
+    /// Header fields that must have exactly this value; names are lower case.
+    pub headers: Arc<[(Arc<str>, Arc<str>)]>,
+    /// Who may call it.
+    pub access: Access,
+    /// What happens to a path with an encoded slash.
+    pub encoded_slash: EncodedSlash,
+    /// Whether a WebSocket may be opened.
+    pub websocket: bool,
+    /// The policies that apply.
+    pub policies: PolicyLevels,
+}
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody, as the operator said in so many words.
+    Public,
+}
+
+/// For each policy that applies its row in the table and its settings, outermost level first: defaults, API, route.
+///
+/// Shared among routes with equal policies: [`PolicyLevels::same`] tells so without comparing.
+#[derive(Clone, Default)]
+pub struct PolicyLevels(pub(crate) Arc<[(usize, Vec<PolicySettings>)]>);
+
+impl PolicyLevels {
+    /// The rows and their settings, in the order of the table.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &[PolicySettings])> {
+        self.0.iter().map(|(policy, levels)| (*policy, levels.as_slice()))
+    }
+
+    /// Whether both are one and the same value, so that what was compiled from one serves the other.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// A key for a map from policies to what was compiled from them; valid while this value lives.
+    #[must_use]
+    pub fn key(&self) -> usize {
+        self.0.as_ptr().addr()
+    }
+}
+
+impl fmt::Debug for PolicyLevels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SECURITY: settings are opaque here and may hold what must not be shown.
+        f.debug_map().entries(self.0.iter().map(|(policy, levels)| (policy, levels.len()))).finish()
+    }
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogPlan {
+    /// Nowhere.
+    Off,
+    /// To standard output.
+    Stdout,
+    /// To a file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// When it is rotated by the gateway itself.
+        rotate: Option<RotatePlan>,
+    },
+}
+
+/// Rotation of a log by the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RotatePlan {
+    /// The size at which a new file begins.
+    pub size: ByteSize,
+    /// How many old files are kept.
+    pub keep: u32,
+}
+
+/// Something that weakens security, which an operator answers for until it ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weakening {
+    /// Where it is written, as a JSON pointer.
+    pub path: String,
+    /// Why.
+    pub reason: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// When it ends in the running gateway, in seconds since the Unix epoch.
+    pub expires_unix_seconds: u64,
+}

@@ -1,0 +1,25 @@
+//! What the operator writes, section by section. Doc comments become the reference and the JSON schema.
+
+mod apis;
+mod file;
+mod hosts;
+mod listeners;
+mod parts;
+mod paths;
+mod rest;
+mod upstreams;
+
+pub use apis::{AccessSettings, ApiSettings, EncodedSlash, HeaderMatches, RouteSettings};
+pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};
+pub use hosts::Host;
+pub use listeners::{
+    CertificateFiles, CertificateSettings, DangerSettings, ListenerLimits, ListenerProtocol, ListenerSettings, TlsSettings,
+    TlsVersion, TlsVersions,
+};
+pub use parts::{Numbered, Once, Part, Parts};
+pub use paths::{BasePath, Template};
+pub use rest::{
+    AccessLogFormat, AccessLogOn, AccessLogSettings, AccessLogTarget, ClientIpHeader, ClientIpSettings, DefendSettings,
+    LogRotation, ManagementSettings, RecordSettings,
+};
+pub use upstreams::{EndpointSettings, EndpointUrl, UpstreamLimits, UpstreamSettings, UpstreamTimeouts};

@@ -1,0 +1,146 @@
+//! `management`, `defend` and `record`.
+
+use portcullis_model_settings::{
+    ByteSize, Decode, Diagnostics, FilePath, IpNetwork, Node, Schema, Spanned, Value, choice, section,
+};
+use serde_json::json;
+use std::net::SocketAddr;
+
+section! {
+    /// How the gateway itself is operated.
+    pub struct ManagementSettings {
+        /// The Unix socket that local commands speak to.
+        pub socket: FilePath = FilePath::new(super::MANAGEMENT_SOCKET),
+        /// A loopback address that serves `/livez`, `/readyz` and `/metrics`, and nothing else.
+        pub probes: Option<Spanned<SocketAddr>>,
+    }
+}
+
+section! {
+    /// Protection of the whole gateway.
+    pub struct DefendSettings {
+        /// How the address of a client is found.
+        pub client_ip: ClientIpSettings,
+    }
+}
+
+section! {
+    /// How the address of a client is found: who connects, unless that is a trusted proxy; then the last address in `header` that is not
+    /// one.
+    pub struct ClientIpSettings {
+        /// Proxies whose `header` is believed. Whoever can connect from here can claim any address.
+        pub trusted_proxies: Vec<Spanned<IpNetwork>> = Vec::new(),
+        /// The header field that they append to.
+        pub header: ClientIpHeader = ClientIpHeader::XForwardedFor,
+    }
+}
+
+choice! {
+    /// A header field with addresses of clients.
+    pub enum ClientIpHeader {
+        /// `X-Forwarded-For`.
+        XForwardedFor = "x-forwarded-for",
+    }
+    later "forwarded"
+}
+
+section! {
+    /// What leaves a record.
+    pub struct RecordSettings {
+        /// One line for each exchange, or `off`.
+        pub access_log: AccessLogSettings = AccessLogSettings::On(AccessLogOn::standard()),
+    }
+}
+
+/// The access log: `off`, or where it goes.
+#[derive(Clone, Debug)]
+pub enum AccessLogSettings {
+    /// No access log; metrics are still kept.
+    Off,
+    /// Written.
+    On(AccessLogOn),
+}
+
+impl Decode for AccessLogSettings {
+    fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        if node.as_str() == Some("off") {
+            return Some(Self::Off);
+        }
+        if node.entries().is_none() {
+            diagnostics.wrong(node, "`off`, or a section such as `{ to: stdout }`");
+            return None;
+        }
+        let log = AccessLogOn::decode(node, diagnostics)?;
+        match (log.to, &log.path, &log.rotate) {
+            (AccessLogTarget::File, None, _) => {
+                diagnostics.error_with_help(node, "`path` is missing", "add `path`: the file to write to");
+            }
+            (AccessLogTarget::Stdout, Some(_), _) | (AccessLogTarget::Stdout, _, Some(_)) => {
+                let help = "write `to: file`, or remove `path` and `rotate`";
+                diagnostics.error_with_help(node, "`path` and `rotate` are only for files", help);
+            }
+            _ => {}
+        }
+        Some(Self::On(log))
+    }
+
+    fn encode(&self) -> Value {
+        match self {
+            Self::Off => Value::from("off"),
+            Self::On(log) => log.encode(),
+        }
+    }
+
+    fn schema() -> Schema {
+        json!({ "oneOf": [{ "const": "off" }, AccessLogOn::schema()] })
+    }
+}
+
+section! {
+    /// An access log that is written.
+    pub struct AccessLogOn {
+        /// Where it goes.
+        pub to: AccessLogTarget = AccessLogTarget::Stdout,
+        /// The file, with `to: file`.
+        pub path: Option<FilePath>,
+        /// How a line is written.
+        pub format: AccessLogFormat = AccessLogFormat::Json,
+        /// Rotation by the gateway itself; a file that is moved away is begun anew in any case.
+        pub rotate: Option<LogRotation>,
+    }
+}
+
+impl AccessLogOn {
+    fn standard() -> Self {
+        Self { to: AccessLogTarget::Stdout, path: None, format: AccessLogFormat::Json, rotate: None }
+    }
+}
+
+choice! {
+    /// Where the access log goes.
+    pub enum AccessLogTarget {
+        /// To standard output.
+        Stdout = "stdout",
+        /// To a file.
+        File = "file",
+    }
+}
+
+choice! {
+    /// How a line of the access log is written.
+    pub enum AccessLogFormat {
+        /// One JSON object on each line.
+        Json = "json",
+    }
+    later "ecs", "ocsf", "cef"
+}
+
+section! {
+    /// Rotation of a log.
+    pub struct LogRotation {
+        /// The size at which a new file begins.
+        pub size: ByteSize where (ByteSize::kib(64), ByteSize::gib(1024)) = ByteSize::mib(100),
+        /// How many old files are kept.
+        pub keep: u32 where (1, 1000) = 5,
+    }
+}
