@@ -1,1 +1,13 @@
-//! Placeholder.
+//! Where connections come in: sockets, caps on connections, TLS, and [`Io`], the client's side of an exchange.
+
+mod accept;
+mod caps;
+mod io;
+mod sockets;
+mod tls;
+
+pub use accept::accept_loop;
+pub use caps::{ConnectionCaps, ConnectionLimits, ConnectionPermit};
+pub use io::Io;
+pub use sockets::bind;
+pub use tls::{CertificateFiles, TicketKeys, TlsContext, TlsStream, handshake};

@@ -33,13 +33,13 @@ pub(crate) enum Writing {
 #[derive(Debug)]
 pub(crate) enum TransferError {
     /// The source failed or ended too early.
-    Source(io::Error),
+    Source,
     /// What the source sent is not well-formed.
     Malformed(WireError),
     /// The body has more bytes than it may have.
     TooLarge,
     /// The destination failed.
-    Sink(io::Error),
+    Sink,
 }
 
 /// What a transfer that is not ready is waiting for.
@@ -101,12 +101,12 @@ impl Transfer {
             if self.payload.is_empty() && !self.read_all {
                 self.decode()?;
             }
-            if let Err(error) = ready!(self.poll_write_out(cx, sink)) {
-                return Poll::Ready(Err(TransferError::Sink(error)));
+            if ready!(self.poll_write_out(cx, sink)).is_err() {
+                return Poll::Ready(Err(TransferError::Sink));
             }
             if self.read_all {
                 self.waiting = Waiting::Sink;
-                return sink.poll_flush(cx).map_err(TransferError::Sink);
+                return sink.poll_flush(cx).map_err(|_| TransferError::Sink);
             }
             if self.buffer.as_ref().is_none_or(Buffer::is_empty) {
                 self.waiting = Waiting::Source;
@@ -168,14 +168,14 @@ impl Transfer {
             Poll::Pending => {
                 buffers.give(buffer);
                 // What was taken must not wait for what comes later: an event stream is written as it arrives.
-                if let Poll::Ready(Err(error)) = sink.poll_flush(cx) {
-                    return Poll::Ready(Err(TransferError::Sink(error)));
+                if let Poll::Ready(Err(_)) = sink.poll_flush(cx) {
+                    return Poll::Ready(Err(TransferError::Sink));
                 }
                 Poll::Pending
             }
-            Poll::Ready(Err(error)) => {
+            Poll::Ready(Err(_)) => {
                 buffers.give(buffer);
-                Poll::Ready(Err(TransferError::Source(error)))
+                Poll::Ready(Err(TransferError::Source))
             }
             Poll::Ready(Ok(0)) => {
                 buffers.give(buffer);
@@ -199,7 +199,7 @@ impl Transfer {
                 }
                 Ok(())
             }
-            Reading::Length(_) | Reading::Chunked(_) => Err(TransferError::Source(io::ErrorKind::UnexpectedEof.into())),
+            Reading::Length(_) | Reading::Chunked(_) => Err(TransferError::Source),
         }
     }
 

@@ -47,10 +47,9 @@ pub(crate) async fn decode(connection: &mut Connection, worker: &Worker, begin: 
         HeadEnd::Ended { .. } => Some(Rejection::new(Reason::ClientGone, "the connection ended inside a head")),
     };
     let bytes = match end {
-        HeadEnd::Complete { bytes }
-        | HeadEnd::Refused { bytes, .. }
-        | HeadEnd::TimedOut { bytes }
-        | HeadEnd::Ended { bytes } => bytes,
+        HeadEnd::Complete { bytes } | HeadEnd::Refused { bytes, .. } | HeadEnd::TimedOut { bytes } | HeadEnd::Ended { bytes } => {
+            bytes
+        }
         HeadEnd::NotYet => 0,
     };
     if refusal.is_some() {
@@ -163,7 +162,7 @@ impl HeadReader {
         let parsed = match self.finder.find(bytes, limits) {
             Ok(None) => {
                 if before == 0 {
-                    self.partial.extend_from_slice(bytes);
+                    self.partial.extend_from_slice(buffer.unread());
                 }
                 worker.buffers.give(buffer);
                 return (None, None);

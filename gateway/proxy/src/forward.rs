@@ -233,12 +233,12 @@ impl Sending {
                 self.upload = None;
                 return Ok(());
             }
-            Poll::Ready(Err(TransferError::Sink(_))) => {
+            Poll::Ready(Err(TransferError::Sink)) => {
                 // The upstream does not want the rest. It may have said why: its answer is read before this is called a failure.
                 self.sink_failed = true;
                 return Ok(());
             }
-            Poll::Ready(Err(TransferError::Source(_))) => Rejection::from(Reason::ClientGone),
+            Poll::Ready(Err(TransferError::Source)) => Rejection::from(Reason::ClientGone),
             Poll::Ready(Err(TransferError::Malformed(error))) => error.into(),
             Poll::Ready(Err(TransferError::TooLarge)) => {
                 Rejection::new(Reason::BodyTooLarge, "the body has more bytes than the route allows")

@@ -19,7 +19,6 @@ pub(crate) fn client_of(request: &RequestHead, peer: IpAddr, worker: &Worker) ->
 }
 
 /// Text of bounded length without an allocation.
-#[derive(Default)]
 struct ShortText {
     bytes: [u8; 64],
     len: usize,
@@ -43,7 +42,7 @@ impl Write for ShortText {
 
 /// Tells the upstream who asked for what, under which id. To be called after the client's own such fields were removed.
 pub(crate) fn set_forwarded_fields(request: &mut RequestHead, client: IpAddr, scheme: Scheme, record: &DecisionRecord) {
-    let mut address = ShortText::default();
+    let mut address = ShortText { bytes: [0; 64], len: 0 };
     let mut authority = Vec::with_capacity(64);
     request.write_authority(&mut authority);
     let written = write!(address, "{client}");

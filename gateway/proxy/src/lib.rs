@@ -13,6 +13,7 @@ mod forwarded_fields;
 mod life_of_a_request;
 mod look;
 mod pace;
+mod plane;
 mod respond;
 mod route;
 mod snapshot;
@@ -23,5 +24,6 @@ mod worker;
 mod write;
 
 pub use connection::serve_connection;
+pub use plane::{DataPlane, SinkMaker};
 pub use snapshot::{ClientAddressRule, Listener, ListenerLimits, ListenerMode, Published, Route, Snapshot};
 pub use worker::Worker;

@@ -91,9 +91,7 @@ fn make(exchange: &mut Exchange, stop: &Stop, status: u16, connection: &Connecti
     response.reset_local(status);
     let mut body = String::new();
     let made = match stop {
-        Stop::Respond(answer) => {
-            answer.fields.iter().try_for_each(|(name, value)| response.fields_mut().set_named(name, value))
-        }
+        Stop::Respond(answer) => answer.fields.iter().try_for_each(|(name, value)| response.fields_mut().set_named(name, value)),
         Stop::Reject(rejection) => {
             body = problem(rejection, exchange);
             describe(&mut response, rejection, exchange, connection)

@@ -3,7 +3,7 @@
 use crate::buffers::BufferPool;
 use crate::snapshot::{Published, Snapshot};
 use portcullis_gateway_upstream::Pools;
-use portcullis_model::{IdSource, RecordGuard, RecordSink, RequestId};
+use portcullis_model::{ConnectionEvent, IdSource, RecordGuard, RecordSink, RequestId};
 use portcullis_wire::{RequestHead, ResponseHead};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -102,6 +102,10 @@ impl Worker {
 
     pub(crate) fn unix_micros(&self) -> u64 {
         self.published.clock.unix_micros()
+    }
+
+    pub(crate) fn connection_event(&self, listener: &Arc<str>, event: ConnectionEvent) {
+        self.sink.connection(listener, event);
     }
 
     pub(crate) fn begin_record(&self) -> RecordGuard {

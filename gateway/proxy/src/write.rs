@@ -107,8 +107,8 @@ impl Relay {
         self.poll_upload(cx, upstream, connection, worker)?;
         match self.download.poll(cx, upstream, &mut connection.io, &worker.buffers) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(TransferError::Sink(_))) => return Poll::Ready(Err(Reason::ClientGone)),
-            Poll::Ready(Err(TransferError::Source(_))) => return Poll::Ready(Err(Reason::UpstreamReset)),
+            Poll::Ready(Err(TransferError::Sink)) => return Poll::Ready(Err(Reason::ClientGone)),
+            Poll::Ready(Err(TransferError::Source)) => return Poll::Ready(Err(Reason::UpstreamReset)),
             Poll::Ready(Err(TransferError::Malformed(_) | TransferError::TooLarge)) => {
                 return Poll::Ready(Err(Reason::UpstreamMalformed));
             }
@@ -135,7 +135,7 @@ impl Relay {
                 self.upload = None;
                 // The head of the answer said that the connection ends; it does, but nothing is left unread on it.
             }
-            Poll::Ready(Err(TransferError::Sink(_) | TransferError::Source(_))) => self.upload_failed = true,
+            Poll::Ready(Err(TransferError::Sink | TransferError::Source)) => self.upload_failed = true,
             Poll::Ready(Err(TransferError::Malformed(error))) => return Err(error.reason),
             Poll::Ready(Err(TransferError::TooLarge)) => return Err(Reason::BodyTooLarge),
         }

@@ -1,0 +1,147 @@
+//! How many connections there may be: in all, and from one client.
+
+use portcullis_model::Reason;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Clients are kept in this many parts, so that workers seldom wait for each other.
+const SHARDS: usize = 64;
+
+/// What a listener allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Connections in all.
+    pub connections: u32,
+    /// Connections from one client: an IPv4 address, or an IPv6 network of 64 bits.
+    pub per_client: u32,
+}
+
+/// Counts the connections of a listener, for all workers together. Holds one entry for each client that is connected, so it is
+/// bounded by the limit on connections.
+#[derive(Debug)]
+pub struct ConnectionCaps {
+    open: AtomicU32,
+    limit: AtomicU32,
+    per_client: AtomicU32,
+    clients: Box<[Mutex<HashMap<u64, u32>>]>,
+}
+
+/// The client that an address belongs to, as one number; mapped addresses count as what they map.
+fn client_of(address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        // An IPv4 address lies where no global IPv6 network does.
+        IpAddr::V4(address) => u64::from(u32::from(address)),
+        IpAddr::V6(address) => (u128::from(address) >> 64) as u64,
+    }
+}
+
+impl ConnectionCaps {
+    /// Begins to count.
+    #[must_use]
+    pub fn new(limits: ConnectionLimits) -> Arc<Self> {
+        Arc::new(Self {
+            open: AtomicU32::new(0),
+            limit: AtomicU32::new(limits.connections),
+            per_client: AtomicU32::new(limits.per_client),
+            clients: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        })
+    }
+
+    /// Sets other limits; connections that are there stay.
+    pub fn set_limits(&self, limits: ConnectionLimits) {
+        self.limit.store(limits.connections, Ordering::Relaxed);
+        self.per_client.store(limits.per_client, Ordering::Relaxed);
+    }
+
+    /// How many connections there are.
+    #[must_use]
+    pub fn open(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// A place for a connection from `address`, held until it is dropped.
+    ///
+    /// # Errors
+    /// Which limit is reached.
+    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionPermit, Reason> {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let one_more = |open: u32| (open < limit).then_some(open + 1);
+        if self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
+            return Err(Reason::ConnectionsExhausted);
+        }
+        // From here on dropping the permit gives the place back.
+        let client = client_of(address);
+        let mut permit = ConnectionPermit { caps: Arc::clone(self), client, counted: false };
+        let mut clients = self.shard(client).lock().unwrap_or_else(PoisonError::into_inner);
+        let count = clients.entry(client).or_insert(0);
+        if *count >= self.per_client.load(Ordering::Relaxed) {
+            drop(clients);
+            return Err(Reason::ClientConnectionsExhausted);
+        }
+        *count += 1;
+        permit.counted = true;
+        drop(clients);
+        Ok(permit)
+    }
+
+    fn shard(&self, client: u64) -> &Mutex<HashMap<u64, u32>> {
+        static NEVER: std::sync::LazyLock<Mutex<HashMap<u64, u32>>> = std::sync::LazyLock::new(Mutex::default);
+        let mixed = client.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
+        // INVARIANT: six bits of the product are below the number of shards.
+        self.clients.get(mixed as usize).unwrap_or(&NEVER)
+    }
+}
+
+/// A connection's place.
+#[derive(Debug)]
+pub struct ConnectionPermit {
+    caps: Arc<ConnectionCaps>,
+    client: u64,
+    counted: bool,
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.caps.open.fetch_sub(1, Ordering::Relaxed);
+        if !self.counted {
+            return;
+        }
+        let mut clients = self.caps.shard(self.client).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = clients.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                clients.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ConnectionCaps, ConnectionLimits};
+    use portcullis_model::Reason;
+
+    #[test]
+    fn limits_hold_in_all_and_per_client_and_places_come_back() {
+        let caps = ConnectionCaps::new(ConnectionLimits { connections: 3, per_client: 2 });
+        let address = |text: &str| text.parse().unwrap();
+        let first = caps.admit(address("192.0.2.1")).unwrap();
+        let _second = caps.admit(address("::ffff:192.0.2.1")).unwrap();
+        assert_eq!(caps.admit(address("192.0.2.1")).unwrap_err(), Reason::ClientConnectionsExhausted);
+        let _other = caps.admit(address("192.0.2.2")).unwrap();
+        assert_eq!(caps.admit(address("192.0.2.3")).unwrap_err(), Reason::ConnectionsExhausted);
+        drop(first);
+        assert_eq!(caps.open(), 2);
+        assert!(caps.admit(address("192.0.2.1")).is_ok());
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_client() {
+        let caps = ConnectionCaps::new(ConnectionLimits { connections: 9, per_client: 1 });
+        let _held = caps.admit("2001:db8::1".parse().unwrap()).unwrap();
+        assert!(caps.admit("2001:db8::ffff".parse().unwrap()).is_err());
+        assert!(caps.admit("2001:db8:0:1::1".parse().unwrap()).is_ok());
+    }
+}

@@ -1,0 +1,68 @@
+//! The handshake, by its deadline.
+
+use super::{TlsContext, TlsStream};
+use portcullis_model::{Reason, TlsFacts};
+use rustls::{HandshakeKind, NamedGroup, ProtocolVersion};
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Takes a connection through its handshake within `deadline`, and tells what was agreed on.
+///
+/// # Errors
+/// [`Reason::HandshakeTimeout`] or [`Reason::HandshakeFailed`].
+pub async fn handshake(tcp: TcpStream, context: Arc<TlsContext>, deadline: Duration) -> Result<(TlsStream, TlsFacts), Reason> {
+    let mut stream = TlsStream::new(tcp, &context).map_err(|_| Reason::HandshakeFailed)?;
+    let finished = tokio::time::timeout(deadline, poll_fn(|cx| poll_handshake(&mut stream, cx))).await;
+    match finished {
+        Err(_) => Err(Reason::HandshakeTimeout),
+        Ok(Err(_)) => {
+            // The alert says why; a client that is gone does not hear it.
+            let _told = tokio::time::timeout(Duration::from_secs(1), poll_fn(|cx| stream.poll_send(cx))).await;
+            Err(Reason::HandshakeFailed)
+        }
+        Ok(Ok(())) => {
+            let facts = facts(&mut stream);
+            Ok((stream, facts))
+        }
+    }
+}
+
+fn poll_handshake(stream: &mut TlsStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    while stream.connection().is_handshaking() {
+        ready!(stream.poll_send(cx))?;
+        // Without room for plaintext: what a hasty client sends behind its handshake is kept for the first read.
+        ready!(stream.poll_step(cx, &mut []))?;
+        if stream.has_ended() {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+    stream.poll_send(cx)
+}
+
+fn facts(stream: &mut TlsStream) -> TlsFacts {
+    let sni = stream.take_name();
+    let connection = stream.connection();
+    TlsFacts {
+        version: match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "unknown",
+        },
+        suite: connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown"),
+        group: match connection.negotiated_key_exchange_group().map(rustls::crypto::SupportedKxGroup::name) {
+            Some(NamedGroup::X25519MLKEM768) => "X25519MLKEM768",
+            Some(NamedGroup::X25519) => "X25519",
+            Some(NamedGroup::secp256r1) => "secp256r1",
+            Some(NamedGroup::secp384r1) => "secp384r1",
+            Some(_) => "other",
+            None => "none",
+        },
+        sni,
+        alpn: connection.alpn_protocol().map(|protocol| if protocol == b"http/1.1" { "http/1.1" } else { "other" }),
+        resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+    }
+}

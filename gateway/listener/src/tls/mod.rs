@@ -1,0 +1,16 @@
+//! TLS towards clients, by rustls and aws-lc-rs.
+
+mod certificates;
+mod context;
+mod handshake;
+mod stream;
+mod tickets;
+
+pub use certificates::CertificateFiles;
+pub use context::TlsContext;
+pub use handshake::handshake;
+pub use stream::TlsStream;
+pub use tickets::TicketKeys;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,350 @@
+//! A TLS connection that keeps next to nothing while it is idle.
+//!
+//! Ciphertext is read into scratch memory of the worker's, decrypted there, and the plaintext copied to whoever reads. The connection
+//! itself keeps only what cannot be dealt with yet: part of a record, plaintext nobody has read, ciphertext the socket did not take.
+
+use super::context::{TlsContext, take_name_seen};
+use crate::io::poll_read_plain;
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+
+/// The largest record with its header (RFC 8446 section 5.2).
+const RECORD_BYTES_MAX: usize = 5 + 16 * 1024 + 256;
+/// Ciphertext read at a time, with room for part of a record that was left over.
+const READ_BYTES: usize = 64 * 1024;
+/// Plaintext encrypted at a time.
+const WRITE_BYTES: usize = 64 * 1024;
+/// Plaintext that fills a record.
+const FRAGMENT_BYTES: usize = 16 * 1024;
+/// How much handshake data may wait for a client that has not finished its handshake (threats D 95).
+const LEFT_OVER_MAX: usize = RECORD_BYTES_MAX + 64 * 1024;
+
+/// Memory that every connection of a worker uses for a moment.
+struct Scratch {
+    incoming: Vec<u8>,
+    plain: Vec<u8>,
+    outgoing: Vec<u8>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        incoming: vec![0; LEFT_OVER_MAX + READ_BYTES],
+        plain: Vec::with_capacity(FRAGMENT_BYTES),
+        outgoing: vec![0; WRITE_BYTES + 8 * 256],
+    });
+}
+
+/// The server's side of a TLS connection.
+pub struct TlsStream {
+    tcp: TcpStream,
+    tls: UnbufferedServerConnection,
+    /// Ciphertext that is not a whole record yet.
+    incoming: Vec<u8>,
+    /// Plaintext that nobody has read yet.
+    plain: Vec<u8>,
+    plain_at: usize,
+    /// Ciphertext that the socket has not taken yet.
+    outgoing: Vec<u8>,
+    outgoing_at: usize,
+    ended: bool,
+    closing: bool,
+    name: Option<Box<str>>,
+}
+
+impl std::fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsStream").field("tcp", &self.tcp).field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+fn broken(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+impl TlsStream {
+    pub(super) fn new(tcp: TcpStream, context: &Arc<TlsContext>) -> io::Result<Self> {
+        let tls = UnbufferedServerConnection::new(Arc::clone(&context.config)).map_err(broken)?;
+        Ok(Self {
+            tcp,
+            tls,
+            incoming: Vec::new(),
+            plain: Vec::new(),
+            plain_at: 0,
+            outgoing: Vec::new(),
+            outgoing_at: 0,
+            ended: false,
+            closing: false,
+            name: None,
+        })
+    }
+
+    pub(super) fn connection(&self) -> &UnbufferedServerConnection {
+        &self.tls
+    }
+
+    /// Whether the client has ended its side.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The server name that the client asked for.
+    pub(super) fn take_name(&mut self) -> Option<Box<str>> {
+        self.name.take()
+    }
+
+    /// Whether plaintext waits to be read.
+    #[must_use]
+    pub fn has_buffered(&self) -> bool {
+        self.plain_at < self.plain.len()
+    }
+
+    /// Waits for something to read.
+    pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.has_buffered() {
+            return Poll::Ready(Ok(()));
+        }
+        self.tcp.poll_read_ready(cx)
+    }
+
+    /// Reads plaintext into `buf`; 0 is the end of the stream.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            if self.has_buffered() {
+                return Poll::Ready(Ok(self.hand_over(buf)));
+            }
+            if self.ended {
+                return Poll::Ready(Ok(0));
+            }
+            let count = ready!(self.poll_step(cx, buf))?;
+            if count > 0 {
+                return Poll::Ready(Ok(count));
+            }
+        }
+    }
+
+    fn hand_over(&mut self, buf: &mut [u8]) -> usize {
+        let waiting = self.plain.get(self.plain_at..).unwrap_or_default();
+        let count = copy(waiting, buf);
+        self.plain_at += count;
+        if self.plain_at == self.plain.len() {
+            self.plain = Vec::new();
+            self.plain_at = 0;
+        }
+        count
+    }
+
+    /// Reads from the socket once and deals with what came. Gives how much plaintext was put into `buf`.
+    pub(super) fn poll_step(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let kept = self.incoming.len();
+            let room = scratch.incoming.get_mut(kept..kept + READ_BYTES).unwrap_or_default();
+            let count = ready!(poll_read_plain(Pin::new(&mut self.tcp), cx, room))?;
+            if count == 0 {
+                self.ended = true;
+                return Poll::Ready(Ok(0));
+            }
+            copy(&self.incoming, &mut scratch.incoming);
+            let bytes = scratch.incoming.get_mut(..kept + count).unwrap_or_default();
+            let (used, put) = self.process(bytes, buf)?;
+            let left = bytes.get(used..).unwrap_or_default();
+            if left.len() > LEFT_OVER_MAX {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "more of a record than a record has")));
+            }
+            self.incoming = left.to_vec();
+            // What the protocol itself has to say goes out now if it can; else with the next write.
+            match self.poll_send(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Ready(Ok(put)),
+            }
+        })
+    }
+
+    /// Deals with every whole record in `bytes`. Gives how many bytes are done with, and how much plaintext was put into `buf`;
+    /// plaintext beyond that is kept.
+    fn process(&mut self, bytes: &mut [u8], buf: &mut [u8]) -> io::Result<(usize, usize)> {
+        let (mut used, mut put) = (0, 0);
+        // Each turn uses bytes or has something to say; the bound is for a library that would do neither.
+        for _ in 0..bytes.len() + 64 {
+            let rest = bytes.get_mut(used..).unwrap_or_default();
+            let UnbufferedStatus { discard, state, .. } = self.tls.process_tls_records(rest);
+            if let Some(name) = take_name_seen() {
+                self.name = Some(name);
+            }
+            match state {
+                Err(error) => {
+                    self.encode_alert();
+                    return Err(broken(error));
+                }
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let payload = record.map_err(broken)?.payload;
+                        let count = if self.plain.is_empty() { copy(payload, buf.get_mut(put..).unwrap_or_default()) } else { 0 };
+                        put += count;
+                        self.plain.extend_from_slice(payload.get(count..).unwrap_or_default());
+                    }
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut self.outgoing, |out| data.encode(out))?,
+                // What is in `outgoing` is sent before anything else is written.
+                Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
+                Ok(ConnectionState::PeerClosed) => self.ended = true,
+                Ok(ConnectionState::Closed) => {
+                    self.ended = true;
+                    return Ok((used + discard, put));
+                }
+                Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => return Ok((used + discard, put)),
+                Ok(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "early data is not accepted")),
+            }
+            used += discard;
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the TLS connection makes no progress"))
+    }
+
+    /// After an error the library has an alert to say.
+    fn encode_alert(&mut self) {
+        if let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } = self.tls.process_tls_records(&mut [])
+        {
+            let _best_effort = encode(&mut self.outgoing, |out| data.encode(out));
+        }
+    }
+
+    /// Sends ciphertext that waits.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.outgoing_at < self.outgoing.len() {
+            let waiting = self.outgoing.get(self.outgoing_at..).unwrap_or_default();
+            let count = ready!(Pin::new(&mut self.tcp).poll_write(cx, waiting))?;
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.outgoing_at += count;
+        }
+        if !self.outgoing.is_empty() {
+            self.outgoing = Vec::new();
+            self.outgoing_at = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Encrypts as much of `head` and `body` as one call takes, and sends it as far as the socket takes it.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, head: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send(cx))?;
+        if self.closing {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let (taken, made) = self.encrypt(scratch, head, body)?;
+            let sealed = scratch.outgoing.get(..made).unwrap_or_default();
+            let sent = match Pin::new(&mut self.tcp).poll_write(cx, sealed) {
+                Poll::Ready(sent) => sent?,
+                Poll::Pending => 0,
+            };
+            self.outgoing.extend_from_slice(sealed.get(sent..).unwrap_or_default());
+            Poll::Ready(Ok(taken))
+        })
+    }
+
+    /// Encrypts into scratch. Gives how much plaintext was taken, and how much ciphertext was made.
+    fn encrypt(&mut self, scratch: &mut Scratch, head: &[u8], body: &[u8]) -> io::Result<(usize, usize)> {
+        let mut writer = writer(&mut self.tls, &mut self.outgoing)?;
+        let (mut taken, mut made) = (0, 0);
+        let mut body = body;
+        if !head.is_empty() {
+            // Head and the beginning of the body share a record.
+            scratch.plain.clear();
+            scratch.plain.extend_from_slice(head.get(..head.len().min(WRITE_BYTES)).unwrap_or_default());
+            taken = scratch.plain.len();
+            if taken == head.len() {
+                let room = FRAGMENT_BYTES.saturating_sub(taken % FRAGMENT_BYTES).min(WRITE_BYTES - taken).min(body.len());
+                let (first, rest) = body.split_at_checked(room).unwrap_or((body, &[]));
+                scratch.plain.extend_from_slice(first);
+                taken += first.len();
+                body = rest;
+            } else {
+                body = &[];
+            }
+            made = writer.encrypt(&scratch.plain, &mut scratch.outgoing).map_err(broken)?;
+        }
+        let rest = body.get(..body.len().min(WRITE_BYTES - taken.min(WRITE_BYTES))).unwrap_or_default();
+        if !rest.is_empty() {
+            made += writer.encrypt(rest, scratch.outgoing.get_mut(made..).unwrap_or_default()).map_err(broken)?;
+            taken += rest.len();
+        }
+        Ok((taken, made))
+    }
+
+    /// Waits until everything that was taken has gone to the socket.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send(cx)
+    }
+
+    /// Says goodbye (close_notify, then FIN).
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.closing {
+            self.closing = true;
+            let mut goodbye = [0_u8; 128];
+            if let Ok(mut writer) = writer(&mut self.tls, &mut self.outgoing) {
+                let made = writer.queue_close_notify(&mut goodbye).map_err(broken)?;
+                self.outgoing.extend_from_slice(goodbye.get(..made).unwrap_or_default());
+            }
+        }
+        ready!(self.poll_send(cx))?;
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+/// Asks the connection for its writing side; what the protocol itself has to say first goes into `outgoing`.
+fn writer<'c>(
+    tls: &'c mut UnbufferedServerConnection,
+    outgoing: &mut Vec<u8>,
+) -> io::Result<rustls::unbuffered::WriteTraffic<'c, ServerConnectionData>> {
+    for _ in 0..16 {
+        match tls.process_tls_records(&mut []).state {
+            Ok(ConnectionState::EncodeTlsData(mut data)) => encode(outgoing, |out| data.encode(out))?,
+            Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
+            Ok(ConnectionState::PeerClosed) => {}
+            Ok(ConnectionState::WriteTraffic(_)) => break,
+            _ => return Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+    match tls.process_tls_records(&mut []).state {
+        Ok(ConnectionState::WriteTraffic(writer)) => Ok(writer),
+        _ => Err(io::ErrorKind::NotConnected.into()),
+    }
+}
+
+/// Appends what the library encodes, giving it the room it asks for.
+fn encode(out: &mut Vec<u8>, mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>) -> io::Result<()> {
+    let begin = out.len();
+    let mut room = 4096;
+    loop {
+        out.resize(begin + room, 0);
+        match encode(out.get_mut(begin..).unwrap_or_default()) {
+            Ok(count) => {
+                out.truncate(begin + count);
+                return Ok(());
+            }
+            Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) if required_size > room => {
+                room = required_size;
+            }
+            Err(error) => {
+                out.truncate(begin);
+                return Err(broken(error));
+            }
+        }
+    }
+}
+
+/// Copies as much as fits.
+fn copy(from: &[u8], to: &mut [u8]) -> usize {
+    let count = from.len().min(to.len());
+    if let (Some(from), Some(to)) = (from.get(..count), to.get_mut(..count)) {
+        to.copy_from_slice(from);
+    }
+    count
+}

@@ -1,0 +1,214 @@
+//! The data plane: one thread a core, each with a runtime, sockets and connections of its own.
+
+use crate::connection::serve_connection;
+use crate::snapshot::Published;
+use crate::worker::Worker;
+use portcullis_gateway_listener::{ConnectionCaps, ConnectionPermit, Io, accept_loop, handshake};
+use portcullis_gateway_policy::{ConnectionFacts, Scheme};
+use portcullis_model::{ConnectionEvent, RecordSink};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// How often unused upstream connections are looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// Commands a worker may have waiting.
+const COMMANDS_MAX: usize = 64;
+
+/// Makes a worker's sink on the worker's own thread.
+pub type SinkMaker = Box<dyn FnOnce() -> Rc<dyn RecordSink> + Send>;
+
+enum Command {
+    Listen { name: Arc<str>, socket: std::net::TcpListener, caps: Arc<ConnectionCaps> },
+    Unlisten { name: Arc<str> },
+    Stop { within: Duration },
+}
+
+struct WorkerHandle {
+    commands: mpsc::Sender<Command>,
+    thread: JoinHandle<()>,
+}
+
+/// The workers.
+pub struct DataPlane {
+    workers: Vec<WorkerHandle>,
+}
+
+impl DataPlane {
+    /// Starts a worker for each sink; `seed` must be random.
+    ///
+    /// # Errors
+    /// When a thread or its runtime cannot be made.
+    pub fn start(published: &Arc<Published>, sinks: Vec<SinkMaker>, seed: [u8; 16]) -> io::Result<Self> {
+        let mut workers = Vec::with_capacity(sinks.len());
+        for (index, sink) in sinks.into_iter().enumerate() {
+            let (commands, received) = mpsc::channel(COMMANDS_MAX);
+            let published = Arc::clone(published);
+            let mut seed = seed;
+            for (byte, own) in seed.iter_mut().zip((index as u64 + 1).to_le_bytes()) {
+                *byte ^= own;
+            }
+            let runtime_made = std::sync::mpsc::sync_channel(1);
+            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                    Ok(runtime) => {
+                        let _heard = runtime_made.0.send(Ok(()));
+                        runtime.block_on(work(Worker::new(published, sink(), seed), received));
+                    }
+                    Err(error) => {
+                        let _heard = runtime_made.0.send(Err(error));
+                    }
+                }
+            })?;
+            runtime_made.1.recv().map_err(io::Error::other)??;
+            workers.push(WorkerHandle { commands, thread });
+        }
+        Ok(Self { workers })
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Gives each worker one of `sockets` to accept on, for the listener of this name in whatever configuration is in force.
+    ///
+    /// # Errors
+    /// When a worker is gone.
+    pub async fn listen(&self, name: &Arc<str>, sockets: Vec<std::net::TcpListener>, caps: &Arc<ConnectionCaps>) -> io::Result<()> {
+        for (worker, socket) in self.workers.iter().zip(sockets) {
+            let command = Command::Listen { name: Arc::clone(name), socket, caps: Arc::clone(caps) };
+            worker.commands.send(command).await.map_err(|_| io::Error::other("a worker is gone"))?;
+        }
+        Ok(())
+    }
+
+    /// Stops accepting for a listener; its connections go on.
+    pub async fn unlisten(&self, name: &Arc<str>) {
+        for worker in &self.workers {
+            // A worker that is gone accepts nothing.
+            let _gone = worker.commands.send(Command::Unlisten { name: Arc::clone(name) }).await;
+        }
+    }
+
+    /// Stops accepting, lets exchanges finish for at most `within`, and ends every worker.
+    pub async fn stop(self, within: Duration) {
+        for worker in &self.workers {
+            let _gone = worker.commands.send(Command::Stop { within }).await;
+        }
+        for worker in self.workers {
+            let joined = tokio::task::spawn_blocking(move || worker.thread.join()).await;
+            debug_assert!(matches!(joined, Ok(Ok(()))), "a worker ends by itself");
+        }
+    }
+}
+
+/// A worker's life.
+async fn work(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
+    let mut accepting: HashMap<Arc<str>, AbortHandle> = HashMap::new();
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        let command = tokio::select! {
+            command = commands.recv() => command,
+            _ = sweep.tick() => {
+                worker.sweep();
+                continue;
+            }
+        };
+        match command {
+            Some(Command::Listen { name, socket, caps }) => {
+                let task = tokio::task::spawn_local(accept(Arc::clone(&name), socket, caps, Rc::clone(&worker)));
+                if let Some(before) = accepting.insert(name, task.abort_handle()) {
+                    before.abort();
+                }
+            }
+            Some(Command::Unlisten { name }) => {
+                if let Some(task) = accepting.remove(&name) {
+                    task.abort();
+                }
+            }
+            Some(Command::Stop { within }) => {
+                accepting.values().for_each(AbortHandle::abort);
+                return drain(&worker, within).await;
+            }
+            None => return,
+        }
+    }
+}
+
+/// Waits until no exchange is going on.
+async fn drain(worker: &Worker, within: Duration) {
+    worker.begin_draining();
+    let deadline = Instant::now() + within;
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    while worker.exchanges() > 0 && Instant::now() < deadline {
+        tick.tick().await;
+    }
+}
+
+async fn accept(name: Arc<str>, socket: std::net::TcpListener, caps: Arc<ConnectionCaps>, worker: Rc<Worker>) {
+    let refused_by = Rc::clone(&worker);
+    let refused_at = Arc::clone(&name);
+    let outcome = accept_loop(
+        socket,
+        &caps,
+        |stream, peer, permit| {
+            tokio::task::spawn_local(begin(stream, peer, permit, Arc::clone(&name), Rc::clone(&worker)));
+        },
+        |reason| refused_by.connection_event(&refused_at, ConnectionEvent::Refused(reason)),
+    )
+    .await;
+    debug_assert!(outcome.is_ok(), "a bound socket can be registered");
+}
+
+/// One accepted connection: its handshake, and then its exchanges. Counted while it lives.
+async fn begin(stream: TcpStream, peer: SocketAddr, permit: ConnectionPermit, name: Arc<str>, worker: Rc<Worker>) {
+    let _permit = permit;
+    let Some(listener) = worker.view().listener(&name).cloned() else { return };
+    let _open = Open::new(&worker, &name);
+    let (io, tls) = match &listener.tls {
+        None => (Io::Tcp(stream), None),
+        Some(context) => {
+            let deadline = listener.limits.handshake_deadline;
+            match Box::pin(handshake(stream, Arc::clone(context), deadline)).await {
+                Ok((stream, facts)) => {
+                    worker.connection_event(&name, ConnectionEvent::Secured);
+                    (Io::Tls(Box::new(stream)), Some(Arc::new(facts)))
+                }
+                Err(reason) => return worker.connection_event(&name, ConnectionEvent::HandshakeFailed(reason)),
+            }
+        }
+    };
+    let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
+    let facts = ConnectionFacts { listener: Arc::clone(&name), peer, scheme, tls };
+    serve_connection(io, facts, listener, Rc::clone(&worker)).await;
+}
+
+/// Tells of a connection's begin and, whatever happens in between, its end.
+struct Open<'a> {
+    worker: &'a Worker,
+    name: &'a Arc<str>,
+}
+
+impl<'a> Open<'a> {
+    fn new(worker: &'a Worker, name: &'a Arc<str>) -> Self {
+        worker.connection_event(name, ConnectionEvent::Opened);
+        Self { worker, name }
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.worker.connection_event(self.name, ConnectionEvent::Closed);
+    }
+}
