@@ -1,1 +1,192 @@
 //! A plan in canonical form: as the operator could have written it, defaults visible, secrets only as references.
+
+use crate::plan::{AccessLogPlan, ApiPlan, ListenerMode, ListenerPlan, Plan, RoutePlan, TlsPlan, UpstreamPlan, Weakening};
+use crate::settings::EndpointUrl;
+use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
+use serde_json::json;
+use std::path::Path;
+use std::sync::Arc;
+
+impl Plan {
+    /// The plan as JSON, in the shape of the configuration. Loading it gives the same plan again.
+    #[must_use]
+    pub fn to_canonical_json(&self) -> Value {
+        let mut out = json!({
+            "version": 1,
+            "listeners": named(self.listeners.iter().map(|listener| (&listener.name, listener_json(listener)))),
+            "management": self.management_json(),
+            "upstreams": named(self.upstreams.iter().map(|upstream| (&upstream.name, upstream_json(upstream)))),
+            "apis": named(self.apis.iter().map(|api| (&api.name, self.api_json(api)))),
+            "defend": { "client_ip": self.client_ip.encode() },
+            "record": { "access_log": access_log_json(&self.access_log) },
+        });
+        if let Value::Object(out) = &mut out {
+            if let Some(workers) = self.workers {
+                out.insert("workers".to_owned(), workers.into());
+            }
+            let defaults = self.defaults.iter().filter_map(|(policy, levels)| Some((policy, levels.first()?)));
+            let defaults = defaults.filter_map(|(policy, settings)| self.policy_json(policy, settings));
+            out.insert("defaults".to_owned(), Value::Object(defaults.collect()));
+        }
+        out
+    }
+
+    /// The plan as YAML, in the shape of the configuration. Loading it gives the same plan again.
+    #[must_use]
+    pub fn to_canonical_yaml(&self) -> String {
+        let mut out = String::new();
+        write_yaml(&mut out, &self.to_canonical_json(), 0);
+        out
+    }
+
+    fn management_json(&self) -> Value {
+        let mut out = Object::new();
+        out.insert("socket".to_owned(), path(&self.management.socket));
+        out.extend(self.management.probes.map(|probes| ("probes".to_owned(), probes.encode())));
+        Value::Object(out)
+    }
+
+    fn api_json(&self, api: &ApiPlan) -> Value {
+        let routes: Vec<Value> = api.routes.iter().map(|route| self.route_json(api, route)).collect();
+        let mut out = json!({
+            "hosts": api.hosts.iter().map(|host| Value::from(&**host)).collect::<Vec<_>>(),
+            "base_path": *api.base_path,
+            "upstream": *api.upstream,
+            "routes": routes,
+        });
+        if let Value::Object(out) = &mut out {
+            if let Some(owner) = &api.owner {
+                out.insert("owner".to_owned(), Value::from(&**owner));
+            }
+            out.extend(api.own_policies.0.iter().filter_map(|(policy, settings)| self.policy_json(*policy, settings)));
+        }
+        out
+    }
+
+    fn route_json(&self, api: &ApiPlan, route: &RoutePlan) -> Value {
+        let path = if &*api.base_path == "/" { Some(&*route.path) } else { route.path.strip_prefix(&*api.base_path) };
+        let mut out = json!({
+            "name": *route.name,
+            "methods": route.methods.encode(),
+            "path": path.unwrap_or_default(),
+            "access": { "public": true },
+            "encoded_slash": route.encoded_slash.as_str(),
+            "websocket": route.websocket,
+        });
+        if let Value::Object(out) = &mut out {
+            if !route.headers.is_empty() {
+                let fields = route.headers.iter().map(|(name, value)| (name.to_string(), Value::from(&**value)));
+                out.insert("headers".to_owned(), Value::Object(fields.collect()));
+            }
+            out.extend(route.own_policies.0.iter().filter_map(|(policy, settings)| self.policy_json(*policy, settings)));
+        }
+        out
+    }
+
+    fn policy_json(&self, policy: usize, settings: &PolicySettings) -> Option<(String, Value)> {
+        let row = self.policies.get(policy)?;
+        Some((row.name.to_owned(), (row.encode)(&**settings)))
+    }
+}
+
+fn named<'n>(entries: impl Iterator<Item = (&'n Arc<str>, Value)>) -> Value {
+    Value::Object(entries.map(|(name, value)| (name.to_string(), value)).collect())
+}
+
+fn path(path: &Path) -> Value {
+    Value::from(path.to_string_lossy())
+}
+
+fn danger_json(weakening: &Weakening) -> Value {
+    let expires = Date::of_unix_seconds(weakening.expires_unix_seconds).encode();
+    json!({ "reason": weakening.reason, "owner": weakening.owner, "expires": expires })
+}
+
+fn listener_json(listener: &ListenerPlan) -> Value {
+    let mut out = Object::new();
+    out.insert("address".to_owned(), listener.address.encode());
+    out.insert("protocols".to_owned(), listener.protocols.encode());
+    let (mode, value) = match &listener.mode {
+        ListenerMode::Tls(tls) => ("tls", tls_json(tls)),
+        ListenerMode::RedirectToHttps => ("redirect_to_https", Value::Bool(true)),
+        ListenerMode::DangerPlaintext(weakening) => ("danger_plaintext", danger_json(weakening)),
+    };
+    out.insert(mode.to_owned(), value);
+    out.insert("limits".to_owned(), listener.limits.encode());
+    Value::Object(out)
+}
+
+fn tls_json(tls: &TlsPlan) -> Value {
+    let certificates = tls.certificates.iter().map(|certificate| {
+        let hosts: Vec<Value> = certificate.hosts.iter().map(|host| Value::from(&**host)).collect();
+        json!({ "hosts": hosts, "files": { "certificate": path(&certificate.certificate), "key": path(&certificate.key) } })
+    });
+    json!({ "certificates": certificates.collect::<Vec<_>>(), "versions": { "min": tls.version_min.as_str() } })
+}
+
+fn upstream_json(upstream: &UpstreamPlan) -> Value {
+    let endpoints: Vec<Value> = upstream.endpoints.iter().map(|address| json!({ "url": EndpointUrl(*address).encode() })).collect();
+    let mut out = Object::new();
+    out.insert("endpoints".to_owned(), Value::Array(endpoints));
+    if let Some(weakening) = &upstream.danger_plaintext {
+        out.insert("danger_plaintext".to_owned(), danger_json(weakening));
+    }
+    out.insert("timeouts".to_owned(), upstream.timeouts.encode());
+    out.insert("limits".to_owned(), upstream.limits.encode());
+    Value::Object(out)
+}
+
+fn access_log_json(log: &AccessLogPlan) -> Value {
+    match log {
+        AccessLogPlan::Off => Value::from("off"),
+        AccessLogPlan::Stdout => json!({ "to": "stdout", "format": "json" }),
+        AccessLogPlan::File { path: file, rotate } => {
+            let mut out = json!({ "to": "file", "path": path(file), "format": "json" });
+            if let (Value::Object(out), Some(rotate)) = (&mut out, rotate) {
+                out.insert("rotate".to_owned(), json!({ "size": rotate.size.encode(), "keep": rotate.keep }));
+            }
+            out
+        }
+    }
+}
+
+/// Writes block style; every text is quoted as in JSON, which YAML 1.2 takes and which nothing can be mistaken in.
+fn write_yaml(out: &mut String, value: &Value, depth: usize) {
+    let is_block = |value: &Value| match value {
+        Value::Object(entries) => !entries.is_empty(),
+        Value::Array(items) => items.iter().any(|item| item.is_object() || item.is_array()),
+        _ => false,
+    };
+    match value {
+        Value::Object(entries) if is_block(value) => {
+            for (key, value) in entries {
+                begin_line(out, depth);
+                out.push_str(&Value::from(key.as_str()).to_string());
+                out.push(':');
+                if !is_block(value) {
+                    out.push(' ');
+                }
+                write_yaml(out, value, depth + 1);
+            }
+        }
+        Value::Array(items) if is_block(value) => {
+            for item in items {
+                begin_line(out, depth);
+                out.push_str("- ");
+                // JSON is YAML: what is inside a list stays on one line.
+                out.push_str(&item.to_string());
+            }
+        }
+        other => out.push_str(&other.to_string()),
+    }
+    if depth == 0 {
+        out.push('\n');
+    }
+}
+
+fn begin_line(out: &mut String, depth: usize) {
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out.extend(std::iter::repeat_n("  ", depth));
+}

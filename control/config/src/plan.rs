@@ -149,6 +149,7 @@ pub struct ApiPlan {
     pub routes: Vec<Arc<RoutePlan>>,
     /// A hash of everything that decides what this API does, the defaults included: equal hashes, equal API.
     pub digest: Digest,
+    pub(crate) own_policies: OwnPolicies,
     /// Hashes of what its routes match, for finding duplicates across APIs.
     pub(crate) matches: Arc<[(u64, u32)]>,
 }
@@ -172,6 +173,18 @@ pub struct RoutePlan {
     pub websocket: bool,
     /// The policies that apply.
     pub policies: PolicyLevels,
+    pub(crate) own_policies: OwnPolicies,
+}
+
+/// The policies written at one level alone, for showing the plan as it was written.
+#[derive(Clone, Default)]
+pub(crate) struct OwnPolicies(pub(crate) Arc<[(usize, PolicySettings)]>);
+
+impl fmt::Debug for OwnPolicies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SECURITY: settings are opaque here and may hold what must not be shown.
+        f.debug_list().entries(self.0.iter().map(|(policy, _)| policy)).finish()
+    }
 }
 
 /// Who may call a route.

@@ -3,7 +3,7 @@
 use super::Checker;
 use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
-use crate::plan::{Access, ApiPlan, Plan, PolicyLevels, RoutePlan};
+use crate::plan::{Access, ApiPlan, OwnPolicies, Plan, PolicyLevels, RoutePlan};
 use crate::settings::{ApiSettings, Part, RouteSettings};
 use portcullis_model_settings::{Method, PolicySchema, PolicySettings, PolicyUse, PolicyUses, Spanned, nearest};
 use std::collections::hash_map::RandomState;
@@ -90,7 +90,7 @@ impl ApiCache {
         }
         levels.check_tightens(&settings.policies, &[], checker);
         let base = levels.of_api(&settings.policies);
-        let mut own: HashMap<Digest, PolicyLevels> = HashMap::new();
+        let mut own: HashMap<Digest, (PolicyLevels, OwnPolicies)> = HashMap::new();
         let mut names: HashMap<&str, &Spanned<_>> = HashMap::new();
         let mut routes = Vec::with_capacity(settings.routes.0.len());
         let mut matches = Vec::new();
@@ -103,10 +103,10 @@ impl ApiCache {
             check_route(settings, route, &route_path, checker);
             levels.check_tightens(&route.policies, &settings.policies.0, checker);
             let policies = if route.policies.0.is_empty() {
-                base.clone()
+                (base.clone(), OwnPolicies::default())
             } else {
                 let key = digest_of_uses(route.policies.0.iter());
-                own.entry(key).or_insert_with(|| inner(&base, &route.policies)).clone()
+                own.entry(key).or_insert_with(|| (inner(&base, &route.policies), own_policies(&route.policies))).clone()
             };
             let plan = route_plan(settings, route, policies);
             let number = u32::try_from(routes.len()).unwrap_or(u32::MAX);
@@ -121,6 +121,7 @@ impl ApiCache {
             owner: settings.owner.clone(),
             routes,
             digest,
+            own_policies: own_policies(&settings.policies),
             matches: matches.into(),
         }
     }
@@ -185,7 +186,11 @@ fn check_route(api: &ApiSettings, route: &RouteSettings, path: &dyn Fn() -> Stri
     }
 }
 
-fn route_plan(api: &ApiSettings, route: &RouteSettings, policies: PolicyLevels) -> RoutePlan {
+fn own_policies(uses: &PolicyUses) -> OwnPolicies {
+    OwnPolicies(uses.0.iter().map(|one| (one.policy, Arc::clone(&one.settings))).collect())
+}
+
+fn route_plan(api: &ApiSettings, route: &RouteSettings, (policies, own_policies): (PolicyLevels, OwnPolicies)) -> RoutePlan {
     RoutePlan {
         name: route.name.shared(),
         methods: route.methods.value,
@@ -195,6 +200,7 @@ fn route_plan(api: &ApiSettings, route: &RouteSettings, policies: PolicyLevels) 
         encoded_slash: route.encoded_slash,
         websocket: route.websocket.value,
         policies,
+        own_policies,
     }
 }
 

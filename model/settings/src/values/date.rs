@@ -46,6 +46,13 @@ impl Date {
         Some(Self { days: days_before_year(year) + months + day - 1 })
     }
 
+    /// The day that a time, in seconds since the Unix epoch, lies in; the last one that can be written for later times.
+    #[must_use]
+    pub fn of_unix_seconds(seconds: u64) -> Self {
+        const LAST: i64 = 2_932_896;
+        Self { days: i64::try_from(seconds / 86_400).unwrap_or(LAST).min(LAST) }
+    }
+
     /// Midnight UTC at its beginning, in seconds since the Unix epoch.
     #[must_use]
     pub fn unix_seconds(self) -> u64 {
@@ -100,6 +107,7 @@ mod tests {
             let date = Date::parse(text).expect(text);
             assert_eq!(date.unix_seconds(), days * 86_400, "{text}");
             assert_eq!(date.to_string(), text);
+            assert_eq!(Date::of_unix_seconds(days * 86_400 + 86_399), date);
         }
     }
 
