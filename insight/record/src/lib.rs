@@ -1,1 +1,18 @@
-//! Placeholder.
+//! What leaves a record: from decision records to the access log and to metrics.
+//!
+//! Workers never wait here. Counts are kept per worker by one writer each; records go over one bounded ring per worker to one
+//! writing thread, and what does not fit is counted, not waited for.
+
+mod calendar;
+mod counters;
+mod encode;
+mod exposition;
+mod recorder;
+mod series;
+mod sink;
+mod summary;
+mod writer;
+
+pub use exposition::Gauges;
+pub use recorder::{AccessLog, LogStatus, RecordSettings, Recorder, Rotation};
+pub use sink::SinkSeed;

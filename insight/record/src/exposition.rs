@@ -1,0 +1,219 @@
+//! Metrics in the text format of Prometheus 0.0.4.
+
+use crate::counters::{BUCKETS, Count};
+use crate::recorder::LogStatus;
+use crate::series::{CLASSES, ListenerSeries, METHODS, RouteSeries, UpstreamSeries, WorkerSeries};
+use portcullis_model::Reason;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// What only control knows, told at each scrape.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// The version of the program.
+    pub version: String,
+    /// The number of the configuration in force.
+    pub generation: u64,
+    /// Reloads that came into force.
+    pub reloads_done: u64,
+    /// Reloads that were refused.
+    pub reloads_refused: u64,
+    /// Workers.
+    pub workers: u64,
+    /// When the process started, Unix seconds.
+    pub started_unix_seconds: u64,
+    /// Resident memory, bytes.
+    pub resident_bytes: u64,
+    /// Open file descriptors.
+    pub open_descriptors: u64,
+    /// Weakenings in force.
+    pub weakenings: u64,
+}
+
+/// The series of every worker under the same value of a label.
+type Merged<T> = BTreeMap<Arc<str>, Vec<Arc<T>>>;
+
+fn merge<T>(lists: impl Iterator<Item = Vec<(Arc<str>, Arc<T>)>>) -> Merged<T> {
+    let mut merged: Merged<T> = BTreeMap::new();
+    for (value, series) in lists.flatten() {
+        merged.entry(value).or_default().push(series);
+    }
+    merged
+}
+
+/// Text being written; every name with its help and type once.
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.push(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+    }
+
+    fn push(&mut self, text: std::fmt::Arguments<'_>) {
+        let written = self.0.write_fmt(text);
+        debug_assert!(written.is_ok(), "writing to memory does not fail");
+    }
+
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+        self.family(name, kind, help);
+        self.push(format_args!("{name} {value}\n"));
+    }
+}
+
+/// A label's value, escaped.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn sum<T>(series: &[Arc<T>], count: impl Fn(&T) -> &Count) -> u64 {
+    series.iter().map(|one| count(one).value()).sum()
+}
+
+pub(crate) fn expose(workers: &[Arc<WorkerSeries>], gauges: &Gauges, log: &LogStatus) -> String {
+    let mut text = Text(String::with_capacity(16 * 1024));
+    routes(&mut text, &merge(workers.iter().map(|worker| worker.routes.list())));
+    upstreams(&mut text, &merge(workers.iter().map(|worker| worker.upstreams.list())));
+    listeners(&mut text, &merge(workers.iter().map(|worker| worker.listeners.list())));
+    rejections(&mut text, workers);
+    let dropped = workers.iter().map(|worker| worker.records_dropped.value()).sum();
+    text.single("portcullis_records_dropped_total", "counter", "Records dropped because the log did not keep up.", dropped);
+    text.single("portcullis_access_log_lost_total", "counter", "Lines lost because the log could not be written.", log.lost_lines);
+    text.single("portcullis_access_log_writable", "gauge", "1 when the last write succeeded.", u64::from(log.trouble.is_none()));
+    process(&mut text, gauges);
+    text.0
+}
+
+fn routes(text: &mut Text, routes: &Merged<RouteSeries>) {
+    text.family("portcullis_requests_total", "counter", "Exchanges by route, method and class of status.");
+    for (route, series) in routes {
+        let route = escaped(route);
+        for (method_number, method) in METHODS.iter().enumerate() {
+            for (class_number, class) in CLASSES.iter().enumerate() {
+                let counts = series.iter().filter_map(|one| one.requests.get(method_number)?.get(class_number));
+                let total: u64 = counts.map(Count::value).sum();
+                if total > 0 {
+                    let labels = format_args!("route=\"{route}\",method=\"{method}\",status=\"{class}\"");
+                    text.push(format_args!("portcullis_requests_total{{{labels}}} {total}\n"));
+                }
+            }
+        }
+    }
+    durations(text, routes);
+    text.family("portcullis_traffic_bytes_total", "counter", "Bytes of requests and responses, heads and bodies, by route.");
+    for (route, series) in routes {
+        let route = escaped(route);
+        for (direction, total) in
+            [("request", sum(series, |one| &one.request_bytes)), ("response", sum(series, |one| &one.response_bytes))]
+        {
+            text.push(format_args!("portcullis_traffic_bytes_total{{route=\"{route}\",direction=\"{direction}\"}} {total}\n"));
+        }
+    }
+}
+
+fn durations(text: &mut Text, routes: &Merged<RouteSeries>) {
+    const NAME: &str = "portcullis_request_duration_seconds";
+    text.family(NAME, "histogram", "Time from the first byte of a request to the last of its answer, by route.");
+    for (route, series) in routes {
+        let route = escaped(route);
+        let mut below = 0;
+        for (number, bound) in BUCKETS.iter().map(Some).chain([None]).enumerate() {
+            below += series.iter().filter_map(|one| one.durations.buckets.get(number)).map(Count::value).sum::<u64>();
+            let bound = bound.map_or_else(|| "+Inf".to_owned(), |micros| (*micros as f64 / 1e6).to_string());
+            text.push(format_args!("{NAME}_bucket{{route=\"{route}\",le=\"{bound}\"}} {below}\n"));
+        }
+        let seconds = sum(series, |one| &one.durations.sum_micros) as f64 / 1e6;
+        text.push(format_args!("{NAME}_sum{{route=\"{route}\"}} {seconds}\n{NAME}_count{{route=\"{route}\"}} {below}\n"));
+    }
+}
+
+fn upstreams(text: &mut Text, upstreams: &Merged<UpstreamSeries>) {
+    text.family("portcullis_upstream_attempts_total", "counter", "Tries at endpoints by upstream and outcome.");
+    for (upstream, series) in upstreams {
+        let upstream = escaped(upstream);
+        for (outcome, total) in [("answered", sum(series, |one| &one.answered)), ("failed", sum(series, |one| &one.failed))] {
+            text.push(format_args!(
+                "portcullis_upstream_attempts_total{{upstream=\"{upstream}\",outcome=\"{outcome}\"}} {total}\n"
+            ));
+        }
+    }
+    text.family("portcullis_upstream_reused_total", "counter", "Tries on a pooled connection by upstream.");
+    for (upstream, series) in upstreams {
+        let total = sum(series, |one| &one.reused);
+        text.push(format_args!("portcullis_upstream_reused_total{{upstream=\"{}\"}} {total}\n", escaped(upstream)));
+    }
+}
+
+fn listeners(text: &mut Text, listeners: &Merged<ListenerSeries>) {
+    text.family("portcullis_connections_total", "counter", "Connections accepted by listener.");
+    for (listener, series) in listeners {
+        let opened = sum(series, |one| &one.opened);
+        text.push(format_args!("portcullis_connections_total{{listener=\"{}\"}} {opened}\n", escaped(listener)));
+    }
+    text.family("portcullis_connections_open", "gauge", "Connections open by listener.");
+    for (listener, series) in listeners {
+        let open = sum(series, |one| &one.opened).saturating_sub(sum(series, |one| &one.closed));
+        text.push(format_args!("portcullis_connections_open{{listener=\"{}\"}} {open}\n", escaped(listener)));
+    }
+    text.family("portcullis_handshakes_total", "counter", "TLS handshakes completed by listener.");
+    for (listener, series) in listeners {
+        let secured = sum(series, |one| &one.secured);
+        text.push(format_args!("portcullis_handshakes_total{{listener=\"{}\"}} {secured}\n", escaped(listener)));
+    }
+    by_reason(
+        text,
+        listeners,
+        "portcullis_connections_refused_total",
+        "Connections refused a place by listener and reason.",
+        |one| &one.refused,
+    );
+    let help = "TLS handshakes that failed by listener and reason.";
+    by_reason(text, listeners, "portcullis_handshakes_failed_total", help, |one| &one.handshakes_failed);
+}
+
+fn by_reason(text: &mut Text, listeners: &Merged<ListenerSeries>, name: &str, help: &str, counts: fn(&ListenerSeries) -> &[Count]) {
+    text.family(name, "counter", help);
+    for (listener, series) in listeners {
+        let listener = escaped(listener);
+        for (number, reason) in Reason::ALL.iter().enumerate() {
+            let total: u64 = series.iter().filter_map(|one| counts(one).get(number)).map(Count::value).sum();
+            if total > 0 {
+                text.push(format_args!("{name}{{listener=\"{listener}\",reason=\"{}\"}} {total}\n", reason.code()));
+            }
+        }
+    }
+}
+
+fn rejections(text: &mut Text, workers: &[Arc<WorkerSeries>]) {
+    const NAME: &str = "portcullis_rejections_total";
+    text.family(NAME, "counter", "Exchanges refused or failed by reason.");
+    for (number, reason) in Reason::ALL.iter().enumerate() {
+        let total: u64 = workers.iter().filter_map(|worker| worker.rejections.0.get(number)).map(Count::value).sum();
+        if total > 0 {
+            let blame = reason.blame().as_str();
+            text.push(format_args!("{NAME}{{reason=\"{}\",blame=\"{blame}\"}} {total}\n", reason.code()));
+        }
+    }
+}
+
+fn process(text: &mut Text, gauges: &Gauges) {
+    text.family("portcullis_build_info", "gauge", "The version of the program.");
+    text.push(format_args!("portcullis_build_info{{version=\"{}\"}} 1\n", escaped(&gauges.version)));
+    for (name, kind, help, value) in [
+        ("portcullis_configuration_generation", "gauge", "The number of the configuration in force.", gauges.generation),
+        ("portcullis_reloads_total", "counter", "Reloads that came into force.", gauges.reloads_done),
+        (
+            "portcullis_reloads_refused_total",
+            "counter",
+            "Reloads that were refused; the old configuration serves on.",
+            gauges.reloads_refused,
+        ),
+        ("portcullis_weakenings", "gauge", "Weakenings in force.", gauges.weakenings),
+        ("portcullis_workers", "gauge", "Worker threads.", gauges.workers),
+        ("process_start_time_seconds", "gauge", "When the process started, Unix seconds.", gauges.started_unix_seconds),
+        ("process_resident_memory_bytes", "gauge", "Resident memory.", gauges.resident_bytes),
+        ("process_open_fds", "gauge", "Open file descriptors.", gauges.open_descriptors),
+    ] {
+        text.single(name, kind, help, value);
+    }
+}
