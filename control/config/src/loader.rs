@@ -136,7 +136,9 @@ impl Loader {
         for source in sources {
             let Some(known) = self.files.get(&source.path) else { continue };
             let mut here: Vec<&Diagnostic> = diagnostics.found().iter().filter(|d| d.position.file == known.id).collect();
-            here.sort_by_key(|d| (d.position, d.severity));
+            // Warnings are about a configuration that loads; of one that does not they may only be consequences.
+            here.retain(|d| d.severity == Severity::Error || !diagnostics.has_errors());
+            here.sort_by_key(|d| d.position);
             findings.extend(with_lines(&here, source));
         }
         Report { findings, omitted: diagnostics.omitted() }
@@ -167,7 +169,9 @@ fn with_lines(found: &[&Diagnostic], source: &Source) -> Vec<Finding> {
             path: diagnostic.path.clone(),
             what: diagnostic.what.clone(),
             help: diagnostic.help.clone(),
-            source: line.map(|(_, bytes)| String::from_utf8_lossy(bytes).trim_end().into()),
+            source: line
+                .map(|(_, bytes)| String::from_utf8_lossy(bytes).trim_end().into())
+                .filter(|text: &String| !text.is_empty()),
         });
     }
     out
@@ -181,7 +185,7 @@ fn unreadable(files: Vec<Unreadable>) -> Report {
         column: 0,
         width: 0,
         path: String::new(),
-        what: format!("the configuration {}", file.what),
+        what: file.what,
         help: Some(file.help),
         source: None,
     };

@@ -131,7 +131,7 @@ impl Reader<'_> {
                 }
                 Ok((event, span)) => self.event(event, &span),
                 Err(wrong) => {
-                    self.scan_error(&wrong);
+                    self.scan_error(&wrong, text);
                     false
                 }
             };
@@ -226,15 +226,16 @@ impl Reader<'_> {
         self.refuse(span, what, "no configuration is meant to be so large; the file may be damaged or generated wrongly")
     }
 
-    fn scan_error(&mut self, wrong: &ScanError) {
+    fn scan_error(&mut self, wrong: &ScanError, text: &str) {
         let info = wrong.info().to_ascii_lowercase();
         let place = at(wrong.marker());
         if info.contains("anchor") || info.contains("alias") {
             return self.error(place, NO_ANCHORS, QUOTE_STAR);
         }
+        let at_end = wrong.marker().line() >= text.lines().count();
         let help = if info.contains("tab") {
             "use spaces"
-        } else if info.contains("flow") || info.contains("end of") || info.contains("eof") || info.contains("stream") {
+        } else if at_end || info.contains("flow") || info.contains("end of") || info.contains("eof") || info.contains("stream") {
             "close every `[`, `{` and quote; the file may be cut off"
         } else if info.contains("indent") || info.contains("block") || info.contains("mapping") || info.contains("simple key") {
             "check the indentation and the `:` and `-` of this line and the one above"

@@ -1,6 +1,6 @@
 //! What was found wrong, for people and for programs.
 
-use portcullis_model_settings::{Severity, Value};
+use portcullis_model_settings::{Severity, Value, is_deceptive};
 use serde_json::json;
 use std::fmt::{self, Write};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct Finding {
     /// What to do next.
     pub help: Option<String>,
     /// The line of the file, unless a secret may stand in it.
-    pub source: Option<Box<str>>,
+    pub source: Option<String>,
 }
 
 /// Everything that was found, sorted by file, line and column. A configuration with a report that has errors does not load.
@@ -124,14 +124,11 @@ impl Finding {
     fn shown(&self, source: &str) -> (String, usize) {
         let column = (self.column as usize).saturating_sub(1);
         let start = if column < SHOWN_MAX * 3 / 4 { 0 } else { column - SHOWN_MAX / 2 };
-        let clean = |c: char| {
-            if c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-                '\u{fffd}'
-            } else {
-                c
-            }
+        let clean = |c: char| match c {
+            '\t' => ' ',
+            c if is_deceptive(c) => '\u{fffd}',
+            c => c,
         };
-        let clean = |c: char| if c == '\t' { ' ' } else { clean(c) };
         let shown: String = source.chars().skip(start).take(SHOWN_MAX).map(clean).collect();
         (shown.trim_end().to_owned(), column - start)
     }

@@ -54,7 +54,11 @@ pub(crate) fn folder_of(path: &Path) -> PathBuf {
 /// keep their own things in them.
 pub(crate) fn list(path: &Path, caps: &Caps) -> Result<Vec<PathBuf>, Vec<Unreadable>> {
     let cannot = |why: &std::io::Error| {
-        vec![Unreadable::new(path, format!("cannot be read: {}", reason(why)), "check the path and its permissions")]
+        vec![Unreadable::new(
+            path,
+            format!("the configuration cannot be read: {}", reason(why)),
+            "check the path and its permissions",
+        )]
     };
     if !fs::metadata(path).map_err(|why| cannot(&why))?.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -68,17 +72,17 @@ pub(crate) fn list(path: &Path, caps: &Caps) -> Result<Vec<PathBuf>, Vec<Unreada
             _ if hidden => {}
             Some("yaml") => files.push(file),
             Some("yml") => {
-                wrong.push(Unreadable::new(&file, "is not read: only `*.yaml` is", "rename it to `.yaml`, or remove it"))
+                wrong.push(Unreadable::new(&file, "this file is not read: only `*.yaml` files are", "rename it, or remove it"))
             }
             _ => {}
         }
         if files.len() > caps.files_max {
-            let what = format!("has more than {} files", caps.files_max);
+            let what = format!("the folder has more than {} files", caps.files_max);
             return Err(vec![Unreadable::new(path, what, "put several APIs into one file")]);
         }
     }
     if files.is_empty() && wrong.is_empty() {
-        wrong.push(Unreadable::new(path, "has no `*.yaml` file", "put the configuration there, or name its file"));
+        wrong.push(Unreadable::new(path, "the folder has no `*.yaml` file", "put the configuration there, or name its file"));
     }
     files.sort();
     if wrong.is_empty() { Ok(files) } else { Err(wrong) }
@@ -117,18 +121,18 @@ pub(crate) fn read_all(paths: Vec<PathBuf>, caps: &Caps) -> Result<Vec<Source>, 
 
 fn read_one(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Unreadable> {
     let cannot = |why: &std::io::Error| {
-        Unreadable::new(path, format!("cannot be read: {}", reason(why)), "check the path and its permissions")
+        Unreadable::new(path, format!("the configuration cannot be read: {}", reason(why)), "check the path and its permissions")
     };
     let about = fs::metadata(path).map_err(|why| cannot(&why))?;
     // Opening a pipe would wait for whoever writes into it.
     if !about.is_file() {
-        return Err(Unreadable::new(path, "is not a regular file", "name a file, or a folder of files"));
+        return Err(Unreadable::new(path, "this is not a regular file", "name a file, or a folder of files"));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(about.len().min(bytes_max)).unwrap_or(0) + 1);
     let file = File::open(path).map_err(|why| cannot(&why))?;
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|why| cannot(&why))?;
     if bytes.len() as u64 > bytes_max {
-        let what = format!("has more than {bytes_max} bytes");
+        let what = format!("the file has more than {bytes_max} bytes");
         return Err(Unreadable::new(
             path,
             what,

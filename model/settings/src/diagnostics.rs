@@ -100,9 +100,10 @@ impl Diagnostics {
 
     /// A value of the wrong kind: `expected` says what belongs here, for example "a duration such as `10s`".
     pub fn wrong(&mut self, node: &Node<'_>, expected: &str) {
-        let found = match node.written() {
-            Some("") | None => node.describe().to_owned(),
-            Some(text) => quoted(text),
+        let found = match (node.written(), node.as_str()) {
+            (_, Some("")) => "an empty text".to_owned(),
+            (Some("") | None, _) => node.describe().to_owned(),
+            (Some(text), _) => quoted(text),
         };
         self.error(node, format!("expected {expected}, found {found}"));
     }
@@ -179,7 +180,7 @@ fn path_matches(pattern: &str, path: &str) -> bool {
 pub fn quoted(input: &str) -> String {
     let mut out = String::from("`");
     for c in input.chars().take(80) {
-        if c.is_control() || is_invisible(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+        if is_deceptive(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
     }
     if input.chars().nth(80).is_some() {
         out.push('…');
@@ -188,9 +189,10 @@ pub fn quoted(input: &str) -> String {
     out
 }
 
-/// Characters that reorder or hide text (CVE-2021-42574).
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// Whether a character would control a terminal, or reorder or hide text on it (CVE-2021-42574).
+#[must_use]
+pub fn is_deceptive(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Names in backticks, separated by commas; at most 24 of them.

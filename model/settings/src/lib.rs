@@ -12,7 +12,7 @@ mod tree;
 mod values;
 
 pub use decode::{Decode, Entry, Name, Named, Schema, Spanned, scalar_schema};
-pub use diagnostics::{Diagnostic, Diagnostics, Severity, listed, quoted};
+pub use diagnostics::{Diagnostic, Diagnostics, Severity, is_deceptive, listed, quoted};
 pub use nearest::nearest;
 pub use policy::{PolicySchema, PolicySettings, PolicyUse, PolicyUses, Tighten};
 pub use section::{FieldSchema, Section, doc, refuse_word, section_schema, word_schema};

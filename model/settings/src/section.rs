@@ -1,6 +1,6 @@
 //! Sections: one definition gives the struct, how it is read, its JSON schema and its reference.
 
-use crate::{Decode, Diagnostics, Node, PolicyUses, Schema};
+use crate::{Decode, Diagnostics, Node, PolicyUses, Schema, nearest};
 use serde_json::{Map, Value, json};
 
 /// A section that is being read. Used by [`section!`](crate::section).
@@ -26,11 +26,18 @@ impl<'t> Section<'t> {
             return T::decode(&value, diagnostics);
         }
         let value = fallback();
-        if value.is_none() {
+        if value.is_none() && !self.is_misspelt(key) {
             let doc = doc.trim().trim_end_matches('.').replace('\n', " ");
             diagnostics.error_with_help(&self.node, format!("`{key}` is missing"), format!("add `{key}`: {}", lower_first(&doc)));
         }
         value
+    }
+
+    /// Whether an unknown key was probably meant to be this one; it is reported anyway, with this one's name.
+    fn is_misspelt(&self, key: &str) -> bool {
+        let unknown =
+            self.node.entries().into_iter().flatten().map(|(found, _)| found.key()).filter(|found| !self.keys.contains(found));
+        unknown.into_iter().any(|found| nearest(found, self.keys.iter().copied()) == Some(key))
     }
 
     /// Drops a value outside its bounds, and reports it.

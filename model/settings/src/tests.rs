@@ -120,7 +120,6 @@ fn everything_wrong_is_reported_at_once_with_its_path() {
     assert_eq!(
         read::<Everything>(&wrong).expect_err("refused"),
         [
-            ": `address` is missing (add `address`: where it listens)",
             "/target: `syslog` is not available in this version (what can be written here: `stdout`, `file`)",
             "/limits/connections: expected `1` to `1000`, found `0` (-)",
             "/limits/wait: expected a duration with its unit, such as `250ms`, `10s`, `5m`, `12h` or `365d`, found `10` (-)",
@@ -131,6 +130,14 @@ fn everything_wrong_is_reported_at_once_with_its_path() {
             "/balance: `balance` is not available in this version (remove it; nothing that is written here is ignored silently)",
             "/quota/connections: expected a whole number from 0 to 4294967295, found `no` (-)",
         ]
+    );
+}
+
+#[test]
+fn what_is_missing_is_named_with_its_meaning() {
+    assert_eq!(
+        read::<Everything>(&json!({ "quota": {} })).expect_err("refused"),
+        [": `address` is missing (add `address`: where it listens)"]
     );
 }
 

@@ -220,8 +220,13 @@ impl Levels<'_> {
     fn check_tightens(&self, uses: &PolicyUses, api: &[PolicyUse], checker: &mut Checker<'_>) {
         for one in &*uses.0 {
             let Some(row) = self.policies.get(one.policy) else { continue };
-            for outer in self.outer.iter().copied().chain(api).filter(|outer| outer.policy == one.policy) {
+            // The nearest level first; what is weaker than that need not be said of the ones above too.
+            for outer in api.iter().chain(self.outer.iter().copied()).filter(|outer| outer.policy == one.policy) {
+                let before = checker.diagnostics.errors();
                 (row.tighten)(&*outer.settings, &*one.settings, &one.at.node(), checker.diagnostics);
+                if checker.diagnostics.errors() > before {
+                    break;
+                }
             }
         }
     }

@@ -130,7 +130,12 @@ fn check_tls(tls: &TlsSettings, path: &str, checker: &mut Checker<'_>) -> TlsPla
 pub(super) fn check_reach(merged: &Merged<'_>, checker: &mut Checker<'_>) {
     let listeners: Vec<&ListenerSettings> = merged.listeners.iter().filter_map(|part| part.value.as_deref()).collect();
     let all_decoded = listeners.len() == merged.listeners.len();
-    let serves = listeners.iter().any(|listener| listener.redirect_to_https.is_none());
+    let only_redirects = |listener: &&ListenerSettings| {
+        listener.redirect_to_https.as_ref().is_some_and(|redirect| redirect.value)
+            && listener.tls.is_none()
+            && listener.danger_plaintext.is_none()
+    };
+    let serves = !listeners.iter().all(only_redirects);
     if let Some(first) = merged.apis.first().filter(|_| all_decoded && !listeners.is_empty() && !serves) {
         let path = format!("/apis/{}", &*first.name.value);
         checker.error(&first.name, path, "every listener only redirects, so no API could be reached", "add a listener with `tls`");

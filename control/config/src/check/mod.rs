@@ -14,7 +14,7 @@ use crate::settings::{
 };
 use portcullis_model_settings::{Decode, Diagnostic, Diagnostics, FileId, PolicySchema, Position, Severity, Spanned, quoted};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What checks know and find.
@@ -187,7 +187,7 @@ fn check_access_log(written: Option<&RecordSettings>, folder: &Path) -> AccessLo
     match (on.to, &on.path) {
         (AccessLogTarget::File, Some(path)) => {
             let rotate = on.rotate.as_ref().map(|rotate| RotatePlan { size: rotate.size, keep: rotate.keep });
-            AccessLogPlan::File { path: PathBuf::from(path.resolve(folder)), rotate }
+            AccessLogPlan::File { path: path.resolve(folder), rotate }
         }
         // A file without a path was refused when it was decoded.
         _ => AccessLogPlan::Stdout,

@@ -61,6 +61,10 @@ pub struct AccessSettings;
 
 impl Decode for AccessSettings {
     fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        if node.entries().is_none() {
+            diagnostics.wrong(node, "an access decision: `{ public: true }` if everybody may call the route");
+            return None;
+        }
         let said = PublicSettings::decode(node, diagnostics)?;
         if !said.public {
             let help =
@@ -83,7 +87,7 @@ impl Decode for AccessSettings {
 section! {
     /// Who may call a route.
     pub struct PublicSettings {
-        /// `true`: everybody, without credentials.
+        /// Whether everybody may call it, without credentials; must be `true` in this version.
         pub public: bool,
     }
 }

@@ -22,16 +22,6 @@ impl Host {
         &*self.0 == "*"
     }
 
-    /// Whether a pattern of a certificate serves this host.
-    #[must_use]
-    pub fn is_covered_by(&self, pattern: &Self) -> bool {
-        let below = |name: &str| match (pattern.0.strip_prefix('*'), name.split_once('.')) {
-            (Some(parent), Some((label, rest))) => !label.is_empty() && parent.strip_prefix('.') == Some(rest),
-            _ => false,
-        };
-        self == pattern || below(&self.0)
-    }
-
     /// Why it is not a host pattern, and what to do.
     fn check(text: &str) -> Result<(), (String, String)> {
         let wrong = |why: &str, help: &str| Err((format!("{} is not a host: {why}", quoted(text)), help.to_owned()));
@@ -72,7 +62,12 @@ impl Host {
         if name.len() > 253 || !name.split('.').all(label_is_right) {
             return wrong("labels are 1 to 63 letters, digits and `-`", example);
         }
-        let last_is_number = name.rsplit('.').next().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
+        // As requests are read: what ends in a number is an address to many programs, so it must be one in the plain form.
+        let is_number = |label: &str| match label.strip_prefix("0x") {
+            Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),
+            None => label.bytes().all(|b| b.is_ascii_digit()),
+        };
+        let last_is_number = name.rsplit('.').next().is_some_and(is_number);
         if last_is_number && (name != text || name.parse::<Ipv4Addr>().is_err()) {
             return wrong("it ends in a number but is not an IPv4 address", example);
         }

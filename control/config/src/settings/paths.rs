@@ -20,47 +20,69 @@ fn check_static(segment: &str) -> Result<(), Refusal> {
     if matches!(segment, "." | "..") {
         return refusal(format!("{} is never part of a canonical path", quoted(segment)), "remove it");
     }
-    let mut bytes = segment.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'%' => check_escape(bytes.next(), bytes.next())?,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => {}
-            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' => {}
-            b'{' | b'}' => {
+    let mut chars = segment.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '%' => {
+                let (high, low) = (chars.next(), chars.next());
+                check_escape(high, low, chars.as_str())?;
+            }
+            'a'..='z' | 'A'..='Z' | '0'..='9' => {}
+            '-' | '.' | '_' | '~' | '!' | '$' | '&' | '\'' | '(' | ')' | '*' | '+' | ',' | '=' | ':' | '@' => {}
+            '{' | '}' => {
                 return refusal("a parameter is a whole segment", "write `{name}` between two slashes, or `{*name}` at the end");
             }
-            b';' | b'\\' => {
-                let what = format!("`{}` is refused in every request, so it cannot be routed", char::from(byte));
-                return refusal(what, "remove it");
-            }
-            b'?' | b'#' => return refusal("query and fragment do not belong in a path", "remove them"),
+            ';' | '\\' => return refusal(format!("`{c}` is refused in every request, so it cannot be routed"), "remove it"),
+            '?' | '#' => return refusal("query and fragment do not belong in a path", "remove them"),
             _ => {
-                return refusal(
-                    format!("{} is not in canonical form", quoted(segment)),
-                    format!("write the byte as `%{byte:02X}`"),
-                );
+                let escaped: String = c.encode_utf8(&mut [0; 4]).bytes().map(|byte| format!("%{byte:02X}")).collect();
+                let help = format!("write {} as `{escaped}`", quoted(&c.to_string()));
+                return refusal(format!("{} is not in canonical form", quoted(segment)), help);
             }
         }
     }
-    Ok(())
+    check_spelling(segment)
 }
 
-fn check_escape(high: Option<u8>, low: Option<u8>) -> Result<(), Refusal> {
-    let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok());
-    let (Some(high_value), Some(low_value)) = (digit(high), digit(low)) else {
+fn hex(digit: Option<char>) -> Option<u8> {
+    digit.and_then(|digit| digit.to_digit(16)).and_then(|digit| u8::try_from(digit).ok())
+}
+
+fn check_escape(high: Option<char>, low: Option<char>, rest: &str) -> Result<(), Refusal> {
+    let (Some(high_value), Some(low_value)) = (hex(high), hex(low)) else {
         return refusal("`%` is not followed by two hexadecimal digits", "write a literal `%` as `%25`");
     };
     let byte = high_value << 4 | low_value;
     if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
         return refusal(format!("`%{byte:02X}` is not in canonical form"), format!("write `{}`", char::from(byte)));
     }
-    if matches!(byte, b'/' | b'\\' | 0..=0x1f | 0x7f) {
-        return refusal(format!("`%{byte:02X}` cannot be routed by itself"), "use a parameter for this segment");
+    let is_double = byte == b'%' && hex(rest.chars().next()).is_some() && hex(rest.chars().nth(1)).is_some();
+    if is_double || matches!(byte, b'/' | b'\\' | b';' | 0..=0x1f | 0x7f) {
+        return refusal(
+            format!("`%{byte:02X}` cannot be routed here: requests with it are refused"),
+            "use a parameter for this segment",
+        );
     }
     if [high, low].into_iter().flatten().any(|digit| digit.is_ascii_lowercase()) {
         return refusal("an escape in lower case is not in canonical form", format!("write `%{byte:02X}`"));
     }
     Ok(())
+}
+
+/// Escapes must spell UTF-8, as they must in requests.
+fn check_spelling(segment: &str) -> Result<(), Refusal> {
+    let mut spelt = Vec::with_capacity(segment.len());
+    let mut chars = segment.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '%' => spelt.extend(hex(chars.next()).zip(hex(chars.next())).map(|(high, low)| high << 4 | low)),
+            _ => spelt.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    match std::str::from_utf8(&spelt) {
+        Ok(_) => Ok(()),
+        Err(_) => refusal(format!("the escapes of {} do not spell UTF-8", quoted(segment)), "use a parameter for this segment"),
+    }
 }
 
 /// The path below which an API lies: `/`, or `/orders` without a slash at the end.

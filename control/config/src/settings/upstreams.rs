@@ -3,7 +3,7 @@
 use super::listeners::DEADLINES;
 use super::{DangerSettings, Numbered};
 use portcullis_model_settings::{Decode, Diagnostics, Node, Schema, Spanned, Value, quoted, scalar_schema, section};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 section! {
@@ -69,9 +69,6 @@ impl EndpointUrl {
             "https" => return not_yet("an upstream over `https://`", example),
             _ => return Err((format!("{} is not a scheme for an upstream", quoted(scheme)), example.to_owned())),
         }
-        if rest.contains('@') {
-            return Err(("credentials do not belong in a URL".to_owned(), "remove them".to_owned()));
-        }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#']) {
             return Err((
@@ -86,7 +83,10 @@ impl EndpointUrl {
         match address {
             None => {
                 let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-                if host.is_empty() || host.bytes().any(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))) {
+                if host.is_empty()
+                    || host.parse::<IpAddr>().is_ok()
+                    || host.bytes().any(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')))
+                {
                     return Err((format!("{} is not an address", quoted(authority)), example.to_owned()));
                 }
                 not_yet(&format!("the host name {}", quoted(host)), example)
@@ -105,6 +105,11 @@ impl Decode for EndpointUrl {
             diagnostics.wrong(node, "a URL such as `http://127.0.0.1:8080`");
             return None;
         };
+        // SECURITY: what stands before `@` may be a password, so the line is not shown.
+        if text.contains('@') {
+            diagnostics.error_at_secret(node, "credentials do not belong in a URL", "remove them, and take them out of use");
+            return None;
+        }
         Self::parse(text).map_err(|(what, help)| diagnostics.error_with_help(node, what, help)).ok()
     }
 
