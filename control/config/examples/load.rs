@@ -42,7 +42,15 @@ fn timed(what: &str, loader: &mut Loader) {
     let start = Instant::now();
     let plan = loader.load().expect("loads");
     let routes: usize = plan.apis.iter().map(|api| api.routes.len()).sum();
-    println!("{what}: {:.1} ms, {routes} routes", start.elapsed().as_secs_f64() * 1000.0);
+    let elapsed = start.elapsed().as_secs_f64() * 1000.0;
+    println!("{what}: {elapsed:.1} ms, {routes} routes, {} KiB resident", resident());
+}
+
+/// Memory of this process in KiB, where the system says so.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 fn main() {

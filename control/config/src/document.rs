@@ -14,19 +14,26 @@ pub fn schema(policies: &[PolicySchema]) -> Value {
     if let Value::Object(out) = &mut out {
         out.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
         out.insert("title".to_owned(), "Portcullis configuration".into());
-        let defs: Object = policies.iter().map(|row| (row.name.to_owned(), (row.schema)())).collect();
-        if !defs.is_empty() {
-            out.insert("$defs".to_owned(), Value::Object(defs));
+        let mut defs = Value::Object(policies.iter().map(|row| (row.name.to_owned(), (row.schema)())).collect());
+        if !policies.is_empty() {
+            put_policies(&mut defs, &Object::new());
+            out.insert("$defs".to_owned(), defs);
         }
     }
     out
 }
 
-/// Puts the policies where a section says that it carries them.
+/// Puts the policies where a section says that it carries them, and turns our own notes into plain descriptions.
 fn put_policies(schema: &mut Value, rows: &Object) {
     match schema {
         Value::Object(fields) => {
             let carries = fields.remove("x-policies").is_some();
+            if let (Some(Value::String(about)), Some(Value::String(description))) =
+                (fields.remove("x-about"), fields.get_mut("description"))
+            {
+                description.push(' ');
+                description.push_str(&about);
+            }
             if let Some(Value::Object(properties)) = fields.get_mut("properties").filter(|_| carries) {
                 properties.extend(rows.clone());
             }
@@ -67,8 +74,9 @@ fn section(out: &mut String, path: &str, schema: &Value) {
     } else {
         out.push_str(&format!("\n### `{path}`\n\n"));
     }
-    if let Some(description) = text(schema, "description") {
-        out.push_str(&format!("{description}\n\n"));
+    let about = ["description", "x-about"].into_iter().filter_map(|key| text(schema, key)).collect::<Vec<_>>().join(" ");
+    if !about.is_empty() {
+        out.push_str(&format!("{about}\n\n"));
     }
     let carries = schema.get("x-policies").is_some();
     if carries {
@@ -119,7 +127,7 @@ fn kind(schema: &Value) -> String {
     let bounds =
         |least: &str, greatest: &str| Some(format!(", {} to {}", quoted(schema.get(least)?), quoted(schema.get(greatest)?)));
     if let Some(words) = schema.get("enum").and_then(Value::as_array) {
-        return words.iter().map(quoted).collect::<Vec<_>>().join(" or ");
+        return words.iter().filter(|word| word.is_string()).map(quoted).collect::<Vec<_>>().join(" or ");
     }
     if let Some(only) = schema.get("const") {
         return quoted(only);

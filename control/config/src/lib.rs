@@ -24,7 +24,7 @@ mod source;
 
 pub use digest::Digest;
 pub use document::{reference, schema};
-pub use loader::{Loader, load};
+pub use loader::{Loader, load, load_text};
 pub use plan::{
     Access, AccessLogPlan, ApiPlan, CertificatePlan, ListenerMode, ListenerPlan, ManagementPlan, Plan, PolicyLevels, RotatePlan,
     RoutePlan, TlsPlan, UpstreamPlan, Weakening,

@@ -6,7 +6,7 @@ use crate::later::LATER;
 use crate::plan::Plan;
 use crate::report::{Finding, Report};
 use crate::settings::ConfigFile;
-use crate::source::{Caps, Source, Unreadable, folder_of, list, read_all};
+use crate::source::{Caps, Source, Unreadable, folder_of, list, read_all, too_large};
 use portcullis_model::Clock;
 use portcullis_model_settings::{Decode, Diagnostic, Diagnostics, FileId, PolicySchema, Severity};
 use std::collections::HashMap;
@@ -19,6 +19,20 @@ use std::sync::Arc;
 /// Everything that is wrong with it.
 pub fn load(path: &Path, policies: &[PolicySchema], clock: &Clock) -> Result<Plan, Report> {
     Loader::new(path, policies, clock.clone()).load()
+}
+
+/// Checks a configuration that is not in a file yet; findings call it `name`, relative paths start where the process runs.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load_text(name: &str, text: &[u8], policies: &[PolicySchema], clock: &Clock) -> Result<Plan, Report> {
+    let caps = Caps::default();
+    let path = PathBuf::from(name);
+    if text.len() as u64 > caps.file_bytes_max {
+        return Err(unreadable(vec![too_large(&path, caps.file_bytes_max)]));
+    }
+    let source = Source { digest: Digest::of(text), bytes: text.to_vec(), path };
+    Loader::new("", policies, clock.clone()).load_sources(&[source])
 }
 
 /// Loads one configuration whenever asked. Keeps the decoded form of files by their content and the plans of APIs, so that a reload does
@@ -84,7 +98,11 @@ impl Loader {
     /// Everything that is wrong with the configuration, not only the first thing.
     pub fn load(&mut self) -> Result<Plan, Report> {
         let sources = list(&self.path, &self.caps).and_then(|paths| read_all(paths, &self.caps)).map_err(unreadable)?;
-        self.decode(&sources);
+        self.load_sources(&sources)
+    }
+
+    fn load_sources(&mut self, sources: &[Source]) -> Result<Plan, Report> {
+        self.decode(sources);
         let names: HashMap<FileId, Arc<str>> =
             sources.iter().filter_map(|s| Some((self.files.get(&s.path)?.id, s.path.to_string_lossy().into()))).collect();
         let known: Vec<&Known> = sources.iter().filter_map(|source| self.files.get(&source.path)).collect();
@@ -100,7 +118,7 @@ impl Loader {
         } else {
             None
         };
-        let report = self.report(&diagnostics, &sources);
+        let report = self.report(&diagnostics, sources);
         match plan {
             Some(mut plan) if !diagnostics.has_errors() => {
                 plan.warnings = report.findings;

@@ -131,13 +131,10 @@ fn read_one(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Unreadable> {
     let mut bytes = Vec::with_capacity(usize::try_from(about.len().min(bytes_max)).unwrap_or(0) + 1);
     let file = File::open(path).map_err(|why| cannot(&why))?;
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|why| cannot(&why))?;
-    if bytes.len() as u64 > bytes_max {
-        let what = format!("the file has more than {bytes_max} bytes");
-        return Err(Unreadable::new(
-            path,
-            what,
-            "no configuration is meant to be so large; split it, or look at what generated it",
-        ));
-    }
-    Ok(bytes)
+    if bytes.len() as u64 > bytes_max { Err(too_large(path, bytes_max)) } else { Ok(bytes) }
+}
+
+pub(crate) fn too_large(path: &Path, bytes_max: u64) -> Unreadable {
+    let help = "no configuration is meant to be so large; split it, or look at what generated it";
+    Unreadable::new(path, format!("the file has more than {bytes_max} bytes"), help)
 }

@@ -108,7 +108,10 @@ pub fn section_schema(doc: &str, fields: Vec<FieldSchema>, policies: bool) -> Sc
     for field in fields {
         let mut schema = field.schema;
         if let Value::Object(schema) = &mut schema {
-            schema.insert("description".to_owned(), Value::String(field.doc));
+            // A section keeps what it says of itself beside what the field says of it.
+            if let Some(about) = schema.insert("description".to_owned(), Value::String(field.doc)) {
+                schema.insert("x-about".to_owned(), about);
+            }
             match field.fallback {
                 None => required.push(Value::from(field.key)),
                 Some(Value::Null | Value::Object(_)) => {}
@@ -345,5 +348,8 @@ pub fn refuse_word(node: &Node<'_>, words: &[&str], later: &[&str], diagnostics:
 /// The schema of a choice between words. Used by [`choice!`](crate::choice).
 #[must_use]
 pub fn word_schema(words: &[&str]) -> Schema {
-    json!({ "enum": words })
+    // A word like `1.2` is a number to whatever reads YAML by the schema.
+    let number = |word: &&str| word.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from);
+    let numbers = words.iter().filter_map(number);
+    json!({ "enum": words.iter().map(|word| Value::from(*word)).chain(numbers).collect::<Vec<_>>() })
 }

@@ -141,18 +141,20 @@ fn digest_of(files: &[&ConfigFile], merged: &Merged<'_>) -> Digest {
     parts(&mut hasher, "upstreams", &merged.upstreams);
     parts(&mut hasher, "apis", &merged.apis);
     hasher.text(&apis::digest_of_uses(merged.defaults.iter().copied()).to_string());
-    for file in files {
-        for (section, digest) in [
+    let once = |file: &&ConfigFile| {
+        [
             ("management", file.management.digest),
             ("defend", file.defend.digest),
             ("record", file.record.digest),
             ("workers", file.workers.digest),
-        ] {
-            if let Some(digest) = digest {
-                hasher.text(section);
-                hasher.text(&digest.to_string());
-            }
-        }
+        ]
+    };
+    let mut written: Vec<(&str, Digest)> =
+        files.iter().flat_map(once).filter_map(|(section, digest)| Some((section, digest?))).collect();
+    written.sort_unstable();
+    for (section, digest) in written {
+        hasher.text(section);
+        hasher.text(&digest.to_string());
     }
     hasher.digest()
 }

@@ -10,7 +10,7 @@ pub const MANAGEMENT_SOCKET: &str = "run/portcullis.sock";
 section! {
     /// The configuration of a gateway. What is not written is off or refused.
     pub struct ConfigFile {
-        /// The version of this format.
+        /// The version of this format; required, in a folder in at least one of the files.
         pub version: Once<FormatVersion>,
         /// Addresses that connections are accepted on, by name.
         pub listeners: Parts<ListenerSettings>,

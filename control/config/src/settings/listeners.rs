@@ -115,7 +115,7 @@ section! {
         /// The size of a request's head.
         pub headers_bytes_max: ByteSize where (ByteSize(1024), ByteSize::mib(1)) = ByteSize::kib(32),
         /// The header fields of a request.
-        pub headers_max: u32 where (8, 1000) = 100,
+        pub headers_max: u32 where (8, 256) = 100,
         /// The length of a request's target.
         pub uri_bytes_max: ByteSize where (ByteSize(64), ByteSize::kib(64)) = ByteSize::kib(8),
         /// The rate below which a body, in either direction, counts as stalled.

@@ -19,7 +19,7 @@ section! {
 section! {
     /// Protection of the whole gateway.
     pub struct DefendSettings {
-        /// How the address of a client is found.
+        /// Whose word on a client's address is taken.
         pub client_ip: ClientIpSettings,
     }
 }
@@ -47,7 +47,7 @@ choice! {
 section! {
     /// What leaves a record.
     pub struct RecordSettings {
-        /// One line for each exchange, or `off`.
+        /// One line for each exchange, or `off`; to standard output when absent.
         pub access_log: AccessLogSettings = AccessLogSettings::On(AccessLogOn::standard()),
     }
 }

@@ -145,7 +145,7 @@ fn the_schema_holds_the_policies_where_they_can_be_written() {
     assert_eq!(schema.pointer(&format!("{route}/required")).expect("there").to_string(), r#"["name","methods","path","access"]"#);
     assert!(schema.pointer(&format!("{route}/properties/body_limit")).is_some());
     assert!(schema.pointer("/$defs/body_limit/properties/bytes_max/default").is_some_and(|default| default == "1MiB"));
-    assert!(!schema.to_string().contains("x-policies"));
+    assert!(!schema.to_string().contains("x-policies") && !schema.to_string().contains("x-about"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Arbitrary input: whatever the bytes, there is a plan or a report, never a panic.
 
-use super::{Folder, POLICIES, cases, clock};
-use crate::Loader;
+use super::{POLICIES, cases, clock};
+use crate::load_text;
 use crate::settings::{Host, Template};
 use portcullis_gateway_router::{HostPattern, PathTemplate};
 use portcullis_model_settings::{Decode, Diagnostics, FileId, TreeBuilder};
@@ -10,9 +10,7 @@ use proptest::prelude::*;
 use std::fs;
 
 fn survives(bytes: &[u8]) {
-    let folder = Folder::new();
-    let path = folder.write("a.yaml", bytes);
-    if let Err(report) = Loader::new(&path, &POLICIES, clock()).load() {
+    if let Err(report) = load_text("a.yaml", bytes, &POLICIES, &clock()) {
         assert!(report.errors() > 0 && !report.render(true).is_empty());
         assert_eq!(report.to_json()["findings"].as_array().map(Vec::len), Some(report.findings.len()));
     }

@@ -1,6 +1,7 @@
 //! Files by path, and secrets by reference.
 
 use crate::{Decode, Diagnostics, Node, Schema, Value, scalar_schema};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// A path to a file. A relative one starts at the folder of the configuration.
@@ -47,7 +48,7 @@ impl Decode for FilePath {
     }
 
     fn schema() -> Schema {
-        scalar_schema("path", None, "tls/api.crt")
+        json!({ "type": "string", "title": "path of a file" })
     }
 }
 
