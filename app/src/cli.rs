@@ -37,6 +37,9 @@ pub enum Command {
         /// Worker threads; by default one a core.
         #[arg(long)]
         workers: Option<usize>,
+        /// When the configuration is refused, start with the last one that was in force instead, and say so.
+        #[arg(long)]
+        or_last_known_good: bool,
     },
     /// Check a configuration without running it: every error at once.
     Check {

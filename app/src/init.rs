@@ -20,11 +20,16 @@ pub fn init(folder: &Path, host: &str, upstream: &str, clock: &Clock, output: Ou
     let files = dev_ca::make(&folder.join("tls"), &hosts, clock.unix_seconds())?;
     dev_ca::write_new(&config, starter(&hosts, upstream).as_bytes(), 0o644)?;
     if output.is_json() {
-        output.json(&serde_json::json!({ "configuration": config, "authority": files.authority, "certificate": files.certificate }));
+        output
+            .json(&serde_json::json!({ "configuration": config, "authority": files.authority, "certificate": files.certificate }));
         return Ok(());
     }
     output.line(&format!("{} {}", output.paint(Colour::Green, "written"), config.display()));
-    output.line(&format!("{} {} (for trying out; valid for 90 days)", output.paint(Colour::Green, "written"), files.certificate.display()));
+    output.line(&format!(
+        "{} {} (for trying out; valid for 90 days)",
+        output.paint(Colour::Green, "written"),
+        files.certificate.display()
+    ));
     output.line("\nnext:");
     output.line(&format!("  portcullis check --config {}", config.display()));
     output.line(&format!("  portcullis run --config {}", config.display()));

@@ -1,1 +1,69 @@
-fn main() {}
+//! The program: arguments -> what to do. Everything else is wired together here, and nowhere else.
+
+mod check;
+mod cli;
+mod demo;
+mod dev_ca;
+mod events;
+mod explain;
+mod gateway;
+mod init;
+mod management;
+mod output;
+mod process;
+mod run;
+mod status;
+
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Command};
+use output::Output;
+use portcullis_model::Clock;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.format);
+    match perform(cli.command, output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            if !problem.is_empty() {
+                output.complain(&problem);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what was asked. The error is for the operator; an empty one has been shown already.
+fn perform(command: Command, output: Output) -> Result<(), String> {
+    let clock = Clock::System;
+    match command {
+        Command::Run { config, workers, or_last_known_good } => run::run(&config, workers, or_last_known_good, output),
+        Command::Check { config } => check::check(&config, &clock, output),
+        Command::Explain { config, request, headers } => explain::explain(&config, &request, &headers, &clock, output),
+        Command::Init { folder, host, upstream } => {
+            init::init(&folder, &host, &upstream, &clock, output).map_err(|error| error.to_string())
+        }
+        Command::Schema { reference } => {
+            let policies = portcullis_policies::settings();
+            if reference {
+                output.line(portcullis_control_config::reference(&policies).trim_end());
+            } else {
+                output.json(&portcullis_control_config::schema(&policies));
+            }
+            Ok(())
+        }
+        Command::Demo { port, state } => demo::demo(port, &state, output),
+        Command::Status { socket } => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map_err(|error| error.to_string())?.block_on(status::status(&socket, output))
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}

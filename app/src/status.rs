@@ -9,9 +9,9 @@ use std::path::Path;
 /// # Errors
 /// A text for the operator, when nobody answers or the answer is not understood.
 pub async fn status(socket: &Path, output: Output) -> Result<(), String> {
-    let value = call(socket, hyper::Method::GET, "/v1/status")
-        .await
-        .map_err(|error| format!("`{}`: {error}; start one with `portcullis run`, or name its socket with --socket", socket.display()))?;
+    let value = call(socket, hyper::Method::GET, "/v1/status").await.map_err(|error| {
+        format!("`{}`: {error}; start one with `portcullis run`, or name its socket with --socket", socket.display())
+    })?;
     if output.is_json() {
         output.json(&value);
         return Ok(());
@@ -26,9 +26,15 @@ fn show(status: &Status, output: Output) {
     let ready = if status.ready { output.paint(Colour::Green, "ready") } else { output.paint(Colour::Red, "not ready") };
     output.line(&format!("portcullis {}  {ready}  process {}  up {}", status.version, status.pid, duration(status.uptime_seconds)));
     let hash = status.configuration_hash.get(..12).unwrap_or(&status.configuration_hash);
-    output.line(&format!("configuration  generation {}  {hash}  {} routes  {} workers", status.generation, status.routes, status.workers));
+    output.line(&format!(
+        "configuration  generation {}  {hash}  {} routes  {} workers",
+        status.generation, status.routes, status.workers
+    ));
     if let Some(error) = &status.last_reload_error {
-        output.line(&format!("{}\n{error}", output.paint(Colour::Red, "the last reload was refused; the configuration above still serves:")));
+        output.line(&format!(
+            "{}\n{error}",
+            output.paint(Colour::Red, "the last reload was refused; the configuration above still serves:")
+        ));
     }
     output.line("");
     let rows: Vec<_> = status.listeners.iter().map(|l| vec![l.name.clone(), l.address.clone(), l.mode.clone()]).collect();

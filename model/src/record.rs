@@ -73,6 +73,12 @@ impl PhaseTimings {
         }
     }
 
+    /// Adds to a phase what lies between the sum of all phases before it and `micros` since the begin of the exchange.
+    pub fn note_until(&mut self, phase: Phase, micros: u64) {
+        let before: u64 = self.0.iter().take(phase as usize).map(|part| u64::from(*part)).sum();
+        self.add(phase, micros.saturating_sub(before));
+    }
+
     /// The time of a phase, in microseconds.
     #[must_use]
     pub fn micros(&self, phase: Phase) -> u32 {

@@ -1,1 +1,11 @@
-//! Placeholder.
+//! From a plan to what runs: build, publish, roll back, carry over what did not change, retire.
+
+mod build;
+mod last_good;
+mod reloader;
+mod watch;
+
+pub use build::{Builder, Built, Routing};
+pub use last_good::{read as read_last_good, write as write_last_good};
+pub use reloader::{Outcome, Reloader, Running};
+pub use watch::{Watch, watch};

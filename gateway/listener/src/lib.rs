@@ -10,4 +10,4 @@ pub use accept::accept_loop;
 pub use caps::{ConnectionCaps, ConnectionLimits, ConnectionPermit};
 pub use io::Io;
 pub use sockets::bind;
-pub use tls::{CertificateFiles, TicketKeys, TlsContext, TlsStream, handshake};
+pub use tls::{CertificateFiles, OldestVersion, TicketKeys, TlsContext, TlsStream, handshake};

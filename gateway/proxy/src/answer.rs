@@ -1,6 +1,7 @@
 //! Step 8: the head of the upstream's answer is made safe, seen by the policies in reverse order, and framed for the client.
 
 use crate::body::{Reading, Writing};
+use crate::connection::Connection;
 use crate::forward::Forwarded;
 use crate::snapshot::Route;
 use crate::worker::Worker;
@@ -21,7 +22,7 @@ pub(crate) struct Answered {
 }
 
 /// Makes the head of the answer.
-pub(crate) fn answer(forwarded: &mut Forwarded, route: &Route, worker: &Worker) -> Answered {
+pub(crate) fn answer(forwarded: &mut Forwarded, route: &Route, connection: &Connection, worker: &Worker) -> Answered {
     let exchange = &mut forwarded.exchange;
     let response = &mut forwarded.response;
     let upgraded = exchange.request.wants_websocket() && response.status() == 101;
@@ -44,12 +45,16 @@ pub(crate) fn answer(forwarded: &mut Forwarded, route: &Route, worker: &Worker) 
     };
     let upload_open = forwarded.upload.is_some();
     let asked_to_upgrade = exchange.request.wants_websocket();
-    let keeps_alive =
-        !ends_with_close && !upload_open && !asked_to_upgrade && exchange.request.keep_alive() && !worker.is_draining();
+    let keeps_alive = !ends_with_close
+        && !upload_open
+        && !asked_to_upgrade
+        && exchange.request.keep_alive()
+        && connection.may_go_on()
+        && !worker.is_draining();
     let writing = if written == ResponseFraming::Chunked { Writing::Chunked } else { Writing::Plain };
     let mut out = worker.out();
-    let connection = (!keeps_alive && !upgraded).then_some("close");
-    response.write_to(&mut out, written, connection, upgraded);
+    let closing = (!keeps_alive && !upgraded).then_some("close");
+    response.write_to(&mut out, written, closing, upgraded);
     exchange.record.status = response.status();
     exchange.record.traffic.response_head = out.len() as u64;
     Answered { out, reading, writing, keeps_alive, upgraded }

@@ -38,9 +38,16 @@ pub(crate) struct Connection {
     pub(crate) alarm: Alarm,
     /// Bytes read beyond the last exchange: of a pipelined request, or of a body that is yet to be forwarded.
     pub(crate) carry: Option<Buffer>,
+    /// Requests begun on it.
+    pub(crate) requests: u32,
 }
 
 impl Connection {
+    /// Whether another request may follow the one that is being served.
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.listener.limits.requests_max.is_none_or(|limit| self.requests < limit)
+    }
+
     /// Writes all of `bytes`, by the deadline the alarm is set to. `false`: the client is gone or too slow.
     pub(crate) async fn write_all(&mut self, mut head: &[u8], mut body: &[u8]) -> bool {
         poll_fn(|cx| {
@@ -117,7 +124,7 @@ impl Connection {
 /// Serves a client's connection until it ends. `io` has had its handshake, if it is one that has.
 pub async fn serve_connection(io: Io, facts: ConnectionFacts, listener: Arc<Listener>, worker: Rc<Worker>) {
     let alarm = Alarm::new(listener.limits.header_deadline);
-    let mut connection = Connection { io, facts: Rc::new(facts), listener, alarm, carry: None };
+    let mut connection = Connection { io, facts: Rc::new(facts), listener, alarm, carry: None, requests: 0 };
     let _count = worker.count_connection();
     let after = loop {
         if !connection.wait_for_request().await {

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 /// One exchange on a connection, from the first byte of the request to the record of it.
 pub(crate) async fn life_of_a_request(connection: &mut Connection, worker: &Worker) -> After {
     let _count = worker.count_exchange();
+    connection.requests = connection.requests.saturating_add(1);
     let begin = Instant::now();
     // Step 1, accept, is behind us: gateway/listener gave this connection its place and its deadlines.
     // Step 2: decode.
@@ -52,9 +53,9 @@ pub(crate) async fn life_of_a_request(connection: &mut Connection, worker: &Work
             return respond(connection, worker, &route.pipeline, exchange, rejection, begin).await;
         }
     };
-    forwarded.exchange.record.timings.add(Phase::Decide, (decided - begin).as_micros() as u64);
+    forwarded.exchange.record.timings.note_until(Phase::Decide, (decided - begin).as_micros() as u64);
     // Step 8: answer.
-    let answered = answer(&mut forwarded, route, worker);
+    let answered = answer(&mut forwarded, route, connection, worker);
     // Step 9: write.
     let (after, mut exchange) = write(forwarded, answered, route, connection, worker).await;
     // Step 10: record. It leaves when the exchange is dropped, here or wherever the exchange ended before.

@@ -38,7 +38,7 @@ struct WorkerHandle {
     thread: JoinHandle<()>,
 }
 
-/// The workers.
+/// The workers. Its functions wait for them, so they must not be called on a thread that runs async tasks.
 pub struct DataPlane {
     workers: Vec<WorkerHandle>,
 }
@@ -85,30 +85,30 @@ impl DataPlane {
     ///
     /// # Errors
     /// When a worker is gone.
-    pub async fn listen(&self, name: &Arc<str>, sockets: Vec<std::net::TcpListener>, caps: &Arc<ConnectionCaps>) -> io::Result<()> {
+    pub fn listen(&self, name: &Arc<str>, sockets: Vec<std::net::TcpListener>, caps: &Arc<ConnectionCaps>) -> io::Result<()> {
         for (worker, socket) in self.workers.iter().zip(sockets) {
             let command = Command::Listen { name: Arc::clone(name), socket, caps: Arc::clone(caps) };
-            worker.commands.send(command).await.map_err(|_| io::Error::other("a worker is gone"))?;
+            worker.commands.blocking_send(command).map_err(|_| io::Error::other("a worker is gone"))?;
         }
         Ok(())
     }
 
     /// Stops accepting for a listener; its connections go on.
-    pub async fn unlisten(&self, name: &Arc<str>) {
+    pub fn unlisten(&self, name: &Arc<str>) {
         for worker in &self.workers {
             // A worker that is gone accepts nothing.
-            let _gone = worker.commands.send(Command::Unlisten { name: Arc::clone(name) }).await;
+            let _gone = worker.commands.blocking_send(Command::Unlisten { name: Arc::clone(name) });
         }
     }
 
     /// Stops accepting, lets exchanges finish for at most `within`, and ends every worker.
-    pub async fn stop(self, within: Duration) {
+    pub fn stop(self, within: Duration) {
         for worker in &self.workers {
-            let _gone = worker.commands.send(Command::Stop { within }).await;
+            let _gone = worker.commands.blocking_send(Command::Stop { within });
         }
         for worker in self.workers {
-            let joined = tokio::task::spawn_blocking(move || worker.thread.join()).await;
-            debug_assert!(matches!(joined, Ok(Ok(()))), "a worker ends by itself");
+            let joined = worker.thread.join();
+            debug_assert!(joined.is_ok(), "a worker ends by itself");
         }
     }
 }

@@ -24,8 +24,8 @@ pub(crate) async fn respond(
     let stop = stop.into();
     let status = note(&mut exchange, &stop);
     let unread = skip_body(connection, &exchange);
-    let closes = closes(&stop) || unread || !exchange.request.keep_alive() || worker.is_draining();
-    exchange.record.timings.add(Phase::Decide, begin.elapsed().as_micros() as u64);
+    let closes = closes(&stop) || unread || !exchange.request.keep_alive() || !connection.may_go_on() || worker.is_draining();
+    exchange.record.timings.note_until(Phase::Decide, begin.elapsed().as_micros() as u64);
     let mut after = if unread || closes { After::Linger } else { After::KeepAlive };
     if status == 0 {
         after = After::Close;

@@ -27,6 +27,8 @@ pub struct ListenerLimits {
     pub body_rate_min: u64,
     /// The window over which the rate is measured.
     pub rate_window: Duration,
+    /// Requests on one connection, if bounded.
+    pub requests_max: Option<u32>,
 }
 
 /// What a listener does with requests.

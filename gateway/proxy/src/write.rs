@@ -47,7 +47,7 @@ pub(crate) async fn write(
         Ok(()) => {
             // Bytes behind the end of an answer are nobody's: a connection that has some is not used again (threats A 3, 24).
             if reusable && left_over.is_none() && !relay.upload_failed {
-                worker.pools.put_back(upstream);
+                worker.pools.put_back(upstream, route.upstream.settings.idle_per_worker);
             }
             if keeps_alive { After::KeepAlive } else { After::Linger }
         }

@@ -31,6 +31,8 @@ pub struct UpstreamSettings {
     pub timeouts: Timeouts,
     /// Connections in all, by all workers.
     pub connections_max: u32,
+    /// Unused connections that a worker keeps for an endpoint.
+    pub idle_per_worker: usize,
     /// How long an unused connection is kept.
     pub pooled_idle: Duration,
     /// When a `danger_plaintext` of this upstream ends, in Unix seconds.
@@ -122,6 +124,7 @@ mod tests {
             endpoints,
             timeouts,
             connections_max,
+            idle_per_worker: 4,
             pooled_idle: second,
             plaintext_expires: None,
         };

@@ -6,9 +6,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many unused connections a worker keeps for an endpoint.
-const KEPT_PER_ENDPOINT_MAX: usize = 256;
-
 struct Idle {
     connection: UpstreamConnection,
     since: Instant,
@@ -42,11 +39,11 @@ impl Pools {
         None
     }
 
-    /// Keeps a connection whose exchange is complete in both directions.
-    pub fn put_back(&self, connection: UpstreamConnection) {
+    /// Keeps a connection whose exchange is complete in both directions, unless there are `kept_max` already.
+    pub fn put_back(&self, connection: UpstreamConnection, kept_max: usize) {
         let mut idle = self.idle.borrow_mut();
         let kept = idle.entry(connection.endpoint_id).or_default();
-        if kept.len() < KEPT_PER_ENDPOINT_MAX {
+        if kept.len() < kept_max {
             kept.push(Idle { connection, since: Instant::now() });
         }
     }

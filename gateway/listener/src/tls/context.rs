@@ -22,6 +22,15 @@ pub(super) fn take_name_seen() -> Option<Box<str>> {
     NAME_SEEN.with_borrow_mut(Option::take)
 }
 
+/// The oldest version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldestVersion {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
 /// Certificates by host, and the protocol's settings. Immutable; a change of certificates is another context.
 #[derive(Debug)]
 pub struct TlsContext {
@@ -47,7 +56,12 @@ impl TlsContext {
     ///
     /// # Errors
     /// The first certificate that cannot serve: which file, why, and what to do.
-    pub fn build(certificates: &[CertificateFiles], tickets: &Arc<TicketKeys>, clock: &Clock) -> Result<Arc<Self>, String> {
+    pub fn build(
+        certificates: &[CertificateFiles],
+        oldest: OldestVersion,
+        tickets: &Arc<TicketKeys>,
+        clock: &Clock,
+    ) -> Result<Arc<Self>, String> {
         let crypto = Arc::new(crypto());
         let mut names = Names { exact: HashMap::new(), wildcard: HashMap::new(), keys: Vec::new() };
         for files in certificates {
@@ -62,9 +76,12 @@ impl TlsContext {
             }
         }
         let names = Arc::new(names);
-        let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
+        let versions: &[_] = match oldest {
+            OldestVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+            OldestVersion::Tls13 => &[&rustls::version::TLS13],
+        };
         let mut config = ServerConfig::builder_with_provider(crypto)
-            .with_protocol_versions(&versions)
+            .with_protocol_versions(versions)
             .map_err(|error| error.to_string())?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&names) as Arc<dyn ResolvesServerCert>);

@@ -7,7 +7,7 @@ mod stream;
 mod tickets;
 
 pub use certificates::CertificateFiles;
-pub use context::TlsContext;
+pub use context::{OldestVersion, TlsContext};
 pub use handshake::handshake;
 pub use stream::TlsStream;
 pub use tickets::TicketKeys;

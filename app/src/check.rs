@@ -1,0 +1,53 @@
+//! `portcullis check`: every error of a configuration at once, offline.
+
+use crate::output::{Colour, Output};
+use portcullis_control_config::{Plan, Report, load};
+use portcullis_model::Clock;
+use std::path::Path;
+
+/// Loads a configuration; a refusal becomes the text that people or programs are shown.
+pub fn load_plan(config: &Path, clock: &Clock, output: Output) -> Result<Plan, String> {
+    load(config, &portcullis_policies::settings(), clock).map_err(|report| refused(&report, output))
+}
+
+fn refused(report: &Report, output: Output) -> String {
+    if output.is_json() {
+        output.json(&report.to_json());
+        return String::new();
+    }
+    report.render(output.has_colour())
+}
+
+/// Checks and tells.
+pub fn check(config: &Path, clock: &Clock, output: Output) -> Result<(), String> {
+    let plan = load_plan(config, clock, output)?;
+    let routes: usize = plan.apis.iter().map(|api| api.routes.len()).sum();
+    let warnings: Vec<&str> = plan.warnings.iter().map(|warning| warning.what.as_str()).collect();
+    let weakenings: Vec<String> = plan
+        .weakenings
+        .iter()
+        .map(|one| format!("{}: {} ({}), ends at {} (Unix seconds)", one.path, one.reason, one.owner, one.expires_unix_seconds))
+        .collect();
+    if output.is_json() {
+        output.json(&serde_json::json!({
+            "ok": true, "hash": plan.hash().to_string(), "listeners": plan.listeners.len(), "upstreams": plan.upstreams.len(),
+            "apis": plan.apis.len(), "routes": routes, "warnings": warnings, "weakenings": weakenings,
+        }));
+        return Ok(());
+    }
+    output.line(&format!(
+        "{} {}: {} listeners, {} upstreams, {} APIs, {routes} routes",
+        output.paint(Colour::Green, "sound"),
+        config.display(),
+        plan.listeners.len(),
+        plan.upstreams.len(),
+        plan.apis.len(),
+    ));
+    for warning in warnings {
+        output.line(&format!("{} {warning}", output.paint(Colour::Yellow, "warning:")));
+    }
+    for weakening in weakenings {
+        output.line(&format!("{} {weakening}", output.paint(Colour::Yellow, "weakened:")));
+    }
+    Ok(())
+}

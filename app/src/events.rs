@@ -1,0 +1,56 @@
+//! What the operator is told while the gateway runs: on standard error, one line each, JSON unless people watch.
+
+use portcullis_model::Clock;
+use std::io::{self, IsTerminal, Write};
+
+/// Something that happened to the gateway itself.
+pub enum Event<'a> {
+    /// It serves.
+    Started { generation: u64, addresses: &'a [String] },
+    /// Another configuration is in force.
+    Reloaded { generation: u64, hash: &'a str },
+    /// A configuration was refused; the old one serves.
+    ReloadRefused { problem: &'a str },
+    /// Something to know that stops nothing.
+    Warning { text: &'a str },
+    /// It is going away.
+    Stopping,
+    /// It has gone.
+    Stopped,
+}
+
+/// Tells it.
+pub fn tell(event: &Event<'_>) {
+    let mut err = io::stderr().lock();
+    let _nobody_reads =
+        if err.is_terminal() { writeln!(err, "{}", for_people(event)) } else { writeln!(err, "{}", for_programs(event)) };
+}
+
+fn for_people(event: &Event<'_>) -> String {
+    match event {
+        Event::Started { generation, addresses } => format!("serving on {} (generation {generation})", addresses.join(", ")),
+        Event::Reloaded { generation, .. } => format!("configuration in force: generation {generation}"),
+        Event::ReloadRefused { problem } => format!("configuration refused, the one before serves on\n{problem}"),
+        Event::Warning { text } => format!("warning: {text}"),
+        Event::Stopping => "stopping: no new connections, exchanges under way are finished".to_owned(),
+        Event::Stopped => "stopped".to_owned(),
+    }
+}
+
+fn for_programs(event: &Event<'_>) -> serde_json::Value {
+    let at = Clock::System.unix_seconds();
+    match event {
+        Event::Started { generation, addresses } => {
+            serde_json::json!({ "unix_seconds": at, "event": "started", "generation": generation, "addresses": addresses })
+        }
+        Event::Reloaded { generation, hash } => {
+            serde_json::json!({ "unix_seconds": at, "event": "reloaded", "generation": generation, "configuration_hash": hash })
+        }
+        Event::ReloadRefused { problem } => {
+            serde_json::json!({ "unix_seconds": at, "event": "reload_refused", "problem": problem })
+        }
+        Event::Warning { text } => serde_json::json!({ "unix_seconds": at, "event": "warning", "text": text }),
+        Event::Stopping => serde_json::json!({ "unix_seconds": at, "event": "stopping" }),
+        Event::Stopped => serde_json::json!({ "unix_seconds": at, "event": "stopped" }),
+    }
+}

@@ -1,0 +1,99 @@
+//! `portcullis explain`: the route a request would take, and why, by the codec and the table that decide at run time.
+
+use crate::check::load_plan;
+use crate::output::{Colour, Output};
+use portcullis_control_reload::{Builder, Routing};
+use portcullis_gateway_router::Lookup;
+use portcullis_model::Clock;
+use portcullis_wire::{HeadLimits, RequestHead};
+use std::path::Path;
+
+/// Explains a request, given as method and URL, with headers.
+pub fn explain(config: &Path, request: &[String], headers: &[String], clock: &Clock, output: Output) -> Result<(), String> {
+    let plan = load_plan(config, clock, output)?;
+    let [method, url] = request else { return Err("a request is a method and a URL".to_owned()) };
+    let head = head(method, url, headers)?;
+    let mut parsed = RequestHead::default();
+    if let Err(error) = parsed.parse(head.as_bytes(), &HeadLimits::default()) {
+        show_refused(output, error.reason.status(), error.reason.code(), error.detail);
+        return Ok(());
+    }
+    let routing = Builder::new(portcullis_policies::POLICIES, clock.clone()).routing(&plan)?;
+    show(&routing, &parsed, output);
+    Ok(())
+}
+
+/// The head that a client would send for this URL.
+fn head(method: &str, url: &str, headers: &[String]) -> Result<String, String> {
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))
+        .ok_or_else(|| format!("`{url}` is not a URL; write `https://host/path`"))?;
+    let at = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at_checked(at).unwrap_or((rest, ""));
+    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {authority}\r\n");
+    for header in headers {
+        if !header.contains(':') || header.contains(['\r', '\n']) {
+            return Err(format!("`{header}` is not a header; write `Name: value`"));
+        }
+        head.push_str(header);
+        head.push_str("\r\n");
+    }
+    head.push_str("\r\n");
+    Ok(head)
+}
+
+fn show_refused(output: Output, status: u16, code: &str, detail: &str) {
+    if output.is_json() {
+        output.json(&serde_json::json!({ "decision": "refused", "status": status, "code": code, "detail": detail }));
+    } else {
+        output.line(&format!("{} with {status} {code}: {detail}", output.paint(Colour::Red, "refused")));
+    }
+}
+
+fn show(routing: &Routing, request: &RequestHead, output: Output) {
+    let (host, path) = (request.host(), request.path());
+    let method = String::from_utf8_lossy(request.method_bytes()).into_owned();
+    let header = |name: &str| request.fields().sole_named(name);
+    let explanation = routing.routes.explain(host, &method, path, &header);
+    let (decision, status, route) = match routing.routes.find(host, &method, path, &header) {
+        Lookup::Found { target } => ("route", None, Some(target)),
+        Lookup::HostUnknown => ("host_unknown", Some(404), None),
+        Lookup::PathUnknown => ("route_unknown", Some(404), None),
+        Lookup::MethodUnknown { .. } => ("method_unknown", Some(405), None),
+    };
+    let policies: Vec<&str> = route.map(|route| route.pipeline.names().collect()).unwrap_or_default();
+    if output.is_json() {
+        let considered: Vec<_> = explanation
+            .considered
+            .iter()
+            .map(|one| serde_json::json!({ "route": *one.route, "template": one.template, "taken": one.taken, "why": one.why }))
+            .collect();
+        output.json(&serde_json::json!({
+            "canonical": { "method": method, "host": host, "path": path, "query": request.query() },
+            "decision": decision, "status": status, "host_pattern": explanation.host, "considered": considered,
+            "route": route.map(|route| &*route.name), "api": route.map(|route| &*route.api),
+            "upstream": route.map(|route| &*route.upstream.settings.name), "access": route.map(|_| "public"), "policies": policies,
+        }));
+        return;
+    }
+    let query = request.query().map_or(String::new(), |query| format!("?{query}"));
+    output.line(&format!("canonical   {method} {host} {path}{query}"));
+    match &explanation.host {
+        Some(pattern) => output.line(&format!("host        `{pattern}` decides")),
+        None => output.line("host        no route has it"),
+    }
+    for one in &explanation.considered {
+        let mark = if one.taken { output.paint(Colour::Green, "taken") } else { output.paint(Colour::Dim, "not  ") };
+        output.line(&format!("{mark}       {} {}: {}", one.route, one.template, one.why));
+    }
+    match route {
+        Some(route) => {
+            output.line(&format!("policies    {}", policies.join(" -> ")));
+            output.line("access      public");
+            output.line(&format!("goes to     upstream {}", route.upstream.settings.name));
+        }
+        None => output.line(&format!("{} with {} {decision}", output.paint(Colour::Red, "refused"), status.unwrap_or(404))),
+    }
+}

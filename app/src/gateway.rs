@@ -1,0 +1,200 @@
+//! A running gateway: the data plane, what controls it, and what it records.
+
+use crate::events::{Event, tell};
+use crate::management::State;
+use portcullis_control_config::{AccessLogPlan, Loader, Plan};
+use portcullis_control_reload::{Builder, Built, Outcome, Reloader, Watch, watch};
+use portcullis_gateway_proxy::{DataPlane, Published, SinkMaker};
+use portcullis_insight_record::{AccessLog, RecordSettings, Recorder, Rotation};
+use portcullis_model::{Clock, Generation};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long files must be quiet before they are read: an editor writes in several steps.
+const QUIET: Duration = Duration::from_millis(10);
+/// How many steps it may take.
+const STEPS_MAX: usize = 50;
+/// How long exchanges may take to finish when the gateway stops.
+const DRAIN: Duration = Duration::from_secs(20);
+/// Commands that may wait.
+const COMMANDS_MAX: usize = 64;
+
+/// What control is asked to do.
+pub enum Command {
+    /// Read the configuration again; who asked hears what came of it.
+    Reload(SyncSender<Result<Outcome, String>>),
+    /// Files may have changed.
+    Changed,
+    /// End.
+    Stop,
+}
+
+/// A running gateway.
+pub struct Gateway {
+    /// What is known of it, for those who ask.
+    pub state: Arc<State>,
+    commands: SyncSender<Command>,
+    control: JoinHandle<()>,
+}
+
+/// What a gateway is started from.
+pub struct Start {
+    /// Reads the configuration.
+    pub loader: Loader,
+    /// The first configuration.
+    pub plan: Plan,
+    /// Worker threads, if the command line says.
+    pub workers: Option<usize>,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// Where the last known good configuration is kept: beside the management socket.
+pub fn last_good_path(plan: &Plan) -> PathBuf {
+    beside_socket(plan, "last-known-good.yaml")
+}
+
+/// A file in the folder of the management socket.
+pub fn beside_socket(plan: &Plan, name: &str) -> PathBuf {
+    plan.management.socket.parent().unwrap_or(Path::new(".")).join(name)
+}
+
+impl Gateway {
+    /// Starts serving.
+    ///
+    /// # Errors
+    /// Why it cannot, for the operator.
+    pub fn start(start: Start) -> Result<Self, String> {
+        let Start { loader, plan, workers, clock } = start;
+        let workers = workers.or(plan.workers.map(usize::from)).unwrap_or_else(cores).max(1);
+        let mut builder = Builder::new(portcullis_policies::POLICIES, clock.clone());
+        let Built { snapshot, fingerprint, .. } = builder.build(&plan, Generation(1))?;
+        let recorder = Recorder::start(workers, &record_settings(&plan));
+        let (recorder, seeds) = recorder.map_err(|error| format!("the recorder cannot be started: {error}"))?;
+        let published = Arc::new(Published::new(snapshot, clock.clone()));
+        let sinks = seeds.into_iter().map(|seed| Box::new(move || seed.into_sink()) as SinkMaker).collect();
+        let mut seed = [0_u8; 16];
+        aws_lc_rs::rand::fill(&mut seed).map_err(|_| "the system gives no random bytes".to_owned())?;
+        let plane = DataPlane::start(&published, sinks, seed).map_err(|error| format!("workers cannot be started: {error}"))?;
+        let last_good = last_good_path(&plan);
+        let reloader = Reloader::start(loader, builder, last_good, plan, fingerprint, published, plane)?;
+        let (commands, received) = sync_channel(COMMANDS_MAX);
+        let state = State::new(Arc::new(recorder), commands.clone(), workers, clock);
+        state.now_running(reloader.running());
+        let shown: Vec<String> = reloader.addresses().map(|(name, address)| format!("{address} ({name})")).collect();
+        tell(&Event::Started { generation: 1, addresses: &shown });
+        let own = Arc::clone(&state);
+        let changed = commands.clone();
+        let control = std::thread::Builder::new().name("control".to_owned());
+        let control = control.spawn(move || control_loop(reloader, &own, &received, changed)).map_err(|error| error.to_string())?;
+        Ok(Self { state, commands, control })
+    }
+
+    /// Stops: no new connections, exchanges under way are finished within a bound, records are written.
+    pub fn stop(self) {
+        tell(&Event::Stopping);
+        let _gone = self.commands.send(Command::Stop);
+        let ended = self.control.join();
+        self.state.recorder.stop();
+        if ended.is_ok() {
+            tell(&Event::Stopped);
+        }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Where records go by a plan.
+pub fn record_settings(plan: &Plan) -> RecordSettings {
+    let access_log = match &plan.access_log {
+        AccessLogPlan::Off => AccessLog::Off,
+        AccessLogPlan::Stdout => AccessLog::Stdout,
+        AccessLogPlan::File { path, rotate } => AccessLog::File {
+            path: path.clone(),
+            rotate: rotate.map(|rotate| Rotation { bytes: rotate.size.0, keep: rotate.keep }),
+        },
+    };
+    RecordSettings { access_log }
+}
+
+/// The thread that changes what runs. One change after the other.
+fn control_loop(mut reloader: Reloader, state: &State, commands: &Receiver<Command>, changed: SyncSender<Command>) {
+    let mut watching = watch(move || {
+        // A full queue has a change in it already.
+        let _queued = changed.try_send(Command::Changed);
+    });
+    follow(&mut watching, &reloader);
+    while let Ok(command) = commands.recv() {
+        match command {
+            Command::Stop => break,
+            Command::Reload(reply) => {
+                let outcome = reload(&mut reloader, state);
+                follow(&mut watching, &reloader);
+                let _nobody_waits = reply.send(outcome);
+            }
+            Command::Changed => {
+                let next = wait_until_quiet(commands);
+                let _told = reload(&mut reloader, state);
+                follow(&mut watching, &reloader);
+                match next {
+                    Some(Command::Stop) => break,
+                    Some(Command::Reload(reply)) => {
+                        let _nobody_waits = reply.send(reload(&mut reloader, state));
+                    }
+                    Some(Command::Changed) | None => {}
+                }
+            }
+        }
+    }
+    drop(watching);
+    reloader.stop(DRAIN);
+}
+
+/// Swallows further changes until there is none for a moment. Gives back another command that came meanwhile.
+fn wait_until_quiet(commands: &Receiver<Command>) -> Option<Command> {
+    for _ in 0..STEPS_MAX {
+        match commands.recv_timeout(QUIET) {
+            Ok(Command::Changed) => {}
+            Ok(other) => return Some(other),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+    None
+}
+
+fn reload(reloader: &mut Reloader, state: &State) -> Result<Outcome, String> {
+    let outcome = reloader.reload();
+    match &outcome {
+        Ok(outcome) if outcome.changed => {
+            state.recorder.apply(record_settings(&reloader.running().plan));
+            state.now_running(reloader.running());
+            tell(&Event::Reloaded { generation: outcome.generation.0, hash: &outcome.hash });
+            for warning in outcome.warnings.iter().map(String::as_str).chain(reloader.last_good_trouble()) {
+                tell(&Event::Warning { text: warning });
+            }
+        }
+        Ok(_) => state.reload_unneeded(),
+        Err(problem) => {
+            state.reload_refused(problem);
+            tell(&Event::ReloadRefused { problem });
+        }
+    }
+    outcome
+}
+
+fn follow(watching: &mut Result<Watch, String>, reloader: &Reloader) {
+    let outcome = match watching {
+        Ok(watching) => watching.follow(reloader.files()),
+        Err(problem) => Err(std::mem::take(problem)),
+    };
+    if let Err(problem) = outcome
+        && !problem.is_empty()
+    {
+        tell(&Event::Warning { text: &format!("{problem}; reload with SIGHUP or the management API") });
+    }
+}

@@ -1,0 +1,199 @@
+//! What the management API and the probes know of the gateway.
+
+use crate::gateway::{Command, beside_socket};
+use crate::process::{open_descriptors, resident_bytes};
+use portcullis_control_admin::{Actor, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status};
+use portcullis_control_config::{Access, ListenerMode, Plan, Weakening};
+use portcullis_control_reload::Running;
+use portcullis_gateway_proxy::Snapshot;
+use portcullis_insight_record::{Gauges, Recorder};
+use portcullis_model::Clock;
+use std::fs::OpenOptions;
+use std::future::Future;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::pin::Pin;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What is known of the running gateway.
+pub struct State {
+    /// What it records.
+    pub recorder: Arc<Recorder>,
+    commands: SyncSender<Command>,
+    workers: usize,
+    clock: Clock,
+    started: u64,
+    now: Mutex<Now>,
+}
+
+#[derive(Default)]
+struct Now {
+    running: Option<(Plan, Arc<Snapshot>)>,
+    since: u64,
+    last_error: Option<String>,
+    done: u64,
+    refused: u64,
+}
+
+impl State {
+    /// Knows nothing yet.
+    pub fn new(recorder: Arc<Recorder>, commands: SyncSender<Command>, workers: usize, clock: Clock) -> Arc<Self> {
+        let started = clock.unix_seconds();
+        Arc::new(Self { recorder, commands, workers, clock, started, now: Mutex::default() })
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another configuration is in force.
+    pub fn now_running(&self, running: &Running) {
+        let mut now = self.now();
+        now.done += u64::from(now.running.is_some());
+        now.running = Some((running.plan.clone(), Arc::clone(&running.snapshot)));
+        now.since = self.clock.unix_seconds();
+        now.last_error = None;
+    }
+
+    /// A reload found what runs already.
+    pub fn reload_unneeded(&self) {
+        self.now().last_error = None;
+    }
+
+    /// A reload was refused.
+    pub fn reload_refused(&self, problem: &str) {
+        let mut now = self.now();
+        now.refused += 1;
+        now.last_error = Some(problem.to_owned());
+    }
+
+    fn weakenings(&self, plan: &Plan) -> Vec<String> {
+        let now = self.clock.unix_seconds();
+        let shown = |one: &Weakening| {
+            let state = if one.expires_unix_seconds <= now { "expired: what it allowed is closed" } else { "in force" };
+            format!("{}: {} ({}); {state}", one.path, one.reason, one.owner)
+        };
+        plan.weakenings.iter().map(shown).collect()
+    }
+}
+
+fn mode(mode: &ListenerMode) -> &'static str {
+    match mode {
+        ListenerMode::Tls(_) => "tls",
+        ListenerMode::RedirectToHttps => "redirect_to_https",
+        ListenerMode::DangerPlaintext(_) => "danger_plaintext",
+    }
+}
+
+impl Management for State {
+    fn status(&self) -> Status {
+        let now = self.now();
+        let plan = now.running.as_ref().map(|(plan, _)| plan);
+        let snapshot = now.running.as_ref().map(|(_, snapshot)| snapshot);
+        let listeners = plan.iter().flat_map(|plan| &plan.listeners).map(|listener| ListenerInfo {
+            name: listener.name.to_string(),
+            address: listener.address.to_string(),
+            mode: mode(&listener.mode).to_owned(),
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.clock.unix_seconds().saturating_sub(self.started),
+            ready: plan.is_some(),
+            generation: snapshot.map_or(0, |snapshot| snapshot.generation.0),
+            configuration_hash: snapshot.map_or_else(String::new, |snapshot| snapshot.hash.clone()),
+            configured_unix_seconds: now.since,
+            last_reload_error: now.last_error.clone(),
+            workers: self.workers,
+            listeners: listeners.collect(),
+            routes: snapshot.map_or(0, |snapshot| snapshot.routes.len()),
+            weakenings: plan.map_or_else(Vec::new, |plan| self.weakenings(plan)),
+        }
+    }
+
+    fn routes(&self) -> Vec<RouteInfo> {
+        let Some((plan, snapshot)) = self.now().running.clone() else { return Vec::new() };
+        let mut infos = Vec::with_capacity(snapshot.routes.len());
+        let pipelines: std::collections::HashMap<(&str, &str), Vec<String>> = snapshot
+            .routes
+            .routes()
+            .map(|route| ((&*route.target.api, &*route.target.name), route.target.pipeline.names().map(str::to_owned).collect()))
+            .collect();
+        for api in &plan.apis {
+            for route in &api.routes {
+                infos.push(RouteInfo {
+                    name: route.name.to_string(),
+                    api: api.name.to_string(),
+                    hosts: api.hosts.iter().map(ToString::to_string).collect(),
+                    methods: route.methods.iter().map(|method| method.as_str().to_owned()).collect(),
+                    path: route.path.to_string(),
+                    access: match route.access {
+                        Access::Public => "public".to_owned(),
+                    },
+                    upstream: api.upstream.to_string(),
+                    policies: pipelines.get(&(&*api.name, &*route.name)).cloned().unwrap_or_default(),
+                });
+            }
+        }
+        infos
+    }
+
+    fn configuration(&self) -> serde_json::Value {
+        self.now().running.as_ref().map_or(serde_json::Value::Null, |(plan, _)| plan.to_canonical_json())
+    }
+
+    fn reload(&self) -> Pin<Box<dyn Future<Output = Result<Reloaded, Failure>> + Send + '_>> {
+        let commands = self.commands.clone();
+        Box::pin(async move {
+            let asked = tokio::task::spawn_blocking(move || {
+                let (reply, answer) = sync_channel(1);
+                commands.send(Command::Reload(reply)).ok()?;
+                answer.recv().ok()
+            });
+            match asked.await {
+                Ok(Some(Ok(outcome))) => {
+                    Ok(Reloaded { generation: outcome.generation.0, configuration_hash: outcome.hash, changed: outcome.changed })
+                }
+                Ok(Some(Err(message))) => Err(Failure { message }),
+                Ok(None) | Err(_) => Err(Failure { message: "the gateway is stopping".to_owned() }),
+            }
+        })
+    }
+
+    fn metrics(&self) -> String {
+        let status = self.status();
+        let (reloads_done, reloads_refused) = {
+            let now = self.now();
+            (now.done, now.refused)
+        };
+        self.recorder.metrics(&Gauges {
+            version: status.version,
+            generation: status.generation,
+            reloads_done,
+            reloads_refused,
+            workers: self.workers as u64,
+            started_unix_seconds: self.started,
+            resident_bytes: resident_bytes(),
+            open_descriptors: open_descriptors(),
+            weakenings: status.weakenings.len() as u64,
+        })
+    }
+
+    fn ready(&self) -> bool {
+        self.now().running.is_some()
+    }
+
+    fn audit(&self, actor: Actor, action: &str) -> Result<(), Failure> {
+        let Some(path) = self.now().running.as_ref().map(|(plan, _)| beside_socket(plan, "audit.log")) else {
+            return Err(Failure { message: "nothing runs yet".to_owned() });
+        };
+        let entry = serde_json::json!({
+            "unix_seconds": self.clock.unix_seconds(), "action": action,
+            "uid": actor.uid, "gid": actor.gid, "pid": actor.pid,
+        });
+        let file = OpenOptions::new().create(true).append(true).mode(0o640).open(&path);
+        let kept = file.and_then(|mut file| writeln!(file, "{entry}").and_then(|()| file.sync_data()));
+        kept.map_err(|error| Failure { message: format!("the action could not be recorded in `{}`: {error}", path.display()) })
+    }
+}

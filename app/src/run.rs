@@ -1,0 +1,82 @@
+//! `portcullis run`: the gateway until it is told to stop.
+
+use crate::events::{Event, tell};
+use crate::gateway::{Gateway, Start, last_good_path};
+use crate::management::State;
+use crate::output::Output;
+use crate::process::raise_descriptor_limit;
+use portcullis_control_admin::{Management, bind, serve_probes, serve_unix};
+use portcullis_control_config::{Loader, Plan};
+use portcullis_model::Clock;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(config: &Path, workers: Option<usize>, or_last_known_good: bool, output: Output) -> Result<(), String> {
+    raise_descriptor_limit();
+    let clock = Clock::System;
+    let mut loader = Loader::new(config, &portcullis_policies::settings(), clock.clone());
+    let plan = match loader.load() {
+        Ok(plan) => plan,
+        Err(report) if or_last_known_good => {
+            let problem = report.render(output.has_colour());
+            let plan = last_known_good(config, &clock)
+                .ok_or_else(|| format!("{problem}\nand there is no last known good configuration"))?;
+            tell(&Event::ReloadRefused { problem: &problem });
+            plan
+        }
+        Err(report) => return Err(report.render(output.has_colour())),
+    };
+    let (socket, probes) = (plan.management.socket.clone(), plan.management.probes);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("management").enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the management runtime cannot be started: {error}"))?;
+    // Management first: a second gateway by mistake ends here, before it takes a single connection.
+    let (unix, probes) = runtime.block_on(async {
+        let unix = bind(&socket).map_err(|error| error.to_string())?;
+        let probes = match probes {
+            None => None,
+            Some(address) => {
+                let bound = tokio::net::TcpListener::bind(address).await;
+                Some(bound.map_err(|error| format!("management.probes {address}: {error}"))?)
+            }
+        };
+        Ok::<_, String>((unix, probes))
+    })?;
+    let gateway = Gateway::start(Start { loader, plan, workers, clock })?;
+    let state = Arc::clone(&gateway.state);
+    runtime.spawn(serve_unix(unix, Arc::clone(&state) as Arc<dyn Management>));
+    if let Some(probes) = probes {
+        runtime.spawn(serve_probes(probes, Arc::clone(&state) as Arc<dyn Management>));
+    }
+    let waited = runtime.block_on(wait_for_end(&state));
+    gateway.stop();
+    waited
+}
+
+/// The last known good configuration of the gateway that this configuration belongs to.
+fn last_known_good(config: &Path, clock: &Clock) -> Option<Plan> {
+    let folder = if config.is_dir() { config } else { config.parent()? };
+    let kept = portcullis_control_reload::read_last_good(&folder.join("run/last-known-good.yaml"))?;
+    let plan = portcullis_control_config::load(&kept, &portcullis_policies::settings(), clock).ok()?;
+    debug_assert_eq!(last_good_path(&plan).file_name(), kept.file_name(), "one name for it");
+    Some(plan)
+}
+
+/// SIGHUP reads the configuration again and opens logs anew; SIGTERM and SIGINT end.
+async fn wait_for_end(state: &State) -> Result<(), String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("signals cannot be received: {error}"));
+    let (mut hangup, mut terminate, mut interrupt) =
+        (listen(SignalKind::hangup())?, listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                state.recorder.reopen();
+                // What came of it has been told, and is in the status.
+                let _told = state.reload().await;
+            }
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Plan -> snapshot. Reads certificate files; starts nothing.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use portcullis_control_config::{ApiPlan, ListenerMode as PlannedMode, ListenerPlan, Plan, PolicyLevels, RoutePlan, UpstreamPlan};
+use portcullis_gateway_listener::{CertificateFiles, OldestVersion, TicketKeys, TlsContext};
+use portcullis_gateway_policy::{Pipeline, PipelineStep, PolicyDefinition};
+use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerLimits, ListenerMode, Route, Snapshot};
+use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
+use portcullis_gateway_upstream::{Timeouts, Upstream, UpstreamSettings};
+use portcullis_model::{Clock, Generation, PolicyId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an unused upstream connection is kept.
+const POOLED_IDLE: Duration = Duration::from_secs(60);
+/// How long an upgraded connection may be silent at the least.
+const UPGRADED_IDLE_MIN: Duration = Duration::from_secs(300);
+
+/// A snapshot, ready to be published, and what was noticed while it was built.
+pub struct Built {
+    /// What will run.
+    pub snapshot: Snapshot,
+    /// Routes that meet.
+    pub overlaps: Vec<Overlap>,
+    /// A hash of the plan and of the certificate files it names.
+    pub fingerprint: [u8; 32],
+}
+
+/// The routes of a plan.
+pub struct Routing {
+    /// Ready to be looked up.
+    pub routes: RouteTable<Arc<Route>>,
+    /// Routes that meet.
+    pub overlaps: Vec<Overlap>,
+    /// Policies for answers to requests that found no route.
+    pub unrouted: Pipeline,
+    upstreams: Vec<([u8; 32], Arc<Upstream>)>,
+}
+
+/// Builds snapshots, and remembers what can be carried over from one to the next.
+pub struct Builder {
+    policies: &'static [PolicyDefinition],
+    clock: Clock,
+    tickets: Arc<TicketKeys>,
+    upstreams: HashMap<Arc<str>, ([u8; 32], Arc<Upstream>)>,
+    next_endpoint: u64,
+}
+
+impl Builder {
+    /// A builder with the table of policies.
+    #[must_use]
+    pub fn new(policies: &'static [PolicyDefinition], clock: Clock) -> Self {
+        let tickets = TicketKeys::new(clock.clone());
+        Self { policies, clock, tickets, upstreams: HashMap::new(), next_endpoint: 1 }
+    }
+
+    /// Builds what runs from a plan. Upstreams that did not change stay the same, and with them workers keep their connections.
+    ///
+    /// # Errors
+    /// What could not be built, for the operator. Nothing has changed then.
+    pub fn build(&mut self, plan: &Plan, generation: Generation) -> Result<Built, String> {
+        let listeners = self.listeners(plan)?;
+        let routing = self.routing(plan)?;
+        let fingerprint = fingerprint(plan);
+        // Only now is it certain that this is what will run.
+        self.upstreams = routing
+            .upstreams
+            .iter()
+            .map(|(digest, upstream)| (Arc::clone(&upstream.settings.name), (*digest, Arc::clone(upstream))))
+            .collect();
+        let snapshot = Snapshot {
+            generation,
+            hash: plan.hash().to_string(),
+            listeners,
+            routes: routing.routes,
+            unrouted: routing.unrouted,
+            client_address: client_address(plan),
+            upstreams: routing.upstreams.into_iter().map(|(_, upstream)| upstream).collect(),
+        };
+        Ok(Built { snapshot, overlaps: routing.overlaps, fingerprint })
+    }
+
+    /// Builds the routes alone, which needs nothing but the plan.
+    ///
+    /// # Errors
+    /// What could not be built, for the operator.
+    pub fn routing(&mut self, plan: &Plan) -> Result<Routing, String> {
+        let upstreams = self.upstreams(plan);
+        let mut pipelines = Pipelines { definitions: self.policies, made: HashMap::new() };
+        let unrouted = pipelines.of(plan.defaults())?;
+        let mut specs = Vec::new();
+        for api in &plan.apis {
+            let Some((_, upstream)) = upstreams.get(&*api.upstream) else {
+                return Err(format!("api `{}` names the upstream `{}`, which is not there", api.name, api.upstream));
+            };
+            specs.reserve(api.routes.len());
+            let hosts = hosts(api)?;
+            for route in &api.routes {
+                specs.push(spec(api, route, &hosts, upstream, &mut pipelines)?);
+            }
+        }
+        let (routes, overlaps) = RouteTable::build(specs);
+        Ok(Routing { routes, overlaps, unrouted, upstreams: upstreams.into_values().collect() })
+    }
+
+    fn upstreams(&mut self, plan: &Plan) -> HashMap<Arc<str>, ([u8; 32], Arc<Upstream>)> {
+        let mut all = HashMap::new();
+        for planned in &plan.upstreams {
+            let upstream = match self.upstreams.get(&planned.name) {
+                Some((digest, running)) if *digest == planned.digest.0 => Arc::clone(running),
+                _ => {
+                    let upstream = Upstream::new(upstream_settings(planned), self.next_endpoint);
+                    self.next_endpoint += upstream.endpoints().len() as u64;
+                    Arc::new(upstream)
+                }
+            };
+            all.insert(Arc::clone(&planned.name), (planned.digest.0, upstream));
+        }
+        all
+    }
+
+    fn listeners(&self, plan: &Plan) -> Result<Vec<Arc<Listener>>, String> {
+        let https_port = plan
+            .listeners
+            .iter()
+            .find(|listener| matches!(listener.mode, PlannedMode::Tls(_)))
+            .map_or(443, |listener| listener.address.port());
+        plan.listeners.iter().map(|planned| self.listener(planned, https_port)).collect()
+    }
+
+    fn listener(&self, planned: &ListenerPlan, https_port: u16) -> Result<Arc<Listener>, String> {
+        let (mode, tls) = match &planned.mode {
+            PlannedMode::RedirectToHttps => (ListenerMode::RedirectToHttps { port: https_port }, None),
+            PlannedMode::DangerPlaintext(weakening) => {
+                (ListenerMode::DangerPlaintext { expires: weakening.expires_unix_seconds }, None)
+            }
+            PlannedMode::Tls(tls) => {
+                let files: Vec<CertificateFiles> = tls
+                    .certificates
+                    .iter()
+                    .map(|certificate| CertificateFiles {
+                        hosts: certificate.hosts.iter().map(ToString::to_string).collect(),
+                        certificate: certificate.certificate.clone(),
+                        key: certificate.key.clone(),
+                    })
+                    .collect();
+                let oldest = match tls.version_min {
+                    portcullis_control_config::settings::TlsVersion::V12 => OldestVersion::Tls12,
+                    portcullis_control_config::settings::TlsVersion::V13 => OldestVersion::Tls13,
+                };
+                let context = TlsContext::build(&files, oldest, &self.tickets, &self.clock)
+                    .map_err(|problem| format!("listener `{}`: {problem}", planned.name))?;
+                (ListenerMode::Tls, Some(context))
+            }
+        };
+        Ok(Arc::new(Listener { name: Arc::clone(&planned.name), mode, tls, limits: limits(planned) }))
+    }
+}
+
+fn limits(planned: &ListenerPlan) -> ListenerLimits {
+    let limits = &planned.limits;
+    let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    ListenerLimits {
+        head: portcullis_gateway_proxy::HeadLimits {
+            head_bytes_max: size(limits.headers_bytes_max.0),
+            fields_max: size(u64::from(limits.headers_max)),
+            target_bytes_max: size(limits.uri_bytes_max.0),
+        },
+        handshake_deadline: limits.handshake_deadline,
+        header_deadline: limits.header_deadline,
+        idle_timeout: limits.idle_timeout,
+        body_rate_min: limits.body_rate_min.0,
+        rate_window: limits.body_stall,
+        requests_max: limits.requests_per_connection,
+    }
+}
+
+fn upstream_settings(planned: &UpstreamPlan) -> UpstreamSettings {
+    let timeouts = &planned.timeouts;
+    UpstreamSettings {
+        name: Arc::clone(&planned.name),
+        endpoints: planned.endpoints.clone(),
+        timeouts: Timeouts {
+            connect: timeouts.connect,
+            first_byte: timeouts.first_byte,
+            idle: timeouts.idle,
+            total: Some(timeouts.total),
+            upgraded_idle: timeouts.idle.max(UPGRADED_IDLE_MIN),
+        },
+        connections_max: planned.limits.connections.saturating_mul(u32::try_from(planned.endpoints.len()).unwrap_or(u32::MAX)),
+        idle_per_worker: planned.limits.idle_per_worker as usize,
+        pooled_idle: POOLED_IDLE,
+        plaintext_expires: planned.danger_plaintext.as_ref().map(|weakening| weakening.expires_unix_seconds),
+    }
+}
+
+fn client_address(plan: &Plan) -> ClientAddressRule {
+    let trusted = plan.client_ip.trusted_proxies.iter().map(|network| (network.network(), network.prefix_len())).collect();
+    ClientAddressRule { trusted }
+}
+
+fn hosts(api: &ApiPlan) -> Result<Vec<HostPattern>, String> {
+    api.hosts.iter().map(|host| HostPattern::parse(host).map_err(|problem| format!("api `{}`: {problem}", api.name))).collect()
+}
+
+fn spec(
+    api: &ApiPlan,
+    route: &RoutePlan,
+    hosts: &[HostPattern],
+    upstream: &Arc<Upstream>,
+    pipelines: &mut Pipelines,
+) -> Result<RouteSpec<Arc<Route>>, String> {
+    let path =
+        PathTemplate::parse(&route.path).map_err(|problem| format!("route `{}` of api `{}`: {problem}", route.name, api.name))?;
+    let headers = route.headers.iter().map(|(name, value)| (Box::from(&**name), Box::from(value.as_bytes()))).collect();
+    let target = Arc::new(Route {
+        name: Arc::clone(&route.name),
+        api: Arc::clone(&api.name),
+        pipeline: pipelines.of(&route.policies)?,
+        upstream: Arc::clone(upstream),
+        encoded_slash_kept: route.encoded_slash == portcullis_control_config::settings::EncodedSlash::Keep,
+        websocket: route.websocket,
+    });
+    Ok(RouteSpec {
+        name: Arc::clone(&route.name),
+        hosts: hosts.to_vec(),
+        path,
+        methods: route.methods.iter().map(|method| method.as_str().into()).collect(),
+        headers,
+        target,
+    })
+}
+
+/// Pipelines, made once for all routes with the same policies.
+struct Pipelines {
+    definitions: &'static [PolicyDefinition],
+    made: HashMap<usize, Pipeline>,
+}
+
+impl Pipelines {
+    fn of(&mut self, levels: &PolicyLevels) -> Result<Pipeline, String> {
+        if let Some(pipeline) = self.made.get(&levels.key()) {
+            return Ok(pipeline.clone());
+        }
+        let mut steps = Vec::new();
+        for (index, definition) in self.definitions.iter().enumerate() {
+            let settings = levels.iter().find(|(policy, _)| *policy == index).map(|(_, settings)| settings);
+            if settings.is_none() && !definition.always {
+                continue;
+            }
+            let name = definition.settings.name;
+            let policy =
+                (definition.compile)(settings.unwrap_or_default()).map_err(|error| format!("policy `{name}`: {}", error.0))?;
+            steps.push(PipelineStep { id: PolicyId(u8::try_from(index).unwrap_or(u8::MAX)), name, policy });
+        }
+        let pipeline = Pipeline::new(steps);
+        self.made.insert(levels.key(), pipeline.clone());
+        Ok(pipeline)
+    }
+}
+
+/// A hash of the plan and the bytes of the certificate files: equal when a reload would change nothing.
+fn fingerprint(plan: &Plan) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    context.update(&plan.hash().0);
+    for listener in &plan.listeners {
+        if let PlannedMode::Tls(tls) = &listener.mode {
+            for path in tls.certificates.iter().flat_map(|certificate| [&certificate.certificate, &certificate.key]) {
+                // A file that cannot be read has failed the build already.
+                context.update(&std::fs::read(path).unwrap_or_default());
+            }
+        }
+    }
+    let mut bytes = [0; 32];
+    bytes.iter_mut().zip(context.finish().as_ref()).for_each(|(slot, byte)| *slot = *byte);
+    bytes
+}

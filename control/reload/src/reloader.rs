@@ -1,0 +1,200 @@
+//! Puts configurations in force, one after the other, each wholly or not at all.
+
+use crate::build::{Builder, Built};
+use crate::last_good;
+use portcullis_control_config::{Loader, Plan};
+use portcullis_gateway_listener::{ConnectionCaps, ConnectionLimits, bind};
+use portcullis_gateway_proxy::{DataPlane, Published, Snapshot};
+use portcullis_model::Generation;
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What runs.
+pub struct Running {
+    /// The plan it was built from.
+    pub plan: Plan,
+    /// What workers look at.
+    pub snapshot: Arc<Snapshot>,
+    fingerprint: [u8; 32],
+}
+
+/// What a reload brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The number of the configuration now in force.
+    pub generation: Generation,
+    /// Its hash.
+    pub hash: String,
+    /// Whether anything changed.
+    pub changed: bool,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+struct Listening {
+    address: SocketAddr,
+    caps: Arc<ConnectionCaps>,
+}
+
+/// Loads, builds and publishes.
+pub struct Reloader {
+    loader: Loader,
+    builder: Builder,
+    last_good: PathBuf,
+    running: Running,
+    published: Arc<Published>,
+    plane: DataPlane,
+    listening: HashMap<Arc<str>, Listening>,
+    /// Snapshots that are out of force and may still be looked at by an exchange. Freed here rather than by a worker.
+    retired: Vec<Arc<Snapshot>>,
+    last_good_trouble: Option<String>,
+}
+
+impl Reloader {
+    /// Takes over after the first configuration: begins to listen.
+    ///
+    /// # Errors
+    /// When an address cannot be had.
+    pub fn start(
+        loader: Loader,
+        builder: Builder,
+        last_good: PathBuf,
+        plan: Plan,
+        fingerprint: [u8; 32],
+        published: Arc<Published>,
+        plane: DataPlane,
+    ) -> Result<Self, String> {
+        let running = Running { plan, snapshot: published.snapshot(), fingerprint };
+        let listening = HashMap::new();
+        let retired = Vec::new();
+        let last_good_trouble = None;
+        let mut reloader = Self { loader, builder, last_good, running, published, plane, listening, retired, last_good_trouble };
+        let sockets = reloader.bind_new(&reloader.running.plan)?;
+        let plan = reloader.running.plan.clone();
+        reloader.listen(&plan, sockets)?;
+        reloader.keep_last_good();
+        Ok(reloader)
+    }
+
+    /// What runs.
+    #[must_use]
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// The files to watch: the configuration's own, and certificates and keys.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.loader.files();
+        for listener in &self.running.plan.listeners {
+            if let portcullis_control_config::ListenerMode::Tls(tls) = &listener.mode {
+                files.extend(tls.certificates.iter().flat_map(|one| [one.certificate.clone(), one.key.clone()]));
+            }
+        }
+        files
+    }
+
+    /// Reads the configuration again, and puts it in force if it is sound; else what runs goes on.
+    ///
+    /// # Errors
+    /// Why it was refused, for the operator.
+    pub fn reload(&mut self) -> Result<Outcome, String> {
+        self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        let plan = self.loader.load().map_err(|report| report.render(false))?;
+        let generation = Generation(self.running.snapshot.generation.0 + 1);
+        let built = self.builder.build(&plan, generation)?;
+        if built.fingerprint == self.running.fingerprint {
+            let (generation, hash) = (self.running.snapshot.generation, self.running.snapshot.hash.clone());
+            return Ok(Outcome { generation, hash, changed: false, warnings: Vec::new() });
+        }
+        // The last step that can fail comes before the first that changes anything.
+        let sockets = self.bind_new(&plan)?;
+        let warnings = warnings(&plan, &built);
+        let snapshot = Arc::new(built.snapshot);
+        self.published.publish(Arc::clone(&snapshot));
+        self.listen(&plan, sockets)?;
+        let hash = snapshot.hash.clone();
+        let before = std::mem::replace(&mut self.running, Running { plan, snapshot, fingerprint: built.fingerprint });
+        self.retired.push(before.snapshot);
+        self.keep_last_good();
+        Ok(Outcome { generation, hash, changed: true, warnings })
+    }
+
+    /// Ends the data plane, letting exchanges finish for at most `within`.
+    pub fn stop(self, within: std::time::Duration) {
+        self.plane.stop(within);
+    }
+
+    /// How many connections each listener has.
+    #[must_use]
+    pub fn open_connections(&self) -> u64 {
+        self.listening.values().map(|listening| u64::from(listening.caps.open())).sum()
+    }
+
+    /// The addresses that are listened on, by listener.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.listening.iter().map(|(name, listening)| (&**name, listening.address))
+    }
+
+    /// Binds what is not bound yet. An address that only changes its listener's name must be given up first, which would drop
+    /// what is queued on it; so that is refused by the kernel, and told.
+    fn bind_new(&self, plan: &Plan) -> Result<HashMap<Arc<str>, Vec<TcpListener>>, String> {
+        let mut bound = HashMap::new();
+        for listener in &plan.listeners {
+            if self.listening.get(&listener.name).is_some_and(|running| running.address == listener.address) {
+                continue;
+            }
+            let sockets =
+                bind(listener.address, self.plane.workers()).map_err(|error| format!("listener `{}`: {error}", listener.name))?;
+            bound.insert(Arc::clone(&listener.name), sockets);
+        }
+        Ok(bound)
+    }
+
+    fn listen(&mut self, plan: &Plan, mut sockets: HashMap<Arc<str>, Vec<TcpListener>>) -> Result<(), String> {
+        for listener in &plan.listeners {
+            let limits =
+                ConnectionLimits { connections: listener.limits.connections, per_client: listener.limits.connections_per_client };
+            match sockets.remove(&listener.name) {
+                None => {
+                    if let Some(running) = self.listening.get(&listener.name) {
+                        running.caps.set_limits(limits);
+                    }
+                }
+                Some(sockets) => {
+                    let caps = ConnectionCaps::new(limits);
+                    self.plane.listen(&listener.name, sockets, &caps).map_err(|error| error.to_string())?;
+                    self.listening.insert(Arc::clone(&listener.name), Listening { address: listener.address, caps });
+                }
+            }
+        }
+        let gone: Vec<Arc<str>> =
+            self.listening.keys().filter(|name| !plan.listeners.iter().any(|listener| listener.name == **name)).cloned().collect();
+        for name in gone {
+            self.plane.unlisten(&name);
+            self.listening.remove(&name);
+        }
+        Ok(())
+    }
+
+    /// Keeps what runs on disk. That it cannot be kept is no reason to stop serving.
+    fn keep_last_good(&mut self) {
+        self.last_good_trouble = last_good::write(&self.running.plan, &self.last_good).err().map(|error| error.to_string());
+    }
+
+    /// Why the last known good configuration could not be kept, if it could not.
+    #[must_use]
+    pub fn last_good_trouble(&self) -> Option<&str> {
+        self.last_good_trouble.as_deref()
+    }
+}
+
+fn warnings(plan: &Plan, built: &Built) -> Vec<String> {
+    let overlaps = built.overlaps.iter().map(|overlap| {
+        let reach = if overlap.hidden { "is never reached" } else { "is not reached where both fit" };
+        format!("route `{}` {reach} on `{}`: `{}` was written before it", overlap.second, overlap.host, overlap.first)
+    });
+    plan.warnings.iter().map(|finding| finding.what.clone()).chain(overlaps).collect()
+}
