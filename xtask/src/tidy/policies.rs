@@ -1,0 +1,99 @@
+//! The constant table of policies: every folder is in it, sorted by phase, and each folder has what a policy needs.
+
+use super::Finding;
+use crate::repo::Repo;
+use crate::source::line_of;
+use std::collections::BTreeSet;
+
+const TABLE: &str = "policies/src/lib.rs";
+const PHASES: &[&str] = &["Admit", "Authenticate", "Limit", "Authorize", "Validate", "Inspect", "Shape"];
+const FILES: &[&str] = &["mod.rs", "config.rs", "policy.rs", "tests.rs"];
+
+/// Checks the table against the folders.
+pub fn check(repo: &Repo) -> Vec<Finding> {
+    let Some(text) = repo.text(TABLE) else { return vec![Finding::of(TABLE, "is not here")] };
+    let rows = rows(text);
+    let mut findings = Vec::new();
+    let folders: BTreeSet<&str> =
+        repo.files.keys().filter_map(|path| Some(path.strip_prefix("policies/src/")?.split_once('/')?.0)).collect();
+    for folder in &folders {
+        if rows.iter().filter(|row| row.name == *folder).count() != 1 {
+            findings.push(Finding::of(TABLE, format!("the folder `{folder}` is not in the table POLICIES exactly once")));
+        }
+        for file in FILES.iter().filter(|file| repo.text(&format!("policies/src/{folder}/{file}")).is_none()) {
+            findings.push(Finding::of(&format!("policies/src/{folder}"), format!("has no {file}")));
+        }
+    }
+    for row in rows.iter().filter(|row| !folders.contains(row.name)) {
+        findings.push(Finding::at(TABLE, row.line, format!("there is no folder for `{}`", row.name)));
+    }
+    for pair in rows.windows(2) {
+        let [before, after] = pair else { continue };
+        if place(before.phase) > place(after.phase) {
+            findings.push(Finding::at(
+                TABLE,
+                after.line,
+                format!("`{}` ({}) stands after `{}` ({})", after.name, after.phase, before.name, before.phase),
+            ));
+        }
+    }
+    findings
+}
+
+struct Row<'a> {
+    name: &'a str,
+    phase: &'a str,
+    line: usize,
+}
+
+/// The rows of the table: each names its settings, then its phase.
+fn rows(text: &str) -> Vec<Row<'_>> {
+    let mark = "PolicySchema::of::<";
+    let row = |at: usize| {
+        let rest = text.get(at..)?;
+        let name = rest.split_once("(\"")?.1.split_once('"')?.0;
+        let phase = rest.split_once("Phase::")?.1.split(|c: char| !c.is_alphanumeric()).next()?;
+        Some(Row { name, phase, line: line_of(text, at) })
+    };
+    text.match_indices(mark).filter_map(|(at, _)| row(at)).collect()
+}
+
+/// The place of a phase in the fixed order; an unknown one stands before all, so that what follows it cannot be in order by accident.
+fn place(phase: &str) -> Option<usize> {
+    PHASES.iter().position(|known| *known == phase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FILES, Repo, TABLE, check};
+
+    fn found(rows: &[(&str, &str)], folders: &[&str]) -> String {
+        let row = |(name, phase): &(&str, &str)| {
+            format!("PolicyDefinition {{ settings: PolicySchema::of::<a::A>(\"{name}\"), phase: Phase::{phase} }},\n")
+        };
+        let mut files = vec![(TABLE.to_owned(), rows.iter().map(row).collect::<String>())];
+        for folder in folders {
+            files.extend(FILES.iter().map(|file| (format!("policies/src/{folder}/{file}"), String::new())));
+        }
+        check(&Repo::of(files)).iter().map(|finding| format!("{finding}\n")).collect()
+    }
+
+    #[test]
+    fn folders_and_rows_belong_together() {
+        assert_eq!(found(&[("a", "Admit"), ("b", "Limit")], &["a", "b"]), "");
+        assert!(found(&[("a", "Admit")], &["a", "b"]).contains("`b` is not in the table"));
+        assert!(found(&[("a", "Admit"), ("a", "Admit")], &["a"]).contains("exactly once"));
+        assert!(found(&[("a", "Admit"), ("b", "Limit")], &["a"]).contains("no folder for `b`"));
+    }
+
+    #[test]
+    fn the_table_is_sorted_by_phase() {
+        assert!(found(&[("a", "Limit"), ("b", "Admit")], &["a", "b"]).contains("`b` (Admit) stands after `a` (Limit)"));
+    }
+
+    #[test]
+    fn a_policy_has_its_files() {
+        let repo = Repo::sample(&[(TABLE, "PolicySchema::of::<a::A>(\"a\"), phase: Phase::Admit"), ("policies/src/a/mod.rs", "")]);
+        assert_eq!(check(&repo).len(), FILES.len() - 1);
+    }
+}
