@@ -47,7 +47,9 @@ impl Output {
             Format::Text => false,
             Format::Auto => !terminal,
         };
-        Self { json, colour: terminal && std::env::var_os("NO_COLOR").is_none() }
+        #[expect(clippy::disallowed_methods, reason = "app alone reads the environment")]
+        let plain = std::env::var_os("NO_COLOR").is_some();
+        Self { json, colour: terminal && !plain }
     }
 
     /// Whether programs read.

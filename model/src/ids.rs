@@ -30,19 +30,19 @@ impl fmt::Display for RequestId {
     }
 }
 
-fn hex_digit(nibble: u8) -> u8 {
-    match nibble {
-        0..=9 => b'0' + nibble,
-        _ => b'a' + (nibble - 10),
-    }
+/// The digit of a value below 16, without a branch.
+const fn hex_digit(nibble: u8) -> u8 {
+    b'0' + nibble + ((nibble > 9) as u8) * (b'a' - b'0' - 10)
 }
 
 fn hex_of<const N: usize>(value: u128) -> [u8; N] {
+    let bytes = value.to_be_bytes();
     let mut out = [b'0'; N];
-    let mut rest = value;
-    for digit in out.iter_mut().rev() {
-        *digit = hex_digit((rest & 0xf) as u8);
-        rest >>= 4;
+    let used = bytes.iter().skip(16 - N / 2);
+    for (pair, byte) in out.chunks_exact_mut(2).zip(used) {
+        if let [high, low] = pair {
+            (*high, *low) = (hex_digit(byte >> 4), hex_digit(byte & 0xf));
+        }
     }
     out
 }
@@ -115,13 +115,14 @@ impl TraceContext {
     #[must_use]
     pub fn traceparent(&self) -> [u8; 55] {
         let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        let trace = hex_of::<32>(self.trace_id);
-        let span = hex_of::<16>(u128::from(self.span));
-        let flags = hex_of::<2>(u128::from(self.flags & 1));
-        let digits = trace.iter().chain(b"-").chain(&span).chain(b"-").chain(&flags);
-        for (slot, digit) in out.iter_mut().skip(3).zip(digits) {
-            *slot = *digit;
-        }
+        let mut put = |at: usize, digits: &[u8]| {
+            if let Some(slot) = out.get_mut(at..at + digits.len()) {
+                slot.copy_from_slice(digits);
+            }
+        };
+        put(3, &hex_of::<32>(self.trace_id));
+        put(36, &hex_of::<16>(u128::from(self.span)));
+        put(53, &hex_of::<2>(u128::from(self.flags & 1)));
         out
     }
 }

@@ -21,6 +21,7 @@ pub(crate) fn exchange(head: &str, scheme: Scheme) -> Exchange {
     let mut request = RequestHead::default();
     request.parse(head.as_bytes(), &HeadLimits::default()).unwrap();
     let sink: Rc<dyn RecordSink> = Rc::new(Forget);
-    let facts = ConnectionFacts { listener: "l".into(), peer: "192.0.2.1:5".parse().unwrap(), scheme, tls: None };
+    let mut facts = ConnectionFacts::new("l".into(), "192.0.2.1:5".parse().unwrap(), None);
+    facts.scheme = scheme;
     Exchange::new(request, RecordGuard::begin(&sink), Rc::new(facts), "192.0.2.1".parse().unwrap(), u64::MAX)
 }

@@ -2,7 +2,7 @@
 
 use crate::bytes::{is_token, is_value_byte};
 use crate::span::{Span, push};
-use crate::{KnownName, WireError};
+use crate::{KnownName, NameSet, WireError};
 use portcullis_model::Reason;
 
 /// The name of a field: a known one, or the place of its lower-case bytes.
@@ -10,6 +10,23 @@ use portcullis_model::Reason;
 pub(crate) enum FieldName {
     Known(KnownName),
     Other(Span),
+}
+
+/// A field value that has been checked, to be set without checking again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldValue(Box<[u8]>);
+
+impl FieldValue {
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// When it has bytes that no value may have.
+    pub fn new(value: &[u8]) -> Result<Self, WireError> {
+        if !value.iter().all(|byte| is_value_byte(*byte)) {
+            return Err(WireError::new(Reason::Internal, "a field value has bytes that no value may have"));
+        }
+        Ok(Self(value.into()))
+    }
 }
 
 /// One field line.
@@ -49,6 +66,35 @@ impl Fields {
             FieldName::Known(known) => known.as_str().as_bytes(),
             FieldName::Other(place) => place.bytes(&self.buffer),
         }
+    }
+
+    /// The known names that occur.
+    #[must_use]
+    pub fn names(&self) -> NameSet {
+        let mut names = NameSet::default();
+        for field in &self.list {
+            if let FieldName::Known(name) = field.name {
+                names.insert(name);
+            }
+        }
+        names
+    }
+
+    /// Removes every field whose name is in the set.
+    pub fn remove_all(&mut self, names: NameSet) {
+        self.list.retain(|field| !matches!(field.name, FieldName::Known(name) if names.contains(name)));
+    }
+
+    /// Adds a field line whose value was checked before.
+    pub fn append_checked(&mut self, name: KnownName, value: &FieldValue) {
+        debug_assert!(!is_codecs_own(name), "framing and connection fields are written by the codec alone");
+        let value = push(&mut self.buffer, &value.0);
+        self.list.push(Field { name: FieldName::Known(name), value });
+    }
+
+    /// Adds a field line whose value is already in the buffer, and is one that a value may be.
+    pub(crate) fn append_at(&mut self, name: KnownName, value: Span) {
+        self.list.push(Field { name: FieldName::Known(name), value });
     }
 
     /// The first value of a name.

@@ -27,6 +27,29 @@ pub(crate) fn canonical_authority(authority: &[u8], out: &mut Vec<u8>) -> Result
     port.map(parse_port).transpose()
 }
 
+/// Where `host[:port]` is in canonical spelling already, as it nearly always is: the length of the host, and the port.
+pub(crate) fn canonical_as_it_is(authority: &[u8]) -> Option<(usize, Option<u16>)> {
+    let length = authority.iter().position(|byte| *byte == b':').unwrap_or(authority.len());
+    let host = authority.get(..length)?;
+    let mut previous = b'.';
+    for byte in host {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => {}
+            b'.' if previous != b'.' => {}
+            _ => return None,
+        }
+        previous = *byte;
+    }
+    if previous == b'.' || host.len() > NAME_BYTES_MAX || check_number(host).is_err() {
+        return None;
+    }
+    match authority.get(length + 1..) {
+        None => Some((length, None)),
+        Some([b'0', ..]) => None,
+        Some(digits) => parse_port(digits).ok().map(|port| (length, Some(port))),
+    }
+}
+
 fn parse_port(digits: &[u8]) -> Result<u16, WireError> {
     match decimal(digits).and_then(|port| u16::try_from(port).ok()) {
         Some(port @ 1..) if digits.len() <= 5 => Ok(port),

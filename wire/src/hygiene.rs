@@ -1,7 +1,7 @@
 //! Which fields of a client never go upstream. One table; aliases are found by folding `_` and `.` to `-` (threats C 56 to 66).
 
-use crate::KnownName;
 use crate::fields::{Field, FieldName, Fields};
+use crate::{KnownName, NameSet};
 use crate::{WireError, bytes::trim_ows};
 use portcullis_model::Reason;
 
@@ -86,31 +86,29 @@ const NOT_HOP_BY_HOP: &[KnownName] = &[
     KnownName::CacheControl,
 ];
 
-const fn is_removed_known(name: KnownName) -> bool {
-    matches!(
-        name,
-        KnownName::Connection
-            | KnownName::KeepAlive
-            | KnownName::ProxyConnection
-            | KnownName::Te
-            | KnownName::Trailer
-            | KnownName::TransferEncoding
-            | KnownName::Upgrade
-            | KnownName::Http2Settings
-            | KnownName::ProxyAuthenticate
-            | KnownName::ProxyAuthorization
-            | KnownName::Expect
-            | KnownName::Forwarded
-            | KnownName::Via
-            | KnownName::XForwardedFor
-            | KnownName::XForwardedHost
-            | KnownName::XForwardedProto
-            | KnownName::XRequestId
-            | KnownName::Proxy
-            | KnownName::ContentLength
-            | KnownName::Host
-    )
-}
+/// Known names among those that end here, and those that the codec writes anew.
+const REMOVED_KNOWN: NameSet = NameSet::of(&[
+    KnownName::Connection,
+    KnownName::KeepAlive,
+    KnownName::ProxyConnection,
+    KnownName::Te,
+    KnownName::Trailer,
+    KnownName::TransferEncoding,
+    KnownName::Upgrade,
+    KnownName::Http2Settings,
+    KnownName::ProxyAuthenticate,
+    KnownName::ProxyAuthorization,
+    KnownName::Expect,
+    KnownName::Forwarded,
+    KnownName::Via,
+    KnownName::XForwardedFor,
+    KnownName::XForwardedHost,
+    KnownName::XForwardedProto,
+    KnownName::XRequestId,
+    KnownName::Proxy,
+    KnownName::ContentLength,
+    KnownName::Host,
+]);
 
 /// Refuses a request whose Connection field names something that is not of this connection only.
 pub(crate) fn check_connection_tokens(fields: &Fields) -> Result<(), WireError> {
@@ -144,7 +142,7 @@ fn must_go(fields: &Fields, field: &Field, nominated: &[Vec<u8>]) -> bool {
         return true;
     }
     match field.name {
-        FieldName::Known(known) => is_removed_known(known),
+        FieldName::Known(known) => REMOVED_KNOWN.contains(known),
         FieldName::Other(_) => is_removed_spelling(name),
     }
 }

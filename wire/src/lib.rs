@@ -24,11 +24,11 @@ mod status;
 
 pub use chunked::{ChunkStep, ChunkedDecoder, Trailers, write_chunk_head, write_last_chunk};
 pub use error::WireError;
-pub use fields::Fields;
+pub use fields::{FieldValue, Fields};
 pub use finder::{HeadFinder, HeadLimits};
 pub use framing::{BodyFraming, ResponseFraming};
 pub use method::Method;
-pub use name::KnownName;
+pub use name::{KnownName, NameSet};
 pub use query::query_pairs;
 pub use request::{RequestHead, Version};
 pub use response::ResponseHead;

@@ -33,6 +33,7 @@ pub struct RequestHead {
     query: Option<Span>,
     host: Span,
     port: Option<u16>,
+    authority: Span,
     framing: BodyFraming,
     keep_alive: bool,
     expects_continue: bool,
@@ -109,15 +110,21 @@ impl RequestHead {
             };
             Span::within(&self.fields.buffer, authority)
         };
+        let begin = at.range().start;
+        if let Some((length, port)) = host::canonical_as_it_is(at.bytes(&self.fields.buffer)) {
+            (self.host, self.port, self.authority) = (Span::of(begin..begin + length), port, at);
+            return Ok(());
+        }
         let mut made = Vec::new();
         self.port = host::canonical_authority(at.bytes(&self.fields.buffer), &mut made)?;
-        // Most hosts are canonical as they came; then nothing is added to the buffer.
-        let unchanged = at.bytes(&self.fields.buffer).starts_with(&made);
-        self.host = if unchanged {
-            Span::of(at.range().start..at.range().start + made.len())
-        } else {
-            push(&mut self.fields.buffer, &made)
-        };
+        let length = made.len();
+        if let Some(port) = self.port {
+            made.push(b':');
+            push_decimal(&mut made, u64::from(port));
+        }
+        self.authority = push(&mut self.fields.buffer, &made);
+        let begin = self.authority.range().start;
+        self.host = Span::of(begin..begin + length);
         Ok(())
     }
 
@@ -270,11 +277,12 @@ impl RequestHead {
 
     /// Writes the canonical host with its port.
     pub fn write_authority(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.host.bytes(&self.fields.buffer));
-        if let Some(port) = self.port {
-            out.push(b':');
-            push_decimal(out, u64::from(port));
-        }
+        out.extend_from_slice(self.authority.bytes(&self.fields.buffer));
+    }
+
+    /// Adds `X-Forwarded-Host` with the canonical host and its port.
+    pub fn append_forwarded_host(&mut self) {
+        self.fields.append_at(KnownName::XForwardedHost, self.authority);
     }
 
     /// Whether the path keeps `%2F`, which only routes that say so accept.

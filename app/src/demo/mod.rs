@@ -111,11 +111,11 @@ apis:
     base_path: /orders
     upstream: orders
     routes:
-      - {{ name: list-orders, methods: [GET], path: "/", access: {{ public: true }} }}
+      - {{ name: list-orders, methods: [GET], path: "", access: {{ public: true }} }}
       - {{ name: read-order, methods: [GET], path: "/{{id}}", access: {{ public: true }} }}
       - name: create-order
         methods: [POST]
-        path: "/"
+        path: ""
         access: {{ public: true }}
         request_limits: {{ methods: [POST], body_bytes_max: 4KiB }}
 record: {{ access_log: off }}

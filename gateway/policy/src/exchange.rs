@@ -1,7 +1,7 @@
 //! One request and its answer, as policies see it.
 
 use portcullis_model::{RecordGuard, TlsFacts};
-use portcullis_wire::RequestHead;
+use portcullis_wire::{FieldValue, RequestHead};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,17 +15,6 @@ pub enum Scheme {
     Https,
 }
 
-impl Scheme {
-    /// As written in `X-Forwarded-Proto`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-        }
-    }
-}
-
 /// What is known of the client's connection; shared by its exchanges.
 #[derive(Debug)]
 pub struct ConnectionFacts {
@@ -37,6 +26,20 @@ pub struct ConnectionFacts {
     pub scheme: Scheme,
     /// Facts of the TLS connection, if it is one.
     pub tls: Option<Arc<TlsFacts>>,
+    /// The peer's address as text, ready to be sent on.
+    pub peer_text: FieldValue,
+}
+
+impl ConnectionFacts {
+    /// The facts of a connection.
+    #[must_use]
+    pub fn new(listener: Arc<str>, peer: SocketAddr, tls: Option<Arc<TlsFacts>>) -> Self {
+        let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
+        let text = FieldValue::new(peer.ip().to_canonical().to_string().as_bytes());
+        // INVARIANT: an address is written in visible ASCII.
+        let peer_text = text.unwrap_or_else(|_| FieldValue::default());
+        Self { listener, peer, scheme, tls, peer_text }
+    }
 }
 
 /// One request and its answer: the canonical request, who sent it, and the record being made of it.

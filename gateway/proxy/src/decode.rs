@@ -2,7 +2,7 @@
 
 use crate::buffers::Buffer;
 use crate::connection::{After, Connection};
-use crate::forwarded_fields::{client_of, set_forwarded_fields};
+use crate::forwarded_fields::{add_forwarded_fields, client_of};
 use crate::worker::Worker;
 use portcullis_gateway_policy::Exchange;
 use portcullis_model::{Phase, Protocol, Reason, Rejection, TraceContext};
@@ -88,7 +88,7 @@ fn begin_exchange(connection: &Connection, worker: &Worker, mut request: Request
         );
         client = client_of(&request, client, worker);
         request.strip_untrusted();
-        set_forwarded_fields(&mut request, client, facts.scheme, &record);
+        add_forwarded_fields(&mut request, client, facts, &record);
     } else {
         record.trace = TraceContext::continue_from(None, id, span);
     }

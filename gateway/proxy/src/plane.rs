@@ -4,7 +4,7 @@ use crate::connection::serve_connection;
 use crate::snapshot::Published;
 use crate::worker::Worker;
 use portcullis_gateway_listener::{ConnectionCaps, ConnectionPermit, Io, accept_loop, handshake};
-use portcullis_gateway_policy::{ConnectionFacts, Scheme};
+use portcullis_gateway_policy::ConnectionFacts;
 use portcullis_model::{ConnectionEvent, RecordSink};
 use std::collections::HashMap;
 use std::io;
@@ -189,8 +189,7 @@ async fn begin(stream: TcpStream, peer: SocketAddr, permit: ConnectionPermit, na
             }
         }
     };
-    let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
-    let facts = ConnectionFacts { listener: Arc::clone(&name), peer, scheme, tls };
+    let facts = ConnectionFacts::new(Arc::clone(&name), peer, tls);
     serve_connection(io, facts, listener, Rc::clone(&worker)).await;
 }
 
