@@ -53,6 +53,7 @@ async fn converse(socket: &Path, method: hyper::Method, path: &str) -> Result<se
     let request = request.map_err(|error| broken(&error))?;
     let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
     let refused = !response.status().is_success();
+    #[expect(clippy::disallowed_methods, reason = "`Limited` bounds what is collected")]
     let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(|error| broken(&error))?.to_bytes();
     driver.abort();
     let value: serde_json::Value = serde_json::from_slice(&body).map_err(|error| broken(&error))?;
