@@ -62,7 +62,7 @@ upstreams:
   app:
     endpoints:
       - {{ url: "{upstream}" }}
-    timeouts: {{ connect: 1s, first_byte: 10s, idle: 30s, total: 60s }}
+    timeouts: {{ connect: 1s, first_byte: 10s, idle: 30s }}
 
 defaults:                            # policies for every API; an API or a route can only tighten them
   security_headers: {{ hsts: 365d }}

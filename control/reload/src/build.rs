@@ -185,7 +185,7 @@ fn upstream_settings(planned: &UpstreamPlan) -> UpstreamSettings {
             connect: timeouts.connect,
             first_byte: timeouts.first_byte,
             idle: timeouts.idle,
-            total: Some(timeouts.total),
+            total: timeouts.total,
             upgraded_idle: timeouts.idle.max(UPGRADED_IDLE_MIN),
         },
         connections_max: planned.limits.connections.saturating_mul(u32::try_from(planned.endpoints.len()).unwrap_or(u32::MAX)),

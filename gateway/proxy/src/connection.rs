@@ -75,7 +75,10 @@ impl Connection {
         if self.carry.is_some() || self.io.has_buffered() {
             return true;
         }
-        self.alarm.set(Instant::now() + self.listener.limits.idle_timeout);
+        // Whoever has just connected wants something; only who has been served may be idle.
+        let limits = &self.listener.limits;
+        let patience = if self.requests == 0 { limits.header_deadline } else { limits.idle_timeout };
+        self.alarm.set(Instant::now() + patience);
         poll_fn(|cx| match self.io.poll_read_ready(cx) {
             Poll::Ready(outcome) => Poll::Ready(outcome.is_ok()),
             Poll::Pending => self.alarm.poll(cx).map(|()| false),

@@ -27,4 +27,4 @@ pub use connection::serve_connection;
 pub use plane::{DataPlane, SinkMaker};
 pub use portcullis_wire::HeadLimits;
 pub use snapshot::{ClientAddressRule, Listener, ListenerLimits, ListenerMode, Published, Route, Snapshot};
-pub use worker::Worker;
+pub use worker::{Worker, WorkerView};

@@ -1,13 +1,12 @@
 //! Step 3: one look at the configuration in force; the whole exchange is decided by it.
 
 use crate::connection::Connection;
-use crate::snapshot::Snapshot;
-use crate::worker::Worker;
+use crate::worker::{Worker, WorkerView};
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// The configuration that decides this exchange. The connection's listener follows it.
-pub(crate) fn look(connection: &mut Connection, worker: &Worker) -> Rc<Arc<Snapshot>> {
+pub(crate) fn look(connection: &mut Connection, worker: &Worker) -> Rc<WorkerView> {
     let view = worker.view();
     let current = view.listener(&connection.listener.name);
     if let Some(listener) = current

@@ -14,11 +14,21 @@ const KEPT_MAX: usize = 64;
 /// A byte vector that has grown beyond this is not kept.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
+/// The configuration as one worker sees it. Counted by the worker alone: exchanges on different cores do not contend for a count.
+pub struct WorkerView(Arc<Snapshot>);
+
+impl std::ops::Deref for WorkerView {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
 /// One worker's belongings. Not shared with other threads, so nothing in it is locked.
 pub struct Worker {
     published: Arc<Published>,
-    // One counted reference of the worker's own: exchanges on different cores do not contend for the shared count.
-    view: RefCell<Rc<Arc<Snapshot>>>,
+    view: RefCell<Rc<WorkerView>>,
     pub(crate) buffers: BufferPool,
     pub(crate) pools: Pools,
     pub(crate) date: crate::date::HttpDate,
@@ -36,7 +46,7 @@ impl Worker {
     /// A worker that looks at `published` and records to `sink`; `seed` must be random.
     #[must_use]
     pub fn new(published: Arc<Published>, sink: Rc<dyn RecordSink>, seed: [u8; 16]) -> Rc<Self> {
-        let view = RefCell::new(Rc::new(published.snapshot()));
+        let view = RefCell::new(Rc::new(WorkerView(published.snapshot())));
         Rc::new(Self {
             published,
             view,
@@ -56,10 +66,10 @@ impl Worker {
 
     /// The configuration in force: compares one number, and fetches the rest only when it moved.
     #[must_use]
-    pub fn view(&self) -> Rc<Arc<Snapshot>> {
+    pub fn view(&self) -> Rc<WorkerView> {
         let mut view = self.view.borrow_mut();
         if view.generation != self.published.generation() {
-            *view = Rc::new(self.published.snapshot());
+            *view = Rc::new(WorkerView(self.published.snapshot()));
             self.pools.sweep(view.upstreams.iter().map(Arc::as_ref));
         }
         Rc::clone(&view)

@@ -28,7 +28,7 @@ pub(super) fn check(
             }
             checker.danger(danger, path)
         });
-        if settings.timeouts.first_byte > settings.timeouts.total {
+        if settings.timeouts.total.is_some_and(|total| settings.timeouts.first_byte > total) {
             let what = "`first_byte` is longer than `total`, so it never ends first";
             checker.error(&part.name, format!("{path}/timeouts/first_byte"), what, "lower `first_byte`, or raise `total`");
         }

@@ -37,8 +37,9 @@ section! {
         pub first_byte: Duration where (DEADLINES.0, DEADLINES.1) = Duration::from_secs(10),
         /// Between two pieces of a body, and between two messages of an upgraded connection.
         pub idle: Duration where (DEADLINES.0, DEADLINES.1) = Duration::from_secs(30),
-        /// For the whole exchange; an upgraded connection is not bound by it.
-        pub total: Duration where (DEADLINES.0, Duration::from_hours(365 * 24)) = Duration::from_mins(1),
+        /// For the whole exchange, body included; without it long downloads and event streams may go on as long as they move. An
+        /// upgraded connection is not bound by it.
+        pub total: Option<Duration> where (Some(DEADLINES.0), Some(Duration::from_hours(365 * 24))),
     }
 }
 

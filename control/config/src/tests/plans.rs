@@ -30,7 +30,7 @@ fn names_are_resolved_and_defaults_are_visible() {
     assert_eq!(tls.certificates[0].key, cases("accepted").join("tls/api.key"));
     assert_eq!(plan.management.socket, cases("accepted").join("run/portcullis.sock"));
     assert_eq!((&plan.management.probes, &plan.access_log, plan.workers), (&None, &AccessLogPlan::Stdout, None));
-    assert_eq!(plan.upstreams[0].timeouts.total, Duration::from_secs(60));
+    assert_eq!(plan.upstreams[0].timeouts.total, None);
     assert!(plan.weakenings.is_empty() && plan.warnings.is_empty());
 }
 

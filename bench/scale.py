@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""How cost and reload time grow with the number of routes.
+
+  bench/scale.py routes            own CPU per request with 10 and 100,000 routes, interleaved, with the 95 % interval
+  bench/scale.py load              seconds until ready with 100,000 routes in one file
+  bench/scale.py reload            10,000 routes in 100 files under load: one file changed, all changed
+
+Needs nginx and wrk on PATH, and the program: PORTCULLIS=path (default target/dist/portcullis). Listens on 127.0.0.1 only; every run is
+bounded. The gateway is pinned to one CPU, load and upstream to another.
+"""
+import json, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
+
+PROGRAM = os.path.abspath(os.environ.get("PORTCULLIS", "target/dist/portcullis"))
+BODY = "abcdefghijklmnopqrstuvwxyz012345" * 32
+
+def free_port():
+    s = socket.socket(); s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]; s.close(); return port
+
+def pin(cpu):
+    return lambda: os.sched_setaffinity(0, {cpu % os.cpu_count()})
+
+class Upstream:
+    def __init__(self, folder):
+        self.port = free_port()
+        conf = os.path.join(folder, "nginx.conf")
+        temps = " ".join(f"{n}_temp_path {folder}/t-{n};" for n in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        with open(conf, "w") as f:
+            f.write(f"worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;\n"
+                    f"events {{ worker_connections 2000; }}\nhttp {{ access_log off; keepalive_requests 1000000000; {temps}\n"
+                    f"server {{ listen 127.0.0.1:{self.port}; location / {{ return 200 \"{BODY}\"; }} }} }}\n")
+        nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+        self.process = subprocess.Popen([nginx, "-p", folder, "-c", conf], preexec_fn=pin(1), stderr=subprocess.DEVNULL)
+        wait_for(self.port, "/", 10)
+    def stop(self):
+        self.process.terminate(); self.process.wait(10)
+
+def wait_for(port, path, seconds, status=200):
+    end = time.time() + seconds
+    while time.time() < end:
+        if ask(port, path) == status: return time.time()
+        time.sleep(0.002)
+    raise SystemExit(f"{path} on port {port} did not answer {status} in {seconds} s")
+
+def ask(port, path):
+    try:
+        s = socket.create_connection(("127.0.0.1", port), 2)
+        s.sendall(f"GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        while b"\r\n" not in answer:
+            part = s.recv(4096)
+            if not part: return None
+            answer += part
+        s.close()
+        return int(answer.split()[1])
+    except OSError:
+        return None
+
+def base(port, folder, upstream):
+    return (f"version: 1\nlisteners:\n  plain:\n    address: 127.0.0.1:{port}\n"
+            f"    danger_plaintext: {{ reason: measurement, owner: bench, expires: 2099-01-01 }}\n"
+            f"    limits: {{ connections: 10000, connections_per_client: 10000 }}\n"
+            f"management: {{ socket: {folder}/run/p.sock }}\n"
+            f"upstreams: {{ app: {{ endpoints: [ {{ url: \"http://127.0.0.1:{upstream}\" }} ] }} }}\n"
+            f"record: {{ access_log: off }}\n")
+
+def api(name, routes, mark=""):
+    lines = [f"  {name}:\n    hosts: [a.test]\n    base_path: /{name}\n    upstream: app\n    routes:\n"]
+    lines += [f"      - {{ name: r{n}, methods: [GET], path: \"/items-{n}/{{id}}\", access: {{ public: true }} }}\n" for n in range(routes)]
+    if mark: lines.append(f"      - {{ name: {mark}, methods: [GET], path: \"/{mark}\", access: {{ public: true }} }}\n")
+    return "".join(lines)
+
+class Gateway:
+    def __init__(self, config):
+        self.begin = time.time()
+        self.log = open(os.path.join(os.path.dirname(config.rstrip("/")), "gateway.log"), "ab")
+        self.process = subprocess.Popen([PROGRAM, "run", "--config", config, "--workers", "1"], preexec_fn=pin(0),
+                                        stdout=self.log, stderr=self.log)
+    def cpu(self):
+        total = 0
+        for task in os.listdir(f"/proc/{self.process.pid}/task"):
+            with open(f"/proc/{self.process.pid}/task/{task}/schedstat") as f: total += int(f.read().split()[0])
+        return total / 1e9
+    def memory_mb(self):
+        with open(f"/proc/{self.process.pid}/status") as f:
+            return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) / 1024
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM); self.process.wait(30); self.log.close()
+
+def wrk(port, path, seconds, connections=16):
+    out = subprocess.run(["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "-H", "Host: a.test", f"http://127.0.0.1:{port}{path}"],
+                         capture_output=True, text=True, preexec_fn=pin(1), timeout=seconds + 30).stdout
+    requests = int(re.search(r"(\d+) requests in", out).group(1))
+    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out); errors = re.search(r"Socket errors: (.*)", out)
+    return requests, int(bad.group(1)) if bad else 0, errors.group(1) if errors else ""
+
+def routes(folder, upstream, pairs=15, seconds=1):
+    gateways = {}
+    for count in (10, 100_000):
+        sub = os.path.join(folder, str(count)); os.makedirs(sub)
+        port = free_port(); config = os.path.join(sub, "portcullis.yaml")
+        with open(config, "w") as f: f.write(base(port, sub, upstream.port) + "apis:\n" + api("svc", count))
+        gateways[count] = (Gateway(config), port)
+        wait_for(port, "/svc/items-7/1", 30)
+    def one(count):
+        gateway, port = gateways[count]
+        path = f"/svc/items-{count // 2}/42"
+        before = gateway.cpu(); requests, bad, errors = wrk(port, path, seconds); after = gateway.cpu()
+        if bad or errors: raise SystemExit(f"failed requests: {bad} {errors}")
+        return (after - before) * 1e6 / requests
+    for count in gateways: one(count)
+    ratios, few, many = [], [], []
+    for pair in range(pairs):
+        order = (10, 100_000) if pair % 2 == 0 else (100_000, 10)
+        got = {count: one(count) for count in order}
+        few.append(got[10]); many.append(got[100_000]); ratios.append(got[100_000] / got[10])
+    mean = statistics.mean(ratios); half = 2.145 * statistics.stdev(ratios) / len(ratios) ** 0.5
+    memory = gateways[100_000][0].memory_mb()
+    for gateway, _ in gateways.values(): gateway.stop()
+    print(json.dumps(dict(what="CPU per request, 100,000 routes against 10", pairs=pairs, cpu_us_10=round(statistics.median(few), 1),
+                          cpu_us_100000=round(statistics.median(many), 1), ratio=round(mean, 3), interval95=[round(mean - half, 3), round(mean + half, 3)],
+                          median_ratio=round(statistics.median(ratios), 3), resident_mb_100000=round(memory, 1))))
+
+def load(folder, upstream, times=3):
+    took = []
+    for number in range(times):
+        sub = os.path.join(folder, f"load{number}"); os.makedirs(sub)
+        port = free_port(); config = os.path.join(sub, "portcullis.yaml")
+        with open(config, "w") as f: f.write(base(port, sub, upstream.port) + "apis:\n" + api("svc", 100_000))
+        gateway = Gateway(config); ready = wait_for(port, "/svc/items-99999/1", 60)
+        took.append(ready - gateway.begin); gateway.stop()
+    print(json.dumps(dict(what="100,000 routes in one file: start to first answer, seconds", median=round(statistics.median(took), 2), all=[round(t, 2) for t in took])))
+
+def reload(folder, upstream, files=100, per_file=100, rounds=10):
+    parts = os.path.join(folder, "parts"); os.makedirs(parts)
+    port = free_port()
+    with open(os.path.join(parts, "00-base.yaml"), "w") as f: f.write(base(port, folder, upstream.port))
+    def write(number, mark):
+        path = os.path.join(parts, f"api-{number:03}.yaml"); temporary = path + ".tmp"
+        with open(temporary, "w") as f: f.write("apis:\n" + api(f"svc{number}", per_file, mark))
+        os.rename(temporary, path)
+    for number in range(files): write(number, "")
+    gateway = Gateway(parts); wait_for(port, "/svc0/items-1/1", 30)
+    result = {}; total = dict(requests=0, bad=0, errors=[])
+    stop = threading.Event()
+    def hammer():
+        while not stop.is_set():
+            requests, bad, errors = wrk(port, "/svc5/items-50/1", 3, connections=8)
+            total["requests"] += requests; total["bad"] += bad
+            if errors: total["errors"].append(errors)
+    thread = threading.Thread(target=hammer); thread.start(); time.sleep(0.5)
+    held = socket.create_connection(("127.0.0.1", port)); ask_on(held)
+    one, all_ = [], []
+    for number in range(rounds):
+        begin = time.time(); write(3, f"one{number}"); one.append((wait_for(port, f"/svc3/one{number}", 10) - begin) * 1000); time.sleep(0.2)
+    for number in range(rounds):
+        for file in range(files): write(file, f"all{number}")
+        begin = time.time(); all_.append((wait_for(port, f"/svc{files - 1}/all{number}", 10) - begin) * 1000); time.sleep(0.3)
+    while total["requests"] < 100_000: time.sleep(0.5)
+    alive = ask_on(held) == 200
+    stop.set(); thread.join(); gateway.stop()
+    print(json.dumps(dict(what="10,000 routes in 100 files, reload under load, ms until in force", one_file_median=round(statistics.median(one), 1),
+                          one_file_max=round(max(one), 1), all_files_median=round(statistics.median(all_), 1), all_files_max=round(max(all_), 1),
+                          requests=total["requests"], failed=total["bad"], socket_errors=total["errors"], old_connection_alive=alive)))
+
+def ask_on(connection):
+    connection.sendall(b"GET /svc5/items-50/1 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    answer = b""
+    while not answer.endswith(BODY[-8:].encode()):
+        part = connection.recv(65536)
+        if not part: return None
+        answer += part
+    return int(answer.split()[1])
+
+def main():
+    if len(sys.argv) != 2 or sys.argv[1] not in ("routes", "load", "reload"): raise SystemExit(__doc__)
+    folder = tempfile.mkdtemp(prefix="portcullis-scale-"); upstream = None
+    try:
+        upstream = Upstream(folder)
+        dict(routes=routes, load=load, reload=reload)[sys.argv[1]](folder, upstream)
+    finally:
+        if upstream: upstream.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+main()
