@@ -65,7 +65,8 @@ impl Drop for Folder {
     }
 }
 
-/// A folder of `testing/cases/config`.
+/// A folder of `testing/cases/config`, of the clone that cargo runs the tests in.
 fn cases(kind: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/cases/config").join(kind)
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.join("../../testing/cases/config").join(kind)
 }
