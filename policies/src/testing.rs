@@ -18,7 +18,7 @@ impl RecordSink for Forget {
 
 /// An exchange that has just been read.
 pub(crate) fn exchange(head: &str, scheme: Scheme) -> Exchange {
-    let mut request = RequestHead::default();
+    let mut request = Box::new(RequestHead::default());
     request.parse(head.as_bytes(), &HeadLimits::default()).unwrap();
     let sink: Rc<dyn RecordSink> = Rc::new(Forget);
     let mut facts = ConnectionFacts::new("l".into(), "192.0.2.1:5".parse().unwrap(), None);

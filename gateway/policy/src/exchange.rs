@@ -44,8 +44,8 @@ impl ConnectionFacts {
 
 /// One request and its answer: the canonical request, who sent it, and the record being made of it.
 pub struct Exchange {
-    /// The canonical request: what is decided on is what is sent.
-    pub request: RequestHead,
+    /// The canonical request: what is decided on is what is sent. Boxed, since an exchange is handed on from step to step.
+    pub request: Box<RequestHead>,
     /// The record, emitted when this is dropped.
     pub record: RecordGuard,
     /// The connection it came by.
@@ -59,7 +59,7 @@ impl Exchange {
     /// An exchange that has just been read. Its body may have `body_bytes_max` bytes unless a policy lowers that.
     #[must_use]
     pub fn new(
-        request: RequestHead,
+        request: Box<RequestHead>,
         record: RecordGuard,
         connection: Rc<ConnectionFacts>,
         client: IpAddr,

@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     pub(crate) carry: Option<Buffer>,
     /// Requests begun on it.
     pub(crate) requests: u32,
+    /// When the last exchange was finished, or the connection was made.
+    pub(crate) finished: Instant,
 }
 
 impl Connection {
@@ -78,7 +80,7 @@ impl Connection {
         // Whoever has just connected wants something; only who has been served may be idle.
         let limits = &self.listener.limits;
         let patience = if self.requests == 0 { limits.header_deadline } else { limits.idle_timeout };
-        self.alarm.set(Instant::now() + patience);
+        self.alarm.set(self.finished + patience);
         poll_fn(|cx| match self.io.poll_read_ready(cx) {
             Poll::Ready(outcome) => Poll::Ready(outcome.is_ok()),
             Poll::Pending => self.alarm.poll(cx).map(|()| false),
@@ -127,7 +129,8 @@ impl Connection {
 /// Serves a client's connection until it ends. `io` has had its handshake, if it is one that has.
 pub async fn serve_connection(io: Io, facts: ConnectionFacts, listener: Arc<Listener>, worker: Rc<Worker>) {
     let alarm = Alarm::new(listener.limits.header_deadline);
-    let mut connection = Connection { io, facts: Rc::new(facts), listener, alarm, carry: None, requests: 0 };
+    let mut connection =
+        Connection { io, facts: Rc::new(facts), listener, alarm, carry: None, requests: 0, finished: Instant::now() };
     let _count = worker.count_connection();
     let after = loop {
         if !connection.wait_for_request().await {

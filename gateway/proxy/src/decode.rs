@@ -54,19 +54,21 @@ pub(crate) async fn decode(connection: &mut Connection, worker: &Worker, begin: 
     };
     if refusal.is_some() {
         // SECURITY: nothing of a head that was not understood is used, its framing least of all; the connection ends with it.
-        request = RequestHead::default();
+        request = Box::default();
     }
     let mut exchange = begin_exchange(connection, worker, request, refusal.is_none());
     exchange.record.started_unix_micros = started_unix_micros;
     exchange.record.traffic.request_head = bytes as u64;
-    exchange.record.timings.add(Phase::Head, begin.elapsed().as_micros() as u64);
+    if reader.has_waited() {
+        exchange.record.timings.add(Phase::Head, begin.elapsed().as_micros() as u64);
+    }
     match refusal {
         None => Decoded::Request(exchange),
         Some(rejection) => Decoded::Refused(exchange, rejection),
     }
 }
 
-fn begin_exchange(connection: &Connection, worker: &Worker, mut request: RequestHead, complete: bool) -> Exchange {
+fn begin_exchange(connection: &Connection, worker: &Worker, mut request: Box<RequestHead>, complete: bool) -> Exchange {
     let facts = &connection.facts;
     let mut record = worker.begin_record();
     let (id, span) = worker.next_id();
@@ -104,6 +106,11 @@ struct HeadReader {
 }
 
 impl HeadReader {
+    /// Whether the head came in more than one piece; else reading it took no time worth a look at the clock.
+    fn has_waited(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
     fn poll(
         &mut self,
         cx: &mut Context<'_>,

@@ -23,7 +23,7 @@ pub(crate) struct Forwarded {
     pub(crate) exchange: Exchange,
     pub(crate) upstream: UpstreamConnection,
     /// The head of the upstream's answer.
-    pub(crate) response: ResponseHead,
+    pub(crate) response: Box<ResponseHead>,
     /// What came with the head.
     pub(crate) rest: Option<Buffer>,
     /// The rest of the request's body, if the answer came before its end.
@@ -52,7 +52,7 @@ pub(crate) async fn forward(
     cleared.record().upstream = Some(route.upstream.settings.name.clone());
     let mut fresh_only = false;
     loop {
-        let mut upstream = match checkout(&mut cleared, &route.upstream, &worker.pools, fresh_only).await {
+        let mut upstream = match checkout(&mut cleared, &route.upstream, &worker.pools, fresh_only, decided).await {
             Ok(upstream) => upstream,
             Err(rejection) => return Err((cleared.into_exchange(), rejection)),
         };

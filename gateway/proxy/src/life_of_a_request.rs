@@ -34,7 +34,7 @@ pub(crate) async fn life_of_a_request(connection: &mut Connection, worker: &Work
         return respond(connection, worker, &view.unrouted, exchange, rejection, begin).await;
     }
     // Step 4: route.
-    let route = match route(&view, connection, worker, &mut exchange) {
+    let route = match route(&view, connection, &mut exchange) {
         Ok(route) => route,
         Err(rejection) => return respond(connection, worker, &view.unrouted, exchange, rejection, begin).await,
     };
@@ -59,7 +59,7 @@ pub(crate) async fn life_of_a_request(connection: &mut Connection, worker: &Work
     // Step 9: write.
     let (after, mut exchange) = write(forwarded, answered, route, connection, worker).await;
     // Step 10: record. It leaves when the exchange is dropped, here or wherever the exchange ended before.
-    exchange.record.total_micros = begin.elapsed().as_micros() as u64;
+    exchange.record.total_micros = (connection.finished - begin).as_micros() as u64;
     worker.keep_request_head(std::mem::take(&mut exchange.request));
     after
 }

@@ -48,7 +48,8 @@ pub(crate) async fn respond(
             after = After::Close;
         }
     }
-    exchange.record.total_micros = begin.elapsed().as_micros() as u64;
+    connection.finished = Instant::now();
+    exchange.record.total_micros = (connection.finished - begin).as_micros() as u64;
     worker.keep_request_head(std::mem::take(&mut exchange.request));
     after
 }
@@ -86,7 +87,13 @@ fn skip_body(connection: &mut Connection, exchange: &Exchange) -> bool {
     }
 }
 
-fn make(exchange: &mut Exchange, stop: &Stop, status: u16, connection: &Connection, worker: &Worker) -> (ResponseHead, String) {
+fn make(
+    exchange: &mut Exchange,
+    stop: &Stop,
+    status: u16,
+    connection: &Connection,
+    worker: &Worker,
+) -> (Box<ResponseHead>, String) {
     let mut response = worker.response_head();
     response.reset_local(status);
     let mut body = String::new();

@@ -2,7 +2,6 @@
 
 use crate::connection::Connection;
 use crate::snapshot::{ListenerMode, Route, Snapshot};
-use crate::worker::Worker;
 use portcullis_gateway_policy::Exchange;
 use portcullis_gateway_router::Lookup;
 use portcullis_model::{Reason, Rejection};
@@ -10,28 +9,24 @@ use portcullis_wire::RequestHead;
 use std::sync::Arc;
 
 /// Finds the route of a request.
-pub(crate) fn route<'v>(
-    view: &'v Snapshot,
-    connection: &Connection,
-    worker: &Worker,
-    exchange: &mut Exchange,
-) -> Result<&'v Arc<Route>, Rejection> {
-    check_listener(connection, worker)?;
+pub(crate) fn route<'v>(view: &'v Snapshot, connection: &Connection, exchange: &mut Exchange) -> Result<&'v Arc<Route>, Rejection> {
+    let now_seconds = exchange.record.started_unix_micros / 1_000_000;
+    check_listener(connection, now_seconds)?;
     check_server_name(connection, &exchange.request)?;
     check_method(&exchange.request)?;
     let route = find(view, &exchange.request)?;
     exchange.record.route = Some(Arc::clone(&route.name));
     exchange.record.api = Some(Arc::clone(&route.api));
     check_form(route, &exchange.request)?;
-    check_upstream(route, worker)?;
+    check_upstream(route, now_seconds)?;
     Ok(route)
 }
 
-fn check_listener(connection: &Connection, worker: &Worker) -> Result<(), Rejection> {
+fn check_listener(connection: &Connection, now_seconds: u64) -> Result<(), Rejection> {
     match connection.listener.mode {
         ListenerMode::Tls => Ok(()),
         ListenerMode::RedirectToHttps { .. } => Err(Reason::RedirectToHttps.into()),
-        ListenerMode::DangerPlaintext { expires } if worker.unix_micros() / 1_000_000 >= expires => {
+        ListenerMode::DangerPlaintext { expires } if now_seconds >= expires => {
             Err(Rejection::new(Reason::WeakeningExpired, "danger_plaintext of the listener has expired"))
         }
         ListenerMode::DangerPlaintext { .. } => Ok(()),
@@ -84,9 +79,9 @@ fn check_form(route: &Route, request: &RequestHead) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn check_upstream(route: &Route, worker: &Worker) -> Result<(), Rejection> {
+fn check_upstream(route: &Route, now_seconds: u64) -> Result<(), Rejection> {
     match route.upstream.settings.plaintext_expires {
-        Some(expires) if worker.unix_micros() / 1_000_000 >= expires => {
+        Some(expires) if now_seconds >= expires => {
             Err(Rejection::new(Reason::WeakeningExpired, "danger_plaintext of the upstream has expired"))
         }
         _ => Ok(()),

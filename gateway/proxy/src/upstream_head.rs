@@ -20,7 +20,7 @@ pub(crate) enum HeadOutcome {
 
 /// The head of an answer, being read.
 pub(crate) struct UpstreamHead {
-    pub(crate) response: ResponseHead,
+    pub(crate) response: Box<ResponseHead>,
     /// Body bytes of the request that were sent, noted here when the upload ends first.
     pub(crate) request_body: u64,
     finder: HeadFinder,
@@ -28,7 +28,7 @@ pub(crate) struct UpstreamHead {
 }
 
 impl UpstreamHead {
-    pub(crate) fn new(response: ResponseHead) -> Self {
+    pub(crate) fn new(response: Box<ResponseHead>) -> Self {
         Self { response, request_body: 0, finder: HeadFinder::default(), buffer: None }
     }
 
@@ -86,7 +86,7 @@ impl UpstreamHead {
     }
 
     /// The head, and what came with it.
-    pub(crate) fn into_parts(mut self, worker: &Worker) -> (ResponseHead, Option<Buffer>) {
+    pub(crate) fn into_parts(mut self, worker: &Worker) -> (Box<ResponseHead>, Option<Buffer>) {
         worker.buffers.give_if_empty(&mut self.buffer);
         (self.response, self.buffer)
     }

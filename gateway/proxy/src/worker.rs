@@ -14,6 +14,9 @@ const KEPT_MAX: usize = 64;
 /// A byte vector that has grown beyond this is not kept.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
+#[expect(clippy::vec_box, reason = "boxes are what is handed from step to step; kept, they need no allocation")]
+type Kept<T> = RefCell<Vec<Box<T>>>;
+
 /// The configuration as one worker sees it. Counted by the worker alone: exchanges on different cores do not contend for a count.
 pub struct WorkerView(Arc<Snapshot>);
 
@@ -34,8 +37,8 @@ pub struct Worker {
     pub(crate) date: crate::date::HttpDate,
     sink: Rc<dyn RecordSink>,
     ids: RefCell<IdSource>,
-    requests: RefCell<Vec<RequestHead>>,
-    responses: RefCell<Vec<ResponseHead>>,
+    requests: Kept<RequestHead>,
+    responses: Kept<ResponseHead>,
     outs: RefCell<Vec<Vec<u8>>>,
     connections: Cell<usize>,
     exchanges: Cell<usize>,
@@ -127,19 +130,19 @@ impl Worker {
         (ids.next_id(), ids.next_u64())
     }
 
-    pub(crate) fn request_head(&self) -> RequestHead {
+    pub(crate) fn request_head(&self) -> Box<RequestHead> {
         self.requests.borrow_mut().pop().unwrap_or_default()
     }
 
-    pub(crate) fn keep_request_head(&self, head: RequestHead) {
+    pub(crate) fn keep_request_head(&self, head: Box<RequestHead>) {
         keep(&self.requests, head);
     }
 
-    pub(crate) fn response_head(&self) -> ResponseHead {
+    pub(crate) fn response_head(&self) -> Box<ResponseHead> {
         self.responses.borrow_mut().pop().unwrap_or_default()
     }
 
-    pub(crate) fn keep_response_head(&self, head: ResponseHead) {
+    pub(crate) fn keep_response_head(&self, head: Box<ResponseHead>) {
         keep(&self.responses, head);
     }
 

@@ -29,12 +29,15 @@ pub(crate) async fn write(
         worker.keep_response_head(response);
         exchange.record.upgraded = true;
         let after = tunnel(&mut exchange, &mut upstream, connection, worker, route, out, rest).await;
+        connection.finished = Instant::now();
         return (after, exchange);
     }
     let reusable = !matches!(reading, Reading::UntilClose) && response.keep_alive();
     worker.keep_response_head(response);
     let mut relay = Relay::new(reading, writing, out, rest, upload, route, connection, since, now);
     let outcome = poll_fn(|cx| relay.poll(cx, &mut upstream, connection, worker)).await;
+    let finished = Instant::now();
+    connection.finished = finished;
     exchange.record.traffic.response_body = relay.download.moved;
     let left_over = relay.download.take_rest(&worker.buffers);
     worker.keep_out(relay.download.take_out());
@@ -47,7 +50,7 @@ pub(crate) async fn write(
         Ok(()) => {
             // Bytes behind the end of an answer are nobody's: a connection that has some is not used again (threats A 3, 24).
             if reusable && left_over.is_none() && !relay.upload_failed {
-                worker.pools.put_back(upstream, route.upstream.settings.idle_per_worker);
+                worker.pools.put_back(upstream, route.upstream.settings.idle_per_worker, finished);
             }
             if keeps_alive { After::KeepAlive } else { After::Linger }
         }
@@ -58,7 +61,7 @@ pub(crate) async fn write(
     if let Some(upload) = &relay.upload {
         exchange.record.traffic.request_body = upload.moved;
     }
-    exchange.record.timings.add(Phase::Body, now.elapsed().as_micros() as u64);
+    exchange.record.timings.add(Phase::Body, (finished - now).as_micros() as u64);
     (after, exchange)
 }
 

@@ -5,6 +5,7 @@ use crate::{Pools, Upstream, UpstreamConnection};
 use portcullis_gateway_policy::Cleared;
 use portcullis_model::{Attempt, AttemptOutcome, Reason, Rejection};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// Finds a connection for a cleared exchange: an unused one, or a new one to the endpoint whose turn it is, or to the next if that
 /// cannot be reached. With `fresh_only` pooled connections are passed over: the exchange has met a stale one already.
@@ -16,11 +17,12 @@ pub async fn checkout(
     upstream: &Upstream,
     pools: &Pools,
     fresh_only: bool,
+    now: Instant,
 ) -> Result<UpstreamConnection, Rejection> {
     let turn = pools.next_turn();
     if !fresh_only {
         let kept_for = upstream.settings.pooled_idle;
-        if let Some(connection) = upstream.endpoints_from(turn).find_map(|endpoint| pools.take(endpoint.id, kept_for)) {
+        if let Some(connection) = upstream.endpoints_from(turn).find_map(|endpoint| pools.take(endpoint.id, kept_for, now)) {
             return Ok(connection);
         }
     }

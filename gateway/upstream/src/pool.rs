@@ -27,11 +27,11 @@ impl Pools {
     }
 
     /// An unused connection to the endpoint that is still fit for use. Ones that are not are closed on the way.
-    pub(crate) fn take(&self, endpoint_id: u64, kept_for: Duration) -> Option<UpstreamConnection> {
+    pub(crate) fn take(&self, endpoint_id: u64, kept_for: Duration, now: Instant) -> Option<UpstreamConnection> {
         let mut idle = self.idle.borrow_mut();
         let kept = idle.get_mut(&endpoint_id)?;
         while let Some(mut candidate) = kept.pop() {
-            if candidate.since.elapsed() < kept_for && candidate.connection.is_fresh() {
+            if now.saturating_duration_since(candidate.since) < kept_for && candidate.connection.is_fresh() {
                 candidate.connection.reused = true;
                 return Some(candidate.connection);
             }
@@ -40,11 +40,11 @@ impl Pools {
     }
 
     /// Keeps a connection whose exchange is complete in both directions, unless there are `kept_max` already.
-    pub fn put_back(&self, connection: UpstreamConnection, kept_max: usize) {
+    pub fn put_back(&self, connection: UpstreamConnection, kept_max: usize, now: Instant) {
         let mut idle = self.idle.borrow_mut();
         let kept = idle.entry(connection.endpoint_id).or_default();
         if kept.len() < kept_max {
-            kept.push(Idle { connection, since: Instant::now() });
+            kept.push(Idle { connection, since: now });
         }
     }
 
