@@ -1,1 +1,23 @@
-//! Placeholder.
+//! What the integration tests drive the real gateway with: processes, upstreams of every temper, raw sockets, certificates.
+#![expect(clippy::expect_used, clippy::panic, reason = "for tests: to fail with a clear text is what it is for")]
+#![expect(clippy::disallowed_methods, reason = "for tests: they wait for programs, by real time, and find them in the environment")]
+
+mod certificates;
+mod eventually;
+mod gateway;
+mod places;
+mod process;
+mod programs;
+mod raw;
+mod response;
+mod upstream;
+
+pub use certificates::{Authority, Leaf};
+pub use eventually::{PATIENCE, eventually, holds};
+pub use gateway::{Gateway, Plain, binary};
+pub use places::{TempDir, free_port};
+pub use process::{Guarded, output_of};
+pub use programs::{Nginx, PyServer};
+pub use raw::{RawClient, ask, get};
+pub use response::Response;
+pub use upstream::{UpstreamSide, Witness};

@@ -1,0 +1,18 @@
+//! The real gateway, driven from outside: real programs, raw sockets, broken upstreams. One binary, so that it links once.
+//!
+//! A test that answers a row of the threats is named after it: `a05_…` is row 5; docs/threats-coverage.md has the list.
+#![expect(clippy::disallowed_methods, reason = "tests measure real time and wait for programs")]
+
+mod attack_framing;
+mod attack_path;
+mod attack_upgrade;
+mod forward;
+mod headers;
+mod limits;
+mod management;
+mod record;
+mod reload;
+mod site;
+mod streaming;
+mod tls;
+mod upstream_faults;

@@ -1,0 +1,107 @@
+//! Programs that end with the test.
+
+use crate::eventually::{eventually, holds};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+/// A running program; killed, by its id, when dropped.
+#[derive(Debug)]
+pub struct Guarded(Child);
+
+impl Guarded {
+    /// Starts a program.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[track_caller]
+    pub fn start(command: &mut Command) -> Self {
+        match command.spawn() {
+            Ok(child) => Self(child),
+            Err(error) => panic!("{command:?} cannot be started: {error}; `cargo xtask test` installs what the tests need"),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Panics
+    /// When the system does not tell.
+    pub fn is_running(&mut self) -> bool {
+        self.0.try_wait().expect("the system tells of its processes").is_none()
+    }
+
+    /// Sends it a signal, for example `HUP`.
+    ///
+    /// # Panics
+    /// When it cannot be sent.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status();
+        assert!(status.is_ok_and(|status| status.success()), "SIG{name} cannot be sent to process {}", self.id());
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        eventually("the end of a program", || self.0.try_wait().expect("the system tells of its processes"))
+    }
+
+    /// Kills it, as a machine without memory would.
+    pub fn kill(&mut self) {
+        // Fails only when it has ended already.
+        let _ended = self.0.kill();
+        holds("the end of a killed program", || !self.is_running());
+    }
+
+    /// Resident memory, in KiB; 0 when it has ended.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to kill.
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// Runs a program to its end and gives what it printed.
+///
+/// # Panics
+/// When it cannot be started, or does not end within [`crate::PATIENCE`].
+#[track_caller]
+pub fn output_of(command: &mut Command) -> Output {
+    let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = spawned.unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
+    let id = child.id();
+    let (send, received) = std::sync::mpsc::sync_channel(1);
+    let waiter = std::thread::spawn(move || {
+        // Nobody listens any more when the test has given up.
+        let _late = send.send(child.wait_with_output());
+    });
+    let Ok(output) = received.recv_timeout(crate::PATIENCE) else {
+        let _killed = Command::new("kill").arg("-KILL").arg(id.to_string()).status();
+        panic!("{command:?} did not end");
+    };
+    waiter.join().expect("the waiting thread ends");
+    output.expect("the output of a program can be read")
+}
+
+/// Where a program is: on the path, or where the system keeps its daemons.
+pub(crate) fn find(program: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from));
+    folders.map(|folder| folder.join(program)).find(|file| file.is_file()).unwrap_or_else(|| {
+        panic!("`{program}` is not installed; `cargo xtask test` installs what the tests need");
+    })
+}
