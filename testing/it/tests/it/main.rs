@@ -6,6 +6,7 @@
 mod attack_framing;
 mod attack_path;
 mod attack_upgrade;
+mod cli;
 mod forward;
 mod headers;
 mod limits;
