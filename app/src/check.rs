@@ -18,6 +18,11 @@ fn refused(report: &Report, output: Output) -> String {
     report.render(output.has_colour())
 }
 
+/// `1 route`, `2 routes`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Checks and tells.
 pub fn check(config: &Path, clock: &Clock, output: Output) -> Result<(), String> {
     let plan = load_plan(config, clock, output)?;
@@ -36,12 +41,13 @@ pub fn check(config: &Path, clock: &Clock, output: Output) -> Result<(), String>
         return Ok(());
     }
     output.line(&format!(
-        "{} {}: {} listeners, {} upstreams, {} APIs, {routes} routes",
+        "{} {}: {}, {}, {}, {}",
         output.paint(Colour::Green, "sound"),
         config.display(),
-        plan.listeners.len(),
-        plan.upstreams.len(),
-        plan.apis.len(),
+        counted(plan.listeners.len(), "listener"),
+        counted(plan.upstreams.len(), "upstream"),
+        counted(plan.apis.len(), "API"),
+        counted(routes, "route"),
     ));
     for warning in warnings {
         output.line(&format!("{} {warning}", output.paint(Colour::Yellow, "warning:")));

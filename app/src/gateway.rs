@@ -180,6 +180,7 @@ fn reload(reloader: &mut Reloader, state: &State) -> Result<Outcome, String> {
         }
         Ok(_) => state.reload_unneeded(),
         Err(problem) => {
+            let problem = problem.trim_end();
             state.reload_refused(problem);
             tell(&Event::ReloadRefused { problem });
         }

@@ -1,5 +1,6 @@
 //! `portcullis status`: what the running gateway says of itself.
 
+use crate::check::counted;
 use crate::output::{Colour, Output};
 use portcullis_control_admin::{Status, call};
 use std::path::Path;
@@ -27,8 +28,10 @@ fn show(status: &Status, output: Output) {
     output.line(&format!("portcullis {}  {ready}  process {}  up {}", status.version, status.pid, duration(status.uptime_seconds)));
     let hash = status.configuration_hash.get(..12).unwrap_or(&status.configuration_hash);
     output.line(&format!(
-        "configuration  generation {}  {hash}  {} routes  {} workers",
-        status.generation, status.routes, status.workers
+        "configuration  generation {}  {hash}  {}  {}",
+        status.generation,
+        counted(status.routes, "route"),
+        counted(status.workers, "worker")
     ));
     if let Some(error) = &status.last_reload_error {
         output.line(&format!(

@@ -80,6 +80,12 @@ impl Io {
         }
     }
 
+    /// Whether [`Io::poll_read_ready`] waits; memory has nothing to wait for but a read.
+    #[must_use]
+    pub fn tells_readiness(&self) -> bool {
+        !matches!(self, Self::Mem(_))
+    }
+
     /// Whether bytes have been read from the socket that have not been handed over.
     #[must_use]
     pub fn has_buffered(&self) -> bool {

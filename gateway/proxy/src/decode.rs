@@ -147,7 +147,7 @@ impl HeadReader {
         match read {
             Poll::Ready(_) => Poll::Ready(Err(HeadEnd::Ended { bytes })),
             // Something made the connection readable that was not part of a request (a TLS message): back to waiting idle.
-            Poll::Pending if bytes == 0 => Poll::Ready(Err(HeadEnd::NotYet)),
+            Poll::Pending if bytes == 0 && connection.io.tells_readiness() => Poll::Ready(Err(HeadEnd::NotYet)),
             Poll::Pending => connection.alarm.poll(cx).map(|()| Err(HeadEnd::TimedOut { bytes })),
         }
     }

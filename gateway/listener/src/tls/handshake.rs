@@ -2,7 +2,7 @@
 
 use super::{TlsContext, TlsStream};
 use portcullis_model::{Reason, TlsFacts};
-use rustls::{HandshakeKind, NamedGroup, ProtocolVersion};
+use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion};
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -43,6 +43,16 @@ fn poll_handshake(stream: &mut TlsStream, cx: &mut Context<'_>) -> Poll<io::Resu
     stream.poll_send(cx)
 }
 
+/// The name in IANA's registry; the library names the suites of TLS 1.3 otherwise.
+fn registered_name(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        older => older.as_str().unwrap_or("unknown"),
+    }
+}
+
 fn facts(stream: &mut TlsStream) -> TlsFacts {
     let sni = stream.take_name();
     let connection = stream.connection();
@@ -52,7 +62,7 @@ fn facts(stream: &mut TlsStream) -> TlsFacts {
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "unknown",
         },
-        suite: connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("unknown"),
+        suite: connection.negotiated_cipher_suite().map_or("unknown", |suite| registered_name(suite.suite())),
         group: match connection.negotiated_key_exchange_group().map(rustls::crypto::SupportedKxGroup::name) {
             Some(NamedGroup::X25519MLKEM768) => "X25519MLKEM768",
             Some(NamedGroup::X25519) => "X25519",
