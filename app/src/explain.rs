@@ -3,6 +3,7 @@
 use crate::check::load_plan;
 use crate::output::{Colour, Output};
 use portcullis_control_reload::{Builder, Routing};
+use portcullis_gateway_proxy::{check_form, check_method};
 use portcullis_gateway_router::Lookup;
 use portcullis_model::Clock;
 use portcullis_wire::{HeadLimits, RequestHead};
@@ -16,6 +17,10 @@ pub fn explain(config: &Path, request: &[String], headers: &[String], clock: &Cl
     let mut parsed = RequestHead::default();
     if let Err(error) = parsed.parse(head.as_bytes(), &HeadLimits::default()) {
         show_refused(output, error.reason.status(), error.reason.code(), error.detail);
+        return Ok(());
+    }
+    if let Err(rejection) = check_method(&parsed) {
+        show_refused(output, rejection.status(), rejection.reason.code(), &rejection.detail);
         return Ok(());
     }
     let routing = Builder::new(portcullis_policies::POLICIES, clock.clone()).routing(&plan)?;
@@ -58,7 +63,10 @@ fn show(routing: &Routing, request: &RequestHead, output: Output) {
     let header = |name: &str| request.fields().sole_named(name);
     let explanation = routing.routes.explain(host, &method, path, &header);
     let (decision, status, route) = match routing.routes.find(host, &method, path, &header) {
-        Lookup::Found { target } => ("route", None, Some(target)),
+        Lookup::Found { target } => match check_form(target, request) {
+            Ok(()) => ("route", None, Some(target)),
+            Err(rejection) => (rejection.reason.code(), Some(rejection.status()), None),
+        },
         Lookup::HostUnknown => ("host_unknown", Some(404), None),
         Lookup::PathUnknown => ("route_unknown", Some(404), None),
         Lookup::MethodUnknown { .. } => ("method_unknown", Some(405), None),

@@ -44,7 +44,11 @@ fn check_server_name(connection: &Connection, request: &RequestHead) -> Result<(
     }
 }
 
-fn check_method(request: &RequestHead) -> Result<(), Rejection> {
+/// What is refused whatever the routes say.
+///
+/// # Errors
+/// The refusal.
+pub fn check_method(request: &RequestHead) -> Result<(), Rejection> {
     if matches!(request.method_bytes(), b"CONNECT" | b"TRACE" | b"TRACK") {
         return Err(Rejection::new(Reason::MethodRefused, "CONNECT, TRACE and TRACK are never forwarded"));
     }
@@ -69,7 +73,11 @@ fn find<'v>(view: &'v Snapshot, request: &RequestHead) -> Result<&'v Arc<Route>,
     }
 }
 
-fn check_form(route: &Route, request: &RequestHead) -> Result<(), Rejection> {
+/// What a route refuses of a request that fits it.
+///
+/// # Errors
+/// The refusal.
+pub fn check_form(route: &Route, request: &RequestHead) -> Result<(), Rejection> {
     if request.path_has_encoded_slash() && !route.encoded_slash_kept {
         return Err(Rejection::new(Reason::PathAmbiguous, "%2F in a path whose route does not say encoded_slash: keep"));
     }
