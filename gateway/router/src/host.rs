@@ -27,7 +27,7 @@ impl HostPattern {
             Some(name) => (name, true),
             None => (text, false),
         };
-        if let Some(inside) = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        if let Some(inside) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             let address =
                 inside.parse::<std::net::Ipv6Addr>().map_err(|_| format!("`{text}` is not an IPv6 address in brackets"))?;
             return Ok(Self::Exact(format!("[{address}]").into()));
@@ -36,6 +36,11 @@ impl HostPattern {
         let label = |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
         if lower.len() > 253 || !lower.split('.').all(label) {
             return Err(format!("`{text}` is not a host; write a name, an address, `*.` and a name, or `*`, without port"));
+        }
+        // As requests are read: what ends in a number is an IPv4 address, which has nothing below it.
+        let ends_in_number = lower.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+        if ends_in_number && (wildcard || lower.parse::<std::net::Ipv4Addr>().is_err()) {
+            return Err(format!("`{text}` ends in a number but is not an IPv4 address"));
         }
         Ok(if wildcard { Self::Wildcard(format!(".{lower}").into()) } else { Self::Exact(lower.into()) })
     }
@@ -54,47 +59,63 @@ impl fmt::Display for HostPattern {
 /// From a host to the number of the pattern that decides for it: exact, then the longest wildcard, then any.
 #[derive(Debug, Default)]
 pub(crate) struct Hosts {
-    exact: FastMap<Box<str>, usize>,
-    suffixes: FastMap<Box<str>, usize>,
-    any: Option<usize>,
-    count: usize,
+    exact: FastMap<Box<str>, u32>,
+    suffixes: FastMap<Box<str>, u32>,
+    any: Option<u32>,
+    /// By number.
+    patterns: Vec<HostPattern>,
+    /// How many dots the longest suffix has: a look-up tries no longer ones, however many labels the host has.
+    suffix_dots_max: usize,
 }
 
 impl Hosts {
     /// The number of a pattern, a new one if it was not there.
-    pub(crate) fn number(&mut self, pattern: &HostPattern) -> usize {
-        let next = self.count;
-        let number = match pattern {
-            HostPattern::Exact(name) => *self.exact.entry(name.clone()).or_insert(next),
-            HostPattern::Wildcard(suffix) => *self.suffixes.entry(suffix.clone()).or_insert(next),
-            HostPattern::Any => *self.any.get_or_insert(next),
+    pub(crate) fn number(&mut self, pattern: &HostPattern) -> u32 {
+        let known = match pattern {
+            HostPattern::Exact(name) => self.exact.get(name),
+            HostPattern::Wildcard(suffix) => self.suffixes.get(suffix),
+            HostPattern::Any => self.any.as_ref(),
         };
-        self.count = self.count.max(number + 1);
+        if let Some(number) = known {
+            return *number;
+        }
+        let number = u32::try_from(self.patterns.len()).unwrap_or(u32::MAX);
+        match pattern {
+            HostPattern::Exact(name) => {
+                self.exact.insert(name.clone(), number);
+            }
+            HostPattern::Wildcard(suffix) => {
+                self.suffix_dots_max = self.suffix_dots_max.max(dots(suffix));
+                self.suffixes.insert(suffix.clone(), number);
+            }
+            HostPattern::Any => self.any = Some(number),
+        }
+        self.patterns.push(pattern.clone());
         number
     }
 
-    /// The number of a pattern that is there.
-    pub(crate) fn number_of(&self, pattern: &HostPattern) -> Option<usize> {
-        match pattern {
-            HostPattern::Exact(name) => self.exact.get(name).copied(),
-            HostPattern::Wildcard(suffix) => self.suffixes.get(suffix).copied(),
-            HostPattern::Any => self.any,
-        }
+    /// The pattern with a number.
+    pub(crate) fn pattern(&self, number: usize) -> Option<&HostPattern> {
+        self.patterns.get(number)
     }
 
     /// The number of the pattern that decides for `host`.
     pub(crate) fn find(&self, host: &str) -> Option<usize> {
-        if let Some(number) = self.exact.get(host) {
-            return Some(*number);
-        }
-        if !self.suffixes.is_empty() && !host.starts_with('[') {
-            let dots = host.bytes().enumerate().filter(|(at, byte)| *byte == b'.' && *at > 0).map(|(at, _)| at);
-            for suffix in dots.filter_map(|at| host.get(at..)) {
-                if let Some(number) = self.suffixes.get(suffix) {
-                    return Some(*number);
-                }
-            }
-        }
-        self.any
+        let number = self.exact.get(host).or_else(|| self.find_suffix(host)).or(self.any.as_ref());
+        number.map(|number| *number as usize)
     }
+
+    /// The longest suffix of the host that has one or more labels in front of it.
+    fn find_suffix(&self, host: &str) -> Option<&u32> {
+        if self.suffixes.is_empty() || host.starts_with('[') {
+            return None;
+        }
+        let too_long = dots(host).saturating_sub(self.suffix_dots_max);
+        let ends = host.match_indices('.').skip(too_long).filter(|(at, _)| *at > 0);
+        ends.filter_map(|(at, _)| self.suffixes.get(host.get(at..)?)).next()
+    }
+}
+
+fn dots(text: &str) -> usize {
+    text.bytes().filter(|byte| *byte == b'.').count()
 }

@@ -3,16 +3,20 @@
 //! The more specific match decides and is never passed over (docs/routing.md): a request that does not fit its methods is refused
 //! rather than tried on a broader route, which may be more permissive.
 
+mod candidate;
 mod explain;
 mod hash;
 mod host;
-mod paths;
+mod methods;
+mod overlap;
 mod table;
 mod template;
+mod tree;
 
 pub use explain::{Considered, Explanation};
 pub use host::HostPattern;
-pub use table::{Lookup, Overlap, RouteSpec, RouteTable};
+pub use overlap::Overlap;
+pub use table::{Lookup, RouteEntry, RouteSpec, RouteTable};
 pub use template::{PathTemplate, Segment};
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! The table of routes.
 
+use crate::candidate::{Candidate, Details, Fit};
 use crate::host::{HostPattern, Hosts};
-use crate::paths::Paths;
+use crate::methods::{Asked, MethodSet};
+use crate::overlap::{Overlap, overlaps};
 use crate::template::PathTemplate;
+use crate::tree::{Entry, Tree};
 use std::sync::Arc;
 
 /// A route, as the configuration has it.
@@ -22,19 +25,6 @@ pub struct RouteSpec<T> {
     pub target: T,
 }
 
-/// Two routes that some request fits equally well; the first one wins.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Overlap {
-    /// The route that wins: it was written first.
-    pub first: Arc<str>,
-    /// The route that such requests never reach.
-    pub second: Arc<str>,
-    /// The host pattern where they meet.
-    pub host: String,
-    /// Whether every request for the second is taken by the first.
-    pub hidden: bool,
-}
-
 /// What a look-up found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Lookup<'t, T> {
@@ -45,103 +35,113 @@ pub enum Lookup<'t, T> {
     },
     /// No route has this host.
     HostUnknown,
-    /// No route of the host has this path.
+    /// No route of the host has this path; or routes with this path and method there are, but all demand headers that the request
+    /// does not have.
     PathUnknown,
-    /// Routes of the path there are, but none with this method (and these headers).
+    /// Routes of the path there are, but none with this method.
     MethodUnknown {
         /// The methods that there are, sorted, separated by commas.
         allow: String,
     },
 }
 
+/// A route of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteEntry<'t, T> {
+    /// Its name.
+    pub name: &'t Arc<str>,
+    /// What it leads to.
+    pub target: &'t T,
+}
+
 /// Routes, ready to be looked up. Immutable.
 #[derive(Debug)]
 pub struct RouteTable<T> {
     pub(crate) hosts: Hosts,
-    pub(crate) paths: Vec<Paths>,
-    pub(crate) routes: Vec<RouteSpec<T>>,
+    pub(crate) tree: Tree,
+    /// By the number of the route.
+    targets: Box<[T]>,
+    /// By the number of the route; apart from the targets, so that a look-up touches little memory.
+    pub(crate) details: Box<[Details]>,
 }
 
 impl<T> Default for RouteTable<T> {
     fn default() -> Self {
-        Self { hosts: Hosts::default(), paths: Vec::new(), routes: Vec::new() }
+        Self { hosts: Hosts::default(), tree: Tree::default(), targets: Box::default(), details: Box::default() }
     }
 }
 
 impl<T> RouteTable<T> {
-    /// Builds the table, and reports routes that meet.
+    /// Builds the table, and reports routes that meet: at most 1,000 overlaps, and for each route only those with the 256 routes
+    /// of the same host and template before it.
     #[must_use]
-    pub fn build(specs: Vec<RouteSpec<T>>) -> (Self, Vec<Overlap>) {
-        let mut table = Self { routes: specs, ..Self::default() };
+    pub fn build(mut specs: Vec<RouteSpec<T>>) -> (Self, Vec<Overlap>) {
         // Routes that demand more headers are tried first; among equals the one written first.
-        table.routes.sort_by_key(|route| std::cmp::Reverse(route.headers.len()));
-        let mut overlaps = Vec::new();
-        for (number, route) in table.routes.iter().enumerate() {
-            let Ok(index) = u32::try_from(number) else { break };
-            for pattern in &route.hosts {
-                let host = table.hosts.number(pattern);
-                if table.paths.len() <= host {
-                    table.paths.resize_with(host + 1, Paths::default);
-                }
-                let Some(paths) = table.paths.get_mut(host) else { continue };
-                for before in paths.add(&route.path, index) {
-                    let first = table.routes.get(*before as usize);
-                    overlaps.extend(first.and_then(|first| meet(first, route, pattern)));
-                }
-            }
+        specs.sort_by_key(|route| std::cmp::Reverse(route.headers.len()));
+        let mut hosts = Hosts::default();
+        let (mut targets, mut details) = (Vec::with_capacity(specs.len()), Vec::with_capacity(specs.len()));
+        let mut places = Vec::with_capacity(specs.len());
+        for (route, spec) in (0..).zip(specs) {
+            let (methods, other_methods) = MethodSet::new(spec.methods);
+            let candidate = Candidate { route, methods, has_headers: !spec.headers.is_empty() };
+            places.extend(spec.hosts.iter().map(|pattern| (hosts.number(pattern), candidate)));
+            targets.push(spec.target);
+            details.push(Details { name: spec.name, path: spec.path, headers: spec.headers.into(), other_methods });
         }
-        (table, overlaps)
+        let entry = |(host, candidate): &(u32, Candidate)| {
+            let details = details.get(candidate.route as usize)?;
+            Some(Entry { host: *host, segments: details.path.segments(), candidate: *candidate })
+        };
+        let tree = Tree::build(places.iter().filter_map(entry).collect());
+        let overlaps = overlaps(&hosts, &tree, &details);
+        (Self { hosts, tree, targets: targets.into(), details: details.into() }, overlaps)
     }
 
     /// How many routes there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.routes.len()
+        self.targets.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
+        self.targets.is_empty()
     }
 
     /// Every route.
-    pub fn routes(&self) -> impl Iterator<Item = &RouteSpec<T>> {
-        self.routes.iter()
+    pub fn routes(&self) -> impl Iterator<Item = RouteEntry<'_, T>> {
+        self.details.iter().zip(&self.targets).map(|(details, target)| RouteEntry { name: &details.name, target })
     }
 
     /// Finds the route of a request from its canonical host and path. `header` gives the value of a header that occurs exactly once.
     pub fn find<'h>(&self, host: &str, method: &str, path: &str, header: &dyn Fn(&str) -> Option<&'h [u8]>) -> Lookup<'_, T> {
         let Some(number) = self.hosts.find(host) else { return Lookup::HostUnknown };
-        let Some(candidates) = self.paths.get(number).and_then(|paths| paths.find(path)) else { return Lookup::PathUnknown };
-        let candidates = || candidates.iter().filter_map(|index| self.routes.get(*index as usize));
-        match candidates().find(|route| fits(route, method, header)) {
-            Some(route) => Lookup::Found { target: &route.target },
-            None => Lookup::MethodUnknown { allow: allowed(candidates()) },
+        let Some(candidates) = self.tree.find(number, path) else { return Lookup::PathUnknown };
+        let asked = Asked::new(method);
+        let mut is_listed = false;
+        for candidate in candidates {
+            match candidate.fit(&self.details, asked, header) {
+                Fit::Whole => match self.targets.get(candidate.route as usize) {
+                    Some(target) => return Lookup::Found { target },
+                    // INVARIANT: every candidate has a target; a request without one is refused.
+                    None => return Lookup::PathUnknown,
+                },
+                Fit::Header(_) => is_listed = true,
+                Fit::Method => {}
+            }
         }
+        if is_listed { Lookup::PathUnknown } else { Lookup::MethodUnknown { allow: self.allowed(candidates) } }
     }
-}
 
-pub(crate) fn fits<'h, T>(route: &RouteSpec<T>, method: &str, header: &dyn Fn(&str) -> Option<&'h [u8]>) -> bool {
-    route.methods.iter().any(|own| **own == *method)
-        && route.headers.iter().all(|(name, value)| header(name).is_some_and(|found| *found == **value))
-}
-
-fn allowed<'r, T: 'r>(routes: impl Iterator<Item = &'r RouteSpec<T>>) -> String {
-    let mut methods: Vec<&str> = routes.flat_map(|route| route.methods.iter().map(AsRef::as_ref)).collect();
-    methods.sort_unstable();
-    methods.dedup();
-    methods.join(", ")
-}
-
-/// Whether some request fits both routes equally well, when host and path are the same.
-fn meet<T>(first: &RouteSpec<T>, second: &RouteSpec<T>, host: &HostPattern) -> Option<Overlap> {
-    let shared = second.methods.iter().filter(|method| first.methods.contains(method)).count();
-    let contradict = first.headers.iter().any(|(name, value)| second.headers.iter().any(|(n, v)| n == name && v != value));
-    if shared == 0 || contradict || first.headers.len() != second.headers.len() {
-        return None;
+    fn allowed(&self, candidates: &[Candidate]) -> String {
+        let mut methods: Vec<&str> = Vec::new();
+        for candidate in candidates {
+            let others = self.details.get(candidate.route as usize).map_or(&[][..], |details| &details.other_methods);
+            methods.extend(candidate.methods.names(others));
+        }
+        methods.sort_unstable();
+        methods.dedup();
+        methods.join(", ")
     }
-    let same_headers = first.headers.iter().all(|header| second.headers.contains(header));
-    let hidden = same_headers && shared == second.methods.len();
-    Some(Overlap { first: Arc::clone(&first.name), second: Arc::clone(&second.name), host: host.to_string(), hidden })
 }

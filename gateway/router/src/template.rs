@@ -54,6 +54,25 @@ impl PathTemplate {
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
+
+    /// The parameters of a path that fits the template: names, and values as they stand in the canonical path, escapes included.
+    pub fn params<'s, 'p>(&'s self, path: &'p str) -> impl Iterator<Item = (&'s str, &'p str)> {
+        let mut rest = path.strip_prefix('/');
+        self.segments.iter().filter_map(move |segment| {
+            let left = rest.take()?;
+            if let Segment::CatchAll(name) = segment {
+                return Some((&**name, left));
+            }
+            let part = match left.split_once('/') {
+                Some((part, behind)) => {
+                    rest = Some(behind);
+                    part
+                }
+                None => left,
+            };
+            if let Segment::Param(name) = segment { Some((&**name, part)) } else { None }
+        })
+    }
 }
 
 fn parse_segment(part: &str, is_last: bool) -> Result<Segment, String> {

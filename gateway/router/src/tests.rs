@@ -17,8 +17,12 @@ fn no_headers(_: &str) -> Option<&'static [u8]> {
 }
 
 fn find(table: &RouteTable<String>, host: &str, method: &str, path: &str) -> String {
-    match table.find(host, method, path, &no_headers) {
-        Lookup::Found { target } => target.clone(),
+    told(&table.find(host, method, path, &no_headers))
+}
+
+fn told(lookup: &Lookup<'_, String>) -> String {
+    match lookup {
+        Lookup::Found { target } => (*target).clone(),
         Lookup::HostUnknown => "no host".to_owned(),
         Lookup::PathUnknown => "no path".to_owned(),
         Lookup::MethodUnknown { allow } => format!("allow {allow}"),
@@ -51,6 +55,7 @@ fn static_goes_before_parameter_before_all_that_is_left() {
         spec("deep", "*", &["GET"], "/items/new/deep"),
         spec("root", "*", &["GET"], "/"),
         spec("slash", "*", &["GET"], "/items/"),
+        spec("below", "*", &["GET"], "/below/{id}/{*rest}"),
     ]);
     for (path, route) in [
         ("/items/new", "new"),
@@ -61,6 +66,8 @@ fn static_goes_before_parameter_before_all_that_is_left() {
         ("/", "root"),
         ("/items/", "slash"),
         ("/items", "all"),
+        ("/below/1", "all"),
+        ("/below/1/", "below"),
     ] {
         assert_eq!(find(&table, "h", "GET", path), route, "{path}");
     }
@@ -106,6 +113,94 @@ fn explanations_tell_what_find_does() {
     let explanation = table.explain("x.test", "POST", "/a", &no_headers);
     assert_eq!(explanation.host.as_deref(), Some("*.test"));
     assert_eq!(explanation.considered.iter().map(|c| c.taken).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(explanation.considered[0].why, "the method is not among GET");
+    assert_eq!(table.explain("x.test", "GET", "/b", &no_headers).considered, []);
+    assert_eq!(table.explain("test", "GET", "/a", &no_headers).host, None);
+}
+
+#[test]
+fn a_wildcard_is_for_names_below_it_only() {
+    let (table, _) = RouteTable::build(vec![spec("below", "*.example.com", &["GET"], "/a"), spec("v6", "[::1]", &["GET"], "/a")]);
+    assert_eq!(find(&table, "a.b.c.d.e.f.example.com", "GET", "/a"), "below");
+    assert_eq!(find(&table, "[::1]", "GET", "/a"), "v6");
+    for stranger in ["example.com", ".example.com", "notexample.com", "example.com.evil.test", "com", "", "[::2]"] {
+        assert_eq!(find(&table, stranger, "GET", "/a"), "no host", "{stranger}");
+    }
+}
+
+/// Who is told only about the method although the route wants a header would look in the wrong place, and `Allow` would name the
+/// method that was just refused.
+#[test]
+fn a_missing_header_is_no_wrong_method() {
+    let mut demanding = spec("demanding", "*", &["GET"], "/a");
+    demanding.headers.push(("x-version".into(), b"2".as_slice().into()));
+    let (table, _) = RouteTable::build(vec![demanding, spec("all", "*", &["GET", "PUT"], "/{*rest}")]);
+    assert_eq!(find(&table, "h", "GET", "/a"), "no path");
+    assert_eq!(find(&table, "h", "PUT", "/a"), "allow GET");
+}
+
+#[test]
+fn methods_beyond_the_usual_ones_are_told_apart() {
+    let (table, _) = RouteTable::build(vec![
+        spec("purge", "*", &["PURGE", "GET"], "/a"),
+        spec("report", "*", &["REPORT"], "/a"),
+        spec("other", "*", &["GET"], "/b"),
+    ]);
+    assert_eq!(find(&table, "h", "PURGE", "/a"), "purge");
+    assert_eq!(find(&table, "h", "REPORT", "/a"), "report");
+    assert_eq!(find(&table, "h", "get", "/a"), "allow GET, PURGE, REPORT");
+    assert_eq!(find(&table, "h", "PURGE", "/b"), "allow GET");
+    assert_eq!(find(&table, "h", "HEAD", "/b"), "allow GET");
+}
+
+/// Templates laid out so that a look-up would have to try ever more of them: it is cut short, and then refused rather than given to
+/// the broad route at the top.
+#[test]
+fn a_look_up_that_takes_too_long_is_refused() {
+    const LEVELS: usize = 13;
+    let mut specs: Vec<_> = (0..1_usize << LEVELS)
+        .map(|bits| {
+            let way: String = (0..LEVELS).map(|level| if bits >> level & 1 == 0 { "/a" } else { "/{p}" }).collect();
+            let way =
+                way.split('/').enumerate().map(|(at, part)| part.replace('p', &format!("p{at}"))).collect::<Vec<_>>().join("/");
+            spec("deep", "*", &["GET"], &format!("{way}/end"))
+        })
+        .collect();
+    specs.push(spec("broad", "*", &["GET"], "/{*rest}"));
+    let (table, _) = RouteTable::build(specs);
+    let way = "/a".repeat(LEVELS);
+    assert_eq!(find(&table, "h", "GET", &format!("{way}/end")), "deep");
+    assert_eq!(find(&table, "h", "GET", &format!("{way}/none")), "no path");
+    assert_eq!(find(&table, "h", "GET", "/b/none"), "broad");
+}
+
+/// As many routes on one template as there are tenants: neither time nor memory may go with the square of them.
+#[test]
+fn many_routes_of_one_template_build_and_are_found() {
+    let tenant = |number: usize, name: &str| {
+        let mut spec = spec(&number.to_string(), "*", &["GET"], "/a");
+        spec.headers.push((name.into(), number.to_string().into_bytes().into()));
+        spec
+    };
+    let (table, overlaps) = RouteTable::build((0..5_000).map(|number| tenant(number, "x-tenant")).collect());
+    assert_eq!(overlaps, []);
+    let found = table.find("h", "GET", "/a", &|_| Some(b"4999"));
+    assert_eq!(found, Lookup::Found { target: &"4999".to_owned() });
+    let (_, overlaps) = RouteTable::build((0..5_000).map(|number| tenant(number, &format!("x-{number}"))).collect());
+    assert_eq!(overlaps.len(), 1000);
+}
+
+#[test]
+fn parameters_are_what_stands_in_their_places() {
+    let params = |template: &str, path: &str| -> Vec<(String, String)> {
+        let template = PathTemplate::parse(template).unwrap();
+        template.params(path).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(params("/items/{id}/x/{n}", "/items/a%20b/x/7"), [pair("id", "a%20b"), pair("n", "7")]);
+    assert_eq!(params("/files/{*path}", "/files/a/b"), [pair("path", "a/b")]);
+    assert_eq!(params("/files/{*path}", "/files/"), [pair("path", "")]);
+    assert_eq!(params("/plain", "/plain"), []);
 }
 
 #[test]
@@ -116,14 +211,15 @@ fn templates_and_hosts_that_make_no_sense_are_refused() {
     ] {
         assert!(PathTemplate::parse(bad).is_err(), "{bad}");
     }
-    for bad in ["", "a..b", "a:80", "*.", "*a.b", "a.*.b", "a/b", "[::1", "[x]", "-\u{e9}"] {
+    for bad in ["", "a..b", "a:80", "*.", "*a.b", "a.*.b", "a/b", "[::1", "[x]", "-\u{e9}", "*.[::1]", "1.2.3", "1.2.3.256", "*.1"]
+    {
         assert!(HostPattern::parse(bad).is_err(), "{bad}");
     }
     assert_eq!(HostPattern::parse("API.Example.com").unwrap().to_string(), "api.example.com");
 }
 
 /// Whether a template fits a path, told without a tree, and how specific it is segment by segment.
-fn naive(template: &PathTemplate, path: &str) -> Option<Vec<u8>> {
+fn rank(template: &PathTemplate, path: &str) -> Option<Vec<u8>> {
     let mut rank = Vec::new();
     let mut parts = path.strip_prefix('/').unwrap().split('/');
     for segment in template.segments() {
@@ -141,29 +237,93 @@ fn naive(template: &PathTemplate, path: &str) -> Option<Vec<u8>> {
     parts.next().is_none().then_some(rank)
 }
 
-fn template() -> impl Strategy<Value = String> {
-    let segment = prop_oneof![Just("a"), Just("b"), Just("{p}"), Just("{q}")];
+/// How specific a pattern is for a host that it fits.
+fn host_rank(pattern: &HostPattern, host: &str) -> Option<usize> {
+    match pattern {
+        HostPattern::Exact(name) => (**name == *host).then_some(1000),
+        HostPattern::Wildcard(suffix) => (host.len() > suffix.len() && host.ends_with(&**suffix)).then_some(suffix.len()),
+        HostPattern::Any => Some(0),
+    }
+}
+
+type Headers = Vec<(Box<str>, Box<[u8]>)>;
+
+/// What docs/routing.md says, route by route and without any structure.
+fn plain_search(specs: &[RouteSpec<String>], host: &str, method: &str, path: &str, headers: &Headers) -> String {
+    let patterns = specs.iter().flat_map(|spec| &spec.hosts);
+    let Some((_, pattern)) =
+        patterns.filter_map(|pattern| Some((host_rank(pattern, host)?, pattern))).max_by_key(|(rank, _)| *rank)
+    else {
+        return "no host".to_owned();
+    };
+    let of_host = || specs.iter().filter(|spec| spec.hosts.contains(pattern));
+    let Some(best) = of_host().filter_map(|spec| rank(&spec.path, path)).min() else { return "no path".to_owned() };
+    let mut deciding: Vec<_> = of_host().filter(|spec| rank(&spec.path, path).as_ref() == Some(&best)).collect();
+    deciding.sort_by_key(|spec| std::cmp::Reverse(spec.headers.len()));
+    let with_method: Vec<_> = deciding.iter().filter(|spec| spec.methods.iter().any(|own| **own == *method)).collect();
+    if with_method.is_empty() {
+        let methods: std::collections::BTreeSet<_> =
+            deciding.iter().flat_map(|spec| &spec.methods).map(|method| &**method).collect();
+        return format!("allow {}", methods.into_iter().collect::<Vec<_>>().join(", "));
+    }
+    let has = |wanted: &(Box<str>, Box<[u8]>)| {
+        let same: Vec<_> = headers.iter().filter(|(name, _)| *name == wanted.0).collect();
+        matches!(same[..], [one] if one.1 == wanted.1)
+    };
+    let found = with_method.iter().find(|spec| spec.headers.iter().all(has));
+    found.map_or_else(|| "no path".to_owned(), |spec| spec.target.clone())
+}
+
+fn any_path() -> impl Strategy<Value = String> {
+    let segment = prop_oneof![Just("a"), Just("b"), Just("{p}"), Just("{q}"), Just("a-segment-of-many-bytes-1")];
     (proptest::collection::vec(segment, 0..4), proptest::bool::ANY).prop_filter_map("valid", |(segments, all)| {
         let text = format!("/{}{}", segments.join("/"), if all { if segments.is_empty() { "{*r}" } else { "/{*r}" } } else { "" });
         PathTemplate::parse(&text).ok().map(|_| text)
     })
 }
 
+fn any_headers() -> impl Strategy<Value = Headers> {
+    let header = (prop_oneof![Just("x-a"), Just("x-b")], prop_oneof![Just("1"), Just("2")]);
+    proptest::collection::vec(header, 0..3)
+        .prop_map(|headers| headers.into_iter().map(|(name, value)| (name.into(), value.as_bytes().into())).collect())
+}
+
+fn any_method() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just("GET"), Just("HEAD"), Just("PUT"), Just("PURGE"), Just("REPORT")]
+}
+
+fn any_spec() -> impl Strategy<Value = RouteSpec<String>> {
+    let host = prop_oneof![Just("*"), Just("a.test"), Just("*.test"), Just("*.a.test"), Just("*.b.test"), Just("[::1]")];
+    let hosts = proptest::collection::vec(host, 1..3);
+    (hosts, any_path(), proptest::collection::vec(any_method(), 1..3), any_headers()).prop_map(|(hosts, path, methods, headers)| {
+        let hosts = hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect();
+        RouteSpec { hosts, headers, ..spec("", "*", &methods, &path) }
+    })
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
-    fn the_tree_finds_what_a_plain_search_finds(
-        templates in proptest::collection::vec(template(), 1..12),
-        path in proptest::collection::vec(prop_oneof![Just("a"), Just("b"), Just("c"), Just("")], 1..5),
+    fn the_table_finds_what_a_plain_search_finds(
+        mut specs in proptest::collection::vec(any_spec(), 0..12),
+        host in prop_oneof![Just("a.test"), Just("b.test"), Just("x.a.test"), Just("y.x.a.test"), Just("test"), Just("[::1]")],
+        method in any_method(),
+        path in proptest::collection::vec(prop_oneof![Just("a"), Just("b"), Just("c"), Just(""), Just("a-segment-of-many-bytes-1"), Just("a-segment-of-many-bytes-2")], 1..5),
+        headers in any_headers(),
     ) {
         let path = format!("/{}", path.join("/"));
-        let specs = templates.iter().map(|text| spec(text, "*", &["GET"], text)).collect();
-        let (table, _) = RouteTable::build(specs);
-        let parsed = templates.iter().map(|text| PathTemplate::parse(text).unwrap());
-        let best = parsed.filter_map(|template| naive(&template, &path)).min();
-        let found = match table.find("h", "GET", &path, &no_headers) {
-            Lookup::Found { target } => naive(&PathTemplate::parse(target).unwrap(), &path),
-            _ => None,
+        for (number, spec) in specs.iter_mut().enumerate() {
+            spec.target = format!("route {number}");
+        }
+        let expected = plain_search(&specs, host, method, &path, &headers);
+        let sole = |name: &str| {
+            let mut same = headers.iter().filter(|(own, _)| **own == *name);
+            same.next().filter(|_| same.next().is_none()).map(|(_, value)| &**value)
         };
-        prop_assert_eq!(found, best);
+        let (table, _) = RouteTable::build(specs);
+        prop_assert_eq!(told(&table.find(host, method, &path, &sole)), expected);
+        let explained = table.explain(host, method, &path, &sole);
+        prop_assert!(explained.considered.iter().filter(|one| one.taken).count() <= 1);
     }
 }
