@@ -129,6 +129,8 @@ fn control_loop(mut reloader: Reloader, state: &State, commands: &Receiver<Comma
         let _queued = changed.try_send(Command::Changed);
     });
     follow(&mut watching, &reloader);
+    // What changed between the first reading and the begin of the watch has been seen by nobody.
+    let _told = reload(&mut reloader, state);
     while let Ok(command) = commands.recv() {
         match command {
             Command::Stop => break,

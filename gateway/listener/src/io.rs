@@ -80,6 +80,18 @@ impl Io {
         }
     }
 
+    /// Ready with `true` when the client is known to be gone (its connection was reset), with `false` when it has sent something or
+    /// ended its side, which both tell nothing of the kind.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let tcp = match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Tls(stream) => stream.socket(),
+            Self::Mem(_) => return Poll::Pending,
+        };
+        let mut byte = [0];
+        tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte)).map(|outcome| outcome.is_err())
+    }
+
     /// Whether [`Io::poll_read_ready`] waits; memory has nothing to wait for but a read.
     #[must_use]
     pub fn tells_readiness(&self) -> bool {

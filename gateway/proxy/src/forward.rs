@@ -98,6 +98,8 @@ struct Sending {
     total: Option<Instant>,
     has_body: bool,
     sink_failed: bool,
+    /// Whether the client's connection is looked at for a reset while the upstream is waited for.
+    watches_client: bool,
 }
 
 impl Sending {
@@ -128,6 +130,7 @@ impl Sending {
             total,
             has_body,
             sink_failed: false,
+            watches_client: true,
         }
     }
 
@@ -206,6 +209,13 @@ impl Sending {
                 let stale = bytes == 0 && upstream.reused;
                 let detail = "the connection ended before the head of an answer was complete";
                 return Poll::Ready(Err(Failed { rejection: Rejection::new(Reason::UpstreamReset, detail), stale }));
+            }
+        }
+        if self.watches_client && self.upload.is_none() {
+            match connection.io.poll_gone(cx) {
+                Poll::Ready(true) => return Poll::Ready(Err(Failed { rejection: Reason::ClientGone.into(), stale: false })),
+                Poll::Ready(false) => self.watches_client = false,
+                Poll::Pending => {}
             }
         }
         self.poll_deadlines(cx, connection)

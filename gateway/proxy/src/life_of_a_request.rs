@@ -17,7 +17,6 @@ use tokio::time::Instant;
 /// One exchange on a connection, from the first byte of the request to the record of it.
 pub(crate) async fn life_of_a_request(connection: &mut Connection, worker: &Worker) -> After {
     let _count = worker.count_exchange();
-    connection.requests = connection.requests.saturating_add(1);
     let begin = Instant::now();
     // Step 1, accept, is behind us: gateway/listener gave this connection its place and its deadlines.
     // Step 2: decode.
@@ -29,6 +28,7 @@ pub(crate) async fn life_of_a_request(connection: &mut Connection, worker: &Work
         Decoded::Refused(exchange, rejection) => (exchange, Some(rejection)),
         Decoded::Nothing(after) => return after,
     };
+    connection.requests = connection.requests.saturating_add(1);
     exchange.record.generation = view.generation;
     if let Some(rejection) = refused {
         return respond(connection, worker, &view.unrouted, exchange, rejection, begin).await;

@@ -70,6 +70,7 @@ struct Relay {
     download: Transfer,
     upload: Option<Transfer>,
     upload_failed: bool,
+    watches_client: bool,
     client_reads: Pace,
     upstream_sends: Silence,
     total: Option<Instant>,
@@ -94,6 +95,7 @@ impl Relay {
             download: Transfer::new(reading, writing, out, rest, u64::MAX),
             upload,
             upload_failed: false,
+            watches_client: true,
             client_reads: Pace::new(limits.body_rate_min, limits.rate_window, Reason::ClientTooSlow),
             upstream_sends: Silence::new(now, times.idle, Reason::UpstreamStalled),
             total: times.total.map(|total| since + total),
@@ -116,6 +118,14 @@ impl Relay {
                 return Poll::Ready(Err(Reason::UpstreamMalformed));
             }
             Poll::Pending => {}
+        }
+        // A silent event stream would else be kept for a client that is long gone.
+        if self.watches_client && self.upload.is_none() {
+            match connection.io.poll_gone(cx) {
+                Poll::Ready(true) => return Poll::Ready(Err(Reason::ClientGone)),
+                Poll::Ready(false) => self.watches_client = false,
+                Poll::Pending => {}
+            }
         }
         self.poll_deadlines(cx, connection)
     }

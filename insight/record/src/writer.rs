@@ -124,23 +124,36 @@ fn write_some(to: &mut impl Write, waiting: &mut Vec<u8>) -> io::Result<()> {
 }
 
 impl LogFile {
+    /// Writes what waits, line by line into as many files as it takes.
     fn write(&mut self, waiting: &mut Vec<u8>) -> io::Result<()> {
-        let before = waiting.len();
-        let open = match &mut self.open {
-            Some(open) => open,
-            None => self.open.insert(Open::at(&self.path)?),
-        };
-        let outcome = write_some(&mut open.file, waiting);
-        open.bytes += (before - waiting.len()) as u64;
-        if let Some(rotation) = self.rotation
-            && open.bytes >= rotation.bytes
-            && outcome.is_ok()
-        {
-            self.open = None;
-            rotate(&self.path, rotation.keep)?;
+        while !waiting.is_empty() {
+            let open = match &mut self.open {
+                Some(open) => open,
+                None => self.open.insert(Open::at(&self.path)?),
+            };
+            let room = self.rotation.map_or(u64::MAX, |rotation| rotation.bytes.saturating_sub(open.bytes));
+            let mut rest = waiting.split_off(end_of_line(waiting, room));
+            let before = waiting.len();
+            let outcome = write_some(&mut open.file, waiting);
+            open.bytes += (before - waiting.len()) as u64;
+            waiting.append(&mut rest);
+            outcome?;
+            if let Some(rotation) = self.rotation
+                && open.bytes >= rotation.bytes
+            {
+                self.open = None;
+                rotate(&self.path, rotation.keep)?;
+            }
         }
-        outcome
+        Ok(())
     }
+}
+
+/// The length of the lines that begin within the first `room` bytes.
+fn end_of_line(bytes: &[u8], room: u64) -> usize {
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    let behind = bytes.get(room.saturating_sub(1)..).unwrap_or_default();
+    behind.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| room.saturating_sub(1) + at + 1)
 }
 
 impl Open {

@@ -99,6 +99,11 @@ impl TlsStream {
         self.name.take()
     }
 
+    /// The socket below.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        &self.tcp
+    }
+
     /// Whether plaintext waits to be read.
     #[must_use]
     pub fn has_buffered(&self) -> bool {
