@@ -2,6 +2,13 @@
 //!
 //! A test that answers a row of the threats is named after it: `a05_…` is row 5; docs/threats-coverage.md has the list.
 #![expect(clippy::disallowed_methods, reason = "tests measure real time and wait for programs")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "these are tests: to fail is their way to tell"
+)]
 
 mod attack_framing;
 mod attack_path;

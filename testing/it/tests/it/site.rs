@@ -1,6 +1,6 @@
 //! A gateway before an upstream that remembers everything: what most attack tests need.
 
-use portcullis_testing_kit::{Gateway, Plain, RawClient, Response, Witness, ask};
+use portcullis_testing_kit::{Gateway, Plain, Response, Witness, ask};
 use std::net::SocketAddr;
 
 /// A gateway and its upstream.
@@ -43,24 +43,6 @@ impl Site {
         );
         assert_eq!(response.field("content-type"), Some("application/problem+json"), "to {shown:?}");
         assert_eq!(response.field("connection"), Some("close"), "to {shown:?}");
-    }
-
-    /// As [`Site::refuses`], for a refusal after which the connection may go on: the next request on it is answered by itself.
-    #[track_caller]
-    pub fn refuses_and_goes_on(&self, request: &str, status: u16, code: &str) {
-        let mut client = RawClient::connect(self.http());
-        let response = client.send(request).response();
-        assert_eq!(
-            (response.status, response.code().as_str()),
-            (status, code),
-            "to {request:?}\n{}{}",
-            response.head,
-            response.text()
-        );
-        if response.field("connection") != Some("close") {
-            let next = client.send("GET /no-route-here\\ HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").response();
-            assert_eq!(next.status, 400, "after {request:?}");
-        }
     }
 
     /// Nothing of what was sent before has reached the upstream, and the gateway still serves: a good request is all that it sees.
