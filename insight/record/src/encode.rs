@@ -241,3 +241,51 @@ mod tests {
         assert_eq!(line(&record)["query"], "token=[redacted]&q=[redacted]&[redacted]");
     }
 }
+#[cfg(test)]
+mod speed {
+    #[test]
+    fn speed() {
+        use portcullis_model::*;
+        let mut record = DecisionRecord::default();
+        record.note_request(
+            b"GET",
+            b"api.example.com",
+            b"/orders/7/lines",
+            Some(b"page=2&token=abc"),
+            Some(b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+        );
+        record.id = RequestId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+        record.trace = TraceContext::continue_from(None, record.id, 7);
+        record.started_unix_micros = 1_795_440_000_000_001;
+        record.total_micros = 1234;
+        record.status = 200;
+        record.route = Some("orders/route".into());
+        record.listener = Some("public".into());
+        record.upstream = Some("orders".into());
+        record.client = Some([192, 0, 2, 1].into());
+        record.peer = Some(([192, 0, 2, 1], 40_000).into());
+        record.tls = Some(std::sync::Arc::new(TlsFacts {
+            version: "TLSv1.3",
+            suite: "TLS13_AES_128_GCM_SHA256",
+            group: "X25519MLKEM768",
+            sni: Some("api.example.com".into()),
+            alpn: None,
+            resumed: false,
+        }));
+        record.note_attempt(Attempt { endpoint: ([192, 0, 2, 2], 8080).into(), reused: true, outcome: AttemptOutcome::Answered });
+        for n in ["request_limits", "security_headers"] {
+            record.verdicts.push(PolicyVerdict { policy: PolicyId(0), name: n, kind: VerdictKind::Continue });
+        }
+        let mut best = u128::MAX;
+        let mut out = Vec::new();
+        for _ in 0..300 {
+            out.clear();
+            let b = std::time::Instant::now();
+            for _ in 0..200 {
+                super::push_line(&mut out, &record);
+            }
+            best = best.min(b.elapsed().as_nanos() / 200);
+        }
+        println!("{best} ns per line of {} bytes: {}", out.len() / 200, String::from_utf8_lossy(&out[..out.len() / 200]));
+    }
+}

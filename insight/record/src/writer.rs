@@ -126,7 +126,8 @@ fn write_some(to: &mut impl Write, waiting: &mut Vec<u8>) -> io::Result<()> {
 impl LogFile {
     /// Writes what waits, line by line into as many files as it takes.
     fn write(&mut self, waiting: &mut Vec<u8>) -> io::Result<()> {
-        while !waiting.is_empty() {
+        // Once even when there is nothing to write: whoever renamed the file waits for the new one.
+        loop {
             let open = match &mut self.open {
                 Some(open) => open,
                 None => self.open.insert(Open::at(&self.path)?),
@@ -144,8 +145,10 @@ impl LogFile {
                 self.open = None;
                 rotate(&self.path, rotation.keep)?;
             }
+            if waiting.is_empty() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 }
 
