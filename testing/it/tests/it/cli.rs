@@ -287,6 +287,64 @@ fn f132_probes_beyond_loopback_are_refused() {
     }
 }
 
+/// Each of these changes to a sound configuration makes it one that does not load.
+fn none_loads(changes: &[(&str, &str)]) {
+    let folder = TempDir::new();
+    let sound = Plain::to(([127, 0, 0, 1], 9).into()).yaml().replace("@http@", "18080").replace("@probes@", "18081");
+    folder.write("c.yaml", &sound);
+    assert_eq!(told(folder.path(), &["check", "--config", "c.yaml"])["ok"], true);
+    for (what, instead) in changes {
+        assert!(sound.contains(what), "{what}");
+        folder.write("c.yaml", sound.replacen(what, instead, 1));
+        let output = portcullis(folder.path(), &["check", "--config", "c.yaml", "--format", "text"]);
+        assert_eq!(output.status.code(), Some(1), "`{instead}` instead of `{what}` loads: {}", text(&output.stdout));
+        assert!(text(&output.stderr).contains("c.yaml:"), "{instead}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn f134_names_and_paths_with_odd_characters_do_not_load() {
+    none_loads(&[
+        ("name: all", "name: \"all;}\""),
+        ("name: all", "name: \"a\\nb\""),
+        ("name: all", "name: \"`id`\""),
+        ("name: all", "name: \"${HOME}\""),
+        ("\"/{*rest}\"", "\"/x;y\""),
+        ("\"/{*rest}\"", "\"/x\\ny\""),
+        ("\"/{*rest}\"", "\"/x y\""),
+        ("\"/{*rest}\"", "\"/../x\""),
+        ("\"/{*rest}\"", "\"/{a}{b}\""),
+        ("\"/{*rest}\"", "\"/{*rest}/x\""),
+        ("[\"*\"]", "[\"a.test;\"]"),
+        ("[\"*\"]", "[\"a.test\\n\"]"),
+        ("[\"*\"]", "[\"*.*.test\"]"),
+        ("http://127.0.0.1:9", "http://127.0.0.1:9/x;y"),
+        ("http://127.0.0.1:9", "http://user:password@127.0.0.1:9"),
+    ]);
+}
+
+#[test]
+fn f148_blank_fields_do_not_load() {
+    none_loads(&[
+        ("access: { public: true }", "access: {}"),
+        ("access: { public: true }", "access:"),
+        ("access: { public: true }", "access: { public: }"),
+        ("access: { public: true }", "access: { public: false }"),
+        (", access: { public: true }", ""),
+        ("upstream: u", "upstream:"),
+        ("upstream: u", "upstream: \"\""),
+        ("hosts: [\"*\"]", "hosts: []"),
+        ("hosts: [\"*\"]", "hosts:"),
+        ("reason: test", "reason: \"\""),
+        ("owner: test", "owner:"),
+        ("expires: 2099-01-01", "expires: \"\""),
+        ("expires: 2099-01-01", "expires: 2020-01-01"),
+        ("danger_plaintext: { reason: test, owner: test, expires: 2099-01-01 }", ""),
+        ("version: 1", "version: 2"),
+        ("version: 1", ""),
+    ]);
+}
+
 #[test]
 fn a_second_gateway_by_mistake_ends_and_the_first_goes_on() {
     let witness = Witness::ok();
