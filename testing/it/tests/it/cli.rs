@@ -2,7 +2,7 @@
 
 use portcullis_testing_kit::{Gateway, Guarded, Plain, TempDir, Witness, binary, eventually, free_port, holds, output_of};
 use serde_json::Value;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -285,6 +285,56 @@ fn f132_probes_beyond_loopback_are_refused() {
         let refused = portcullis(folder.path(), &["check", "--config", "c.yaml", "--format", "text"]);
         assert!(!refused.status.success() && text(&refused.stderr).contains("loopback"), "{address}: {}", text(&refused.stderr));
     }
+}
+
+#[test]
+fn a_reload_by_the_management_api_tells_what_came_of_it() {
+    let witness = Witness::ok();
+    let gateway = Plain::to(witness.address()).start();
+    let (status, same) = manage(&gateway, &["-X", "POST"], "/v1/reload");
+    assert_eq!((status, &same["changed"], &same["generation"]), (200, &false.into(), &1.into()), "{same}");
+    let hash = same["configuration_hash"].as_str().expect("a hash").to_owned();
+    let matching = format!("If-Match: \"{hash}\"");
+    assert_eq!(manage(&gateway, &["-X", "POST", "-H", &matching], "/v1/reload").0, 200);
+    let (status, other) = manage(&gateway, &["-X", "POST", "-H", "If-Match: \"0000\""], "/v1/reload");
+    assert_eq!((status, &other["code"]), (412, &"generation_changed".into()), "{other}");
+
+    let good = gateway.config();
+    gateway.write("portcullis.yaml", good.replace("upstream: u", "upstream: v"));
+    let (status, refused) = manage(&gateway, &["-X", "POST"], "/v1/reload");
+    assert_eq!((status, &refused["code"]), (422, &"configuration_refused".into()), "{refused}");
+    assert!(refused["detail"].as_str().is_some_and(|text| text.contains("portcullis.yaml:") && text.contains("`v`")), "{refused}");
+    assert!(printed(gateway.folder(), &["status", "--format", "text"]).contains("the last reload was refused"));
+    assert_eq!(gateway.get("/x").status, 200);
+
+    gateway.write("portcullis.yaml", good.replace("/{*rest}", "/only"));
+    assert_eq!(manage(&gateway, &["-X", "POST"], "/v1/reload").0, 200);
+    assert_eq!((gateway.get("/x").status, gateway.get("/only").status), (404, 200));
+    assert_ne!(told(gateway.folder(), &["status"])["configuration_hash"], hash.as_str());
+}
+
+#[test]
+fn a_refused_configuration_starts_from_the_last_known_good_only_when_asked() {
+    let witness = Witness::ok();
+    let mut gateway = Plain::to(witness.address()).start();
+    let kept = gateway.folder().join("run/last-known-good.yaml");
+    holds("the last known good configuration", || kept.exists());
+    gateway.stop();
+    gateway.write("portcullis.yaml", "version: 1\nlisteners: {");
+    let refused = portcullis(gateway.folder(), &["run", "--config", "portcullis.yaml"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let mut command = Command::new(binary());
+    command.args(["run", "--config", "portcullis.yaml", "--or-last-known-good"]).current_dir(gateway.folder());
+    let shown = gateway.folder().join("shown");
+    let out = std::fs::File::create(&shown).expect("a file");
+    let mut process = Guarded::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(out));
+    eventually("the gateway to serve by its last known good configuration", || {
+        assert!(process.is_running(), "{}", std::fs::read_to_string(&shown).unwrap_or_default());
+        TcpStream::connect(gateway.http()).is_ok().then_some(())
+    });
+    assert_eq!(gateway.get("/x").status, 200);
+    let told = std::fs::read_to_string(&shown).expect("what it said");
+    assert!(told.contains("portcullis.yaml:3"), "what is wrong is told all the same: {told}");
 }
 
 /// Each of these changes to a sound configuration makes it one that does not load.

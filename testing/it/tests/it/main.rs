@@ -22,6 +22,7 @@ mod management;
 mod record;
 mod reload;
 mod site;
+mod slow;
 mod streaming;
 mod tls;
 mod upstream_faults;

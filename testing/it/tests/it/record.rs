@@ -25,16 +25,13 @@ fn every_exchange_leaves_exactly_one_record() {
 #[test]
 fn a_client_that_goes_away_leaves_a_record_too() {
     let witness = Witness::scripted(|side| side.drain());
-    let mut plain = Plain::to(witness.address());
-    plain.upstream_settings = "timeouts: { first_byte: 2s }";
-    let gateway = plain.start();
+    let gateway = Plain::to(witness.address()).start();
     let mut client = RawClient::connect(gateway.http());
     client.send("GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n");
     holds("the request at the upstream", || witness.bytes() > 0);
     client.reset();
-    let records = gateway.records_when(1);
-    let reason = records[0]["reason"].as_str().unwrap_or_default();
-    assert!(records.len() == 1 && matches!(reason, "client_gone" | "upstream_timeout"), "{records:#?}");
+    assert_eq!(gateway.record_of("client_gone")["blame"], "downstream");
+    assert_eq!(gateway.records().len(), 1);
     witness.all_ended();
 }
 
@@ -129,12 +126,8 @@ fn a_log_that_rotates_by_itself_stays_in_its_bounds() {
         plain.record = "{ access_log: { to: file, path: access.log, format: json, rotate: { size: 64KiB, keep: 2 } } }"
     });
     let mut client = RawClient::connect(site.http());
-    for round in 1..=80 {
-        for _ in 0..50 {
-            assert_eq!(client.send("GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n").response().status, 200);
-        }
-        // Rotation happens between batches, so let each be written.
-        holds("a batch to be recorded", || site.gateway.metric_sum("portcullis_requests_total") >= f64::from(round * 50));
+    for _ in 0..3000 {
+        assert_eq!(client.send("GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n").response().status, 200);
     }
     holds("the log to be rotated", || {
         let logs = std::fs::read_dir(site.gateway.folder()).expect("a folder").flatten();
@@ -146,7 +139,7 @@ fn a_log_that_rotates_by_itself_stays_in_its_bounds() {
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("access.log"))
         .map(|entry| entry.metadata().map_or(0, |data| data.len()))
         .sum();
-    assert!(sizes < 1024 * 1024, "{sizes} bytes of logs, of some 2.5 MiB that were written");
+    assert!(sizes <= 3 * 64 * 1024, "{sizes} bytes of logs");
 }
 
 #[test]
