@@ -1,0 +1,130 @@
+//! What must hold for any bytes.
+
+use portcullis_control_config::load_text;
+use portcullis_model::Clock;
+use portcullis_wire::{ChunkStep, ChunkedDecoder, HeadFinder, HeadLimits, Method, RequestHead, ResponseHead};
+
+/// The head that a client sent, if it is one.
+pub(crate) fn accepted(data: &[u8]) -> Option<(RequestHead, usize)> {
+    let limits = HeadLimits::default();
+    let length = HeadFinder::default().find(data, &limits).ok()??;
+    let mut head = RequestHead::default();
+    head.parse(data.get(..length)?, &limits).ok()?;
+    Some((head, length))
+}
+
+/// A head found whole is found byte by byte; what is accepted is written in a form that is accepted again and means the same; and
+/// nothing that ends here gets through.
+pub(crate) fn request_head(data: &[u8]) {
+    let limits = HeadLimits::default();
+    let whole = HeadFinder::default().find(data, &limits);
+    let mut finder = HeadFinder::default();
+    let slow = (1..=data.len())
+        .map(|end| finder.find(data.get(..end).unwrap_or_default(), &limits))
+        .find(|step| !matches!(step, Ok(None)));
+    match (&whole, slow) {
+        (Ok(Some(_)), Some(Ok(Some(found)))) => assert_eq!(whole, Ok(Some(found))),
+        (Ok(None), None) | (Err(_), _) => {}
+        (whole, slow) => panic!("found {whole:?} whole and {slow:?} byte by byte"),
+    }
+    let Some((mut head, _)) = accepted(data) else { return };
+    head.strip_untrusted();
+    let mut out = Vec::new();
+    head.write_to(&mut out);
+    let (again, length) = accepted(&out).expect("what is written is accepted");
+    assert_eq!(length, out.len());
+    assert_eq!((head.path(), head.query(), head.host(), head.port()), (again.path(), again.query(), again.host(), again.port()));
+    assert_eq!((head.method_bytes(), head.framing()), (again.method_bytes(), again.framing()));
+    assert_eq!(head.path_has_encoded_slash(), again.path_has_encoded_slash());
+    for (name, _) in again.fields().iter() {
+        let folded: Vec<u8> = name.iter().map(|byte| if matches!(byte, b'_' | b'.') { b'-' } else { *byte }).collect();
+        let forbidden: [&[u8]; 5] = [b"x-forwarded-", b"x-original-", b"forwarded", b"x-real-ip", b"te"];
+        assert!(
+            !forbidden.iter().any(|prefix| folded == *prefix || (prefix.ends_with(b"-") && folded.starts_with(prefix))),
+            "{folded:?}"
+        );
+    }
+}
+
+/// An answer that is accepted is written with one framing, and no line of it ends early.
+pub(crate) fn response_head(data: &[u8]) {
+    let limits = HeadLimits::default();
+    let Ok(Some(length)) = HeadFinder::default().find(data, &limits) else { return };
+    let mut head = ResponseHead::default();
+    if head.parse(data.get(..length).unwrap_or_default(), &limits, Method::Get).is_err() {
+        return;
+    }
+    head.strip_hop_by_hop();
+    let mut out = Vec::new();
+    head.write_to(&mut out, head.framing(), Some("close"), false);
+    let mut again = ResponseHead::default();
+    assert_eq!(HeadFinder::default().find(&out, &HeadLimits { head_bytes_max: 1 << 20, ..limits }), Ok(Some(out.len())));
+    again.parse(&out, &HeadLimits { fields_max: 256, ..limits }, Method::Get).expect("what is written is accepted");
+    assert_eq!((head.status(), head.framing()), (again.status(), again.framing()));
+}
+
+/// A body is the same however it is cut, and nothing is consumed beyond its end.
+pub(crate) fn chunked(data: &[u8]) {
+    let decode = |piece: usize| {
+        let (mut decoder, mut body, mut total) = (ChunkedDecoder::for_request(), Vec::new(), 0);
+        for part in data.chunks(piece) {
+            let mut at = 0;
+            while at < part.len() {
+                let rest = part.get(at..).unwrap_or_default();
+                let (consumed, step) = decoder.step(rest).ok()?;
+                assert!(consumed > 0 || step == ChunkStep::Done, "a step that neither consumes nor ends");
+                match step {
+                    ChunkStep::Data { range } => body.extend_from_slice(rest.get(range).expect("a range of the input")),
+                    ChunkStep::Done => return Some((body, Some(total + at + consumed))),
+                    ChunkStep::NeedMore => {}
+                }
+                at += consumed;
+            }
+            total += part.len();
+        }
+        Some((body, None))
+    };
+    let whole = decode(data.len().max(1));
+    for piece in [1, 3, 16] {
+        assert_eq!(whole, decode(piece), "cut into pieces of {piece}");
+    }
+}
+
+fn target_of(target: &[u8]) -> Option<(RequestHead, usize)> {
+    accepted(&[b"GET ".as_slice(), target, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat())
+}
+
+/// The canonical form of a path is its own canonical form, and has nothing in it that readers disagree about.
+pub(crate) fn canonical_path(data: &[u8]) {
+    let Some((head, _)) = target_of(&[b"/".as_slice(), data].concat()) else { return };
+    let path = head.path().to_owned();
+    let (again, _) = target_of(path.as_bytes()).expect("a canonical path is accepted");
+    assert_eq!(again.path(), path);
+    let lower = path.to_ascii_lowercase();
+    for bad in ["//", "/./", "/../", "%2e", "%5c", "%3b", "%00", ";", "\\", "#", "?"] {
+        assert!(!lower.contains(bad), "{path} has {bad}");
+    }
+    assert!(!path.split('/').any(|segment| matches!(segment, "." | "..")), "{path}");
+}
+
+/// The canonical form of a query is its own canonical form.
+pub(crate) fn query(data: &[u8]) {
+    let Some((head, _)) = target_of(&[b"/?".as_slice(), data].concat()) else { return };
+    let Some(query) = head.query().map(str::to_owned) else { return };
+    let (again, _) = target_of(format!("/?{query}").as_bytes()).expect("a canonical query is accepted");
+    assert_eq!(again.query(), Some(query.as_str()));
+    assert!(!query.contains([';', '[', ']', '#', ' ', '\\']), "{query}");
+}
+
+/// Any text is a configuration or a report, never a panic; and what is accepted is accepted again in canonical form.
+pub(crate) fn config(data: &[u8]) {
+    let clock = Clock::fixed(1_795_440_000_000_000);
+    match load_text("fuzz.yaml", data, &[], &clock) {
+        Err(report) => assert!(report.errors() > 0 && !report.render(false).is_empty()),
+        Ok(plan) => {
+            let again = load_text("fuzz.yaml", plan.to_canonical_yaml().as_bytes(), &[], &clock);
+            let again = again.unwrap_or_else(|report| panic!("refused in canonical form: {}", report.render(false)));
+            assert_eq!(plan.to_canonical_yaml(), again.to_canonical_yaml());
+        }
+    }
+}
