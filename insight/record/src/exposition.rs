@@ -2,7 +2,7 @@
 
 use crate::counters::{BUCKETS, Count};
 use crate::recorder::LogStatus;
-use crate::series::{CLASSES, ListenerSeries, METHODS, RouteSeries, UpstreamSeries, WorkerSeries};
+use crate::series::{ByReason, CLASSES, ListenerSeries, METHODS, PROTOCOLS, RouteSeries, UpstreamSeries, WorkerSeries};
 use portcullis_model::Reason;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -128,13 +128,14 @@ fn durations(text: &mut Text, routes: &Merged<RouteSeries>) {
 }
 
 fn upstreams(text: &mut Text, upstreams: &Merged<UpstreamSeries>) {
-    text.family("portcullis_upstream_attempts_total", "counter", "Tries at endpoints by upstream and outcome.");
+    const NAME: &str = "portcullis_upstream_attempts_total";
+    text.family(NAME, "counter", "Tries at endpoints by upstream and outcome: answered, or the code of the reason why not.");
     for (upstream, series) in upstreams {
         let upstream = escaped(upstream);
-        for (outcome, total) in [("answered", sum(series, |one| &one.answered)), ("failed", sum(series, |one| &one.failed))] {
-            text.push(format_args!(
-                "portcullis_upstream_attempts_total{{upstream=\"{upstream}\",outcome=\"{outcome}\"}} {total}\n"
-            ));
+        let answered = sum(series, |one| &one.answered);
+        text.push(format_args!("{NAME}{{upstream=\"{upstream}\",outcome=\"answered\"}} {answered}\n"));
+        for (reason, total) in totals(series.iter().map(|one| &one.failed)) {
+            text.push(format_args!("{NAME}{{upstream=\"{upstream}\",outcome=\"{}\"}} {total}\n", reason.code()));
         }
     }
     text.family("portcullis_upstream_reused_total", "counter", "Tries on a pooled connection by upstream.");
@@ -142,6 +143,12 @@ fn upstreams(text: &mut Text, upstreams: &Merged<UpstreamSeries>) {
         let total = sum(series, |one| &one.reused);
         text.push(format_args!("portcullis_upstream_reused_total{{upstream=\"{}\"}} {total}\n", escaped(upstream)));
     }
+}
+
+/// The sum over workers for each reason that has occurred.
+fn totals<'s>(counts: impl Iterator<Item = &'s ByReason> + Clone) -> impl Iterator<Item = (Reason, u64)> {
+    let total = move |reason: Reason| counts.clone().map(|one| one.value(reason)).sum::<u64>();
+    Reason::ALL.iter().map(move |reason| (*reason, total(*reason))).filter(|(_, total)| *total > 0)
 }
 
 fn listeners(text: &mut Text, listeners: &Merged<ListenerSeries>) {
@@ -160,6 +167,18 @@ fn listeners(text: &mut Text, listeners: &Merged<ListenerSeries>) {
         let secured = sum(series, |one| &one.secured);
         text.push(format_args!("portcullis_handshakes_total{{listener=\"{}\"}} {secured}\n", escaped(listener)));
     }
+    let protocols = "portcullis_listener_requests_total";
+    text.family(protocols, "counter", "Exchanges by listener and protocol.");
+    for (listener, series) in listeners {
+        let listener = escaped(listener);
+        for (number, protocol) in PROTOCOLS.into_iter().enumerate() {
+            let total: u64 = series.iter().filter_map(|one| one.requests.get(number)).map(Count::value).sum();
+            let protocol = protocol.as_str();
+            if total > 0 {
+                text.push(format_args!("{protocols}{{listener=\"{listener}\",protocol=\"{protocol}\"}} {total}\n"));
+            }
+        }
+    }
     by_reason(
         text,
         listeners,
@@ -171,15 +190,18 @@ fn listeners(text: &mut Text, listeners: &Merged<ListenerSeries>) {
     by_reason(text, listeners, "portcullis_handshakes_failed_total", help, |one| &one.handshakes_failed);
 }
 
-fn by_reason(text: &mut Text, listeners: &Merged<ListenerSeries>, name: &str, help: &str, counts: fn(&ListenerSeries) -> &[Count]) {
+fn by_reason(
+    text: &mut Text,
+    listeners: &Merged<ListenerSeries>,
+    name: &str,
+    help: &str,
+    counts: fn(&ListenerSeries) -> &ByReason,
+) {
     text.family(name, "counter", help);
     for (listener, series) in listeners {
         let listener = escaped(listener);
-        for (number, reason) in Reason::ALL.iter().enumerate() {
-            let total: u64 = series.iter().filter_map(|one| counts(one).get(number)).map(Count::value).sum();
-            if total > 0 {
-                text.push(format_args!("{name}{{listener=\"{listener}\",reason=\"{}\"}} {total}\n", reason.code()));
-            }
+        for (reason, total) in totals(series.iter().map(|one| counts(one))) {
+            text.push(format_args!("{name}{{listener=\"{listener}\",reason=\"{}\"}} {total}\n", reason.code()));
         }
     }
 }
@@ -187,12 +209,9 @@ fn by_reason(text: &mut Text, listeners: &Merged<ListenerSeries>, name: &str, he
 fn rejections(text: &mut Text, workers: &[Arc<WorkerSeries>]) {
     const NAME: &str = "portcullis_rejections_total";
     text.family(NAME, "counter", "Exchanges refused or failed by reason.");
-    for (number, reason) in Reason::ALL.iter().enumerate() {
-        let total: u64 = workers.iter().filter_map(|worker| worker.rejections.0.get(number)).map(Count::value).sum();
-        if total > 0 {
-            let blame = reason.blame().as_str();
-            text.push(format_args!("{NAME}{{reason=\"{}\",blame=\"{blame}\"}} {total}\n", reason.code()));
-        }
+    for (reason, total) in totals(workers.iter().map(|worker| &worker.rejections)) {
+        let blame = reason.blame().as_str();
+        text.push(format_args!("{NAME}{{reason=\"{}\",blame=\"{blame}\"}} {total}\n", reason.code()));
     }
 }
 

@@ -7,6 +7,9 @@ mod calendar;
 mod counters;
 mod encode;
 mod exposition;
+mod file;
+mod json;
+mod labels;
 mod recorder;
 mod series;
 mod sink;
@@ -16,3 +19,6 @@ mod writer;
 pub use exposition::Gauges;
 pub use recorder::{AccessLog, LogStatus, RecordSettings, Recorder, Rotation};
 pub use sink::SinkSeed;
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,9 @@
-//! The time series of one worker, and the cap on how many there may be.
+//! The time series of one worker.
 
 use crate::counters::{Count, Durations};
-use portcullis_model::{AttemptOutcome, ConnectionEvent, DecisionRecord, Reason};
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// How many values of a label (route, upstream, listener) are told apart; what comes later is `other`. Together with the fixed
-/// values of the other labels this bounds the number of series whatever clients send (threats D 98).
-pub(crate) const VALUES_MAX: usize = 1000;
-/// What stands for values beyond that.
-pub(crate) const OTHER: &str = "other";
-/// What stands for requests that found no route.
-pub(crate) const NONE: &str = "none";
+use crate::labels::{Labelled, NONE, OTHER, Own, Values};
+use portcullis_model::{AttemptOutcome, ConnectionEvent, DecisionRecord, Protocol, Reason};
+use std::sync::Arc;
 
 /// Methods that are told apart.
 pub(crate) const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER];
@@ -28,93 +19,78 @@ pub(crate) struct RouteSeries {
     pub(crate) response_bytes: Count,
 }
 
+/// Counts by the number of a reason.
+#[derive(Debug)]
+pub(crate) struct ByReason(Box<[Count]>);
+
+impl Default for ByReason {
+    fn default() -> Self {
+        Self(Reason::ALL.iter().map(|_| Count::default()).collect())
+    }
+}
+
+impl ByReason {
+    fn add(&self, reason: Reason) {
+        if let Some(count) = self.0.get(reason as usize) {
+            count.add(1);
+        }
+    }
+
+    pub(crate) fn value(&self, reason: Reason) -> u64 {
+        self.0.get(reason as usize).map_or(0, Count::value)
+    }
+}
+
 /// Of one upstream.
 #[derive(Debug, Default)]
 pub(crate) struct UpstreamSeries {
     pub(crate) answered: Count,
-    pub(crate) failed: Count,
+    pub(crate) failed: ByReason,
     pub(crate) reused: Count,
 }
 
+/// Protocols, in the order of their counts.
+pub(crate) const PROTOCOLS: [Protocol; 3] = [Protocol::Http10, Protocol::Http11, Protocol::Http2];
+
 /// Of one listener.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ListenerSeries {
+    /// By the number of the protocol.
+    pub(crate) requests: [Count; PROTOCOLS.len()],
     pub(crate) opened: Count,
     pub(crate) closed: Count,
     pub(crate) secured: Count,
-    /// By the number of the reason.
-    pub(crate) refused: Box<[Count]>,
-    pub(crate) handshakes_failed: Box<[Count]>,
+    pub(crate) refused: ByReason,
+    pub(crate) handshakes_failed: ByReason,
 }
 
-impl Default for ListenerSeries {
-    fn default() -> Self {
-        let by_reason = || Reason::ALL.iter().map(|_| Count::default()).collect();
-        Self {
-            opened: Count::default(),
-            closed: Count::default(),
-            secured: Count::default(),
-            refused: by_reason(),
-            handshakes_failed: by_reason(),
-        }
-    }
-}
-
-/// The values of a label with what is counted for each. Read by the scraper, grown by one worker only, up to the cap.
+/// The values of labels, for all workers.
 #[derive(Debug, Default)]
-pub(crate) struct Labelled<T> {
-    listed: Mutex<Vec<(Arc<str>, Arc<T>)>>,
-}
-
-impl<T> Labelled<T> {
-    /// What has been counted so far, by value of the label.
-    pub(crate) fn list(&self) -> Vec<(Arc<str>, Arc<T>)> {
-        self.listed.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// The worker's own way to a [`Labelled`], without its lock.
-struct Own<T> {
-    known: RefCell<HashMap<Arc<str>, Arc<T>>>,
-}
-
-impl<T: Default> Own<T> {
-    fn new() -> Self {
-        Self { known: RefCell::default() }
-    }
-
-    fn with(&self, shared: &Labelled<T>, value: &str, count: impl FnOnce(&T)) {
-        let mut known = self.known.borrow_mut();
-        if let Some(series) = known.get(value) {
-            return count(series);
-        }
-        let name: Arc<str> = if known.len() < VALUES_MAX { value.into() } else { OTHER.into() };
-        let series = known.entry(Arc::clone(&name)).or_insert_with(|| {
-            let fresh = Arc::new(T::default());
-            shared.listed.lock().unwrap_or_else(PoisonError::into_inner).push((name, Arc::clone(&fresh)));
-            fresh
-        });
-        count(series);
-    }
+pub(crate) struct AllValues {
+    routes: Arc<Values>,
+    upstreams: Arc<Values>,
+    listeners: Arc<Values>,
 }
 
 /// Everything one worker counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct WorkerSeries {
     pub(crate) routes: Labelled<RouteSeries>,
     pub(crate) upstreams: Labelled<UpstreamSeries>,
     pub(crate) listeners: Labelled<ListenerSeries>,
-    pub(crate) rejections: RejectionSeries,
+    pub(crate) rejections: ByReason,
     pub(crate) records_dropped: Count,
 }
 
-/// Refusals and failures by reason.
-#[derive(Debug)]
-pub(crate) struct RejectionSeries(pub(crate) Box<[Count]>);
-
-impl Default for RejectionSeries {
-    fn default() -> Self {
-        Self(Reason::ALL.iter().map(|_| Count::default()).collect())
+impl WorkerSeries {
+    pub(crate) fn new(values: &AllValues) -> Self {
+        Self {
+            routes: Labelled::new(&values.routes),
+            upstreams: Labelled::new(&values.upstreams),
+            listeners: Labelled::new(&values.listeners),
+            rejections: ByReason::default(),
+            records_dropped: Count::default(),
+        }
     }
 }
 
@@ -144,14 +120,24 @@ impl Counter {
             series.request_bytes.add(record.traffic.request_head + record.traffic.request_body);
             series.response_bytes.add(record.traffic.response_head + record.traffic.response_body);
         });
-        if let Some(count) = record.reason.and_then(|reason| self.series.rejections.0.get(reason as usize)) {
-            count.add(1);
+        if let Some(reason) = record.reason {
+            self.series.rejections.add(reason);
+        }
+        if let Some(listener) = &record.listener {
+            self.listeners.with(&self.series.listeners, listener, |series| {
+                let number = PROTOCOLS.iter().position(|protocol| *protocol == record.protocol);
+                if let Some(count) = number.and_then(|number| series.requests.get(number)) {
+                    count.add(1);
+                }
+            });
         }
         if let (Some(upstream), false) = (&record.upstream, record.attempts.is_empty()) {
             self.upstreams.with(&self.series.upstreams, upstream, |series| {
                 for attempt in &record.attempts {
-                    let count = if attempt.outcome == AttemptOutcome::Answered { &series.answered } else { &series.failed };
-                    count.add(1);
+                    match attempt.outcome {
+                        AttemptOutcome::Answered => series.answered.add(1),
+                        AttemptOutcome::Failed(reason) => series.failed.add(reason),
+                    }
                     series.reused.add(u64::from(attempt.reused));
                 }
             });
@@ -160,17 +146,12 @@ impl Counter {
 
     /// Counts what becomes of a connection.
     pub(crate) fn connection(&self, listener: &str, event: ConnectionEvent) {
-        self.listeners.with(&self.series.listeners, listener, |series| {
-            let count = match event {
-                ConnectionEvent::Opened => Some(&series.opened),
-                ConnectionEvent::Closed => Some(&series.closed),
-                ConnectionEvent::Secured => Some(&series.secured),
-                ConnectionEvent::Refused(reason) => series.refused.get(reason as usize),
-                ConnectionEvent::HandshakeFailed(reason) => series.handshakes_failed.get(reason as usize),
-            };
-            if let Some(count) = count {
-                count.add(1);
-            }
+        self.listeners.with(&self.series.listeners, listener, |series| match event {
+            ConnectionEvent::Opened => series.opened.add(1),
+            ConnectionEvent::Closed => series.closed.add(1),
+            ConnectionEvent::Secured => series.secured.add(1),
+            ConnectionEvent::Refused(reason) => series.refused.add(reason),
+            ConnectionEvent::HandshakeFailed(reason) => series.handshakes_failed.add(reason),
         });
     }
 }
