@@ -75,12 +75,13 @@ impl ConnectionCaps {
         let client = client_of(address);
         let mut permit = ConnectionPermit { caps: Arc::clone(self), client, counted: false };
         let mut clients = self.shard(client).lock().unwrap_or_else(PoisonError::into_inner);
-        let count = clients.entry(client).or_insert(0);
-        if *count >= self.per_client.load(Ordering::Relaxed) {
+        let open = clients.get(&client).copied().unwrap_or_default();
+        if open >= self.per_client.load(Ordering::Relaxed) {
+            // The permit locks the shard again when it is dropped.
             drop(clients);
             return Err(Reason::ClientConnectionsExhausted);
         }
-        *count += 1;
+        clients.insert(client, open + 1);
         permit.counted = true;
         drop(clients);
         Ok(permit)

@@ -14,13 +14,24 @@ use std::sync::Arc;
 thread_local! {
     /// The server name of the handshake that this thread is just taking a step of. rustls asks for a certificate inside that step
     /// and does not tell the name afterwards on its unbuffered interface.
-    static NAME_SEEN: RefCell<Option<Box<str>>> = const { RefCell::new(None) };
+    static NAME_SEEN: RefCell<Option<NameSeen>> = const { RefCell::new(None) };
+}
+
+/// A server name that a client asked for.
+pub(super) struct NameSeen {
+    /// Lower case, without the dot of the root.
+    pub(super) name: Box<str>,
+    /// Whether there is a certificate for it.
+    pub(super) is_served: bool,
 }
 
 /// Takes the server name that the last step of a handshake on this thread brought, if it brought one.
-pub(super) fn take_name_seen() -> Option<Box<str>> {
+pub(super) fn take_name_seen() -> Option<NameSeen> {
     NAME_SEEN.with_borrow_mut(Option::take)
 }
+
+/// What tickets are bound to where no certificates of clients are asked for, and so nobody's trust can be withdrawn.
+const NO_CLIENT_TRUST: [u8; 32] = [0; 32];
 
 /// The oldest version of TLS that is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +66,7 @@ impl TlsContext {
     /// Reads the certificates and makes a context.
     ///
     /// # Errors
-    /// The first certificate that cannot serve: which file, why, and what to do.
+    /// The first certificate that cannot serve: which file, why, and what to do; a host of two certificates; no certificate at all.
     pub fn build(
         certificates: &[CertificateFiles],
         oldest: OldestVersion,
@@ -64,16 +75,12 @@ impl TlsContext {
     ) -> Result<Arc<Self>, String> {
         let crypto = Arc::new(crypto());
         let mut names = Names { exact: HashMap::new(), wildcard: HashMap::new(), keys: Vec::new() };
+        if certificates.is_empty() {
+            return Err("there is no certificate; a TLS listener needs at least one".to_owned());
+        }
         for files in certificates {
-            let index = names.keys.len();
-            names.keys.push(Arc::new(load(files, &crypto, clock)?));
-            for host in &files.hosts {
-                let host = host.to_ascii_lowercase();
-                match host.strip_prefix('*') {
-                    Some(suffix) => names.wildcard.insert(suffix.into(), index),
-                    None => names.exact.insert(host.into(), index),
-                };
-            }
+            let key = load(files, &crypto, clock)?;
+            names.add(&files.hosts, key)?;
         }
         let names = Arc::new(names);
         let versions: &[_] = match oldest {
@@ -86,7 +93,7 @@ impl TlsContext {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&names) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.ticketer = tickets.bound_to([0; 32]);
+        config.ticketer = tickets.bound_to(NO_CLIENT_TRUST);
         config.send_tls13_tickets = 1;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.max_early_data_size = 0;
@@ -103,11 +110,28 @@ impl TlsContext {
 }
 
 impl Names {
+    fn add(&mut self, hosts: &[String], key: CertifiedKey) -> Result<(), String> {
+        let index = self.keys.len();
+        self.keys.push(Arc::new(key));
+        for host in hosts {
+            let canonical = host.to_ascii_lowercase();
+            let before = match canonical.strip_prefix('*') {
+                Some(suffix) => self.wildcard.insert(suffix.into(), index),
+                None => self.exact.insert(canonical.into(), index),
+            };
+            if before.is_some() {
+                return Err(format!("the host `{host}` has two certificates; keep one of them"));
+            }
+        }
+        Ok(())
+    }
+
     fn index(&self, name: &str) -> Option<usize> {
         if let Some(index) = self.exact.get(name) {
             return Some(*index);
         }
-        let suffix = name.find('.').and_then(|dot| name.get(dot..))?;
+        // A wildcard stands for one label, which is not empty (RFC 6125 section 6.4.3).
+        let suffix = name.find('.').filter(|dot| *dot > 0).and_then(|dot| name.get(dot..))?;
         self.wildcard.get(suffix).copied()
     }
 }
@@ -119,7 +143,7 @@ impl ResolvesServerCert for Names {
         let Some(name) = hello.server_name() else { return self.keys.first().cloned() };
         let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
         let found = self.index(&name).and_then(|index| self.keys.get(index)).cloned();
-        NAME_SEEN.set(Some(name.into()));
+        NAME_SEEN.set(Some(NameSeen { name: name.into(), is_served: found.is_some() }));
         found
     }
 }

@@ -36,7 +36,8 @@ fn poll_handshake(stream: &mut TlsStream, cx: &mut Context<'_>) -> Poll<io::Resu
         ready!(stream.poll_send(cx))?;
         // Without room for plaintext: what a hasty client sends behind its handshake is kept for the first read.
         ready!(stream.poll_step(cx, &mut []))?;
-        if stream.has_ended() {
+        // A client may send its last handshake message, a request and close_notify at once: that is a request to answer.
+        if stream.has_ended() && stream.connection().is_handshaking() {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
     }

@@ -23,6 +23,8 @@ const READ_BYTES: usize = 64 * 1024;
 const WRITE_BYTES: usize = 64 * 1024;
 /// Plaintext that fills a record.
 const FRAGMENT_BYTES: usize = 16 * 1024;
+/// The alert unrecognized_name (RFC 6066 section 3) as a record. It answers the first message, so it is not encrypted.
+const UNRECOGNISED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 /// How much handshake data may wait for a client that has not finished its handshake (threats D 95).
 const LEFT_OVER_MAX: usize = RECORD_BYTES_MAX + 64 * 1024;
 
@@ -53,7 +55,10 @@ pub struct TlsStream {
     /// Ciphertext that the socket has not taken yet.
     outgoing: Vec<u8>,
     outgoing_at: usize,
+    /// Whether the client has ended its side, by whatever means.
     ended: bool,
+    /// Whether it did so with close_notify.
+    ended_cleanly: bool,
     closing: bool,
     name: Option<Box<str>>,
 }
@@ -80,6 +85,7 @@ impl TlsStream {
             outgoing: Vec::new(),
             outgoing_at: 0,
             ended: false,
+            ended_cleanly: false,
             closing: false,
             name: None,
         })
@@ -104,7 +110,14 @@ impl TlsStream {
         &self.tcp
     }
 
-    /// Whether plaintext waits to be read.
+    /// Whether the client has ended its side with close_notify. After an end without it somebody else may have cut off the rest
+    /// (RFC 8446 section 6.1), which matters where the message does not tell its own length.
+    #[must_use]
+    pub fn clean_close(&self) -> bool {
+        self.ended_cleanly
+    }
+
+    /// Whether plaintext waits to be read. Of ciphertext only less than a record ever waits, which nobody can read yet.
     #[must_use]
     pub fn has_buffered(&self) -> bool {
         self.plain_at < self.plain.len()
@@ -158,7 +171,8 @@ impl TlsStream {
             copy(&self.incoming, &mut scratch.incoming);
             let bytes = scratch.incoming.get_mut(..kept + count).unwrap_or_default();
             let (used, put) = self.process(bytes, buf)?;
-            let left = bytes.get(used..).unwrap_or_default();
+            // What comes behind close_notify means nothing.
+            let left = if self.ended { &[] } else { bytes.get(used..).unwrap_or_default() };
             if left.len() > LEFT_OVER_MAX {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "more of a record than a record has")));
             }
@@ -179,12 +193,19 @@ impl TlsStream {
         for _ in 0..bytes.len() + 64 {
             let rest = bytes.get_mut(used..).unwrap_or_default();
             let UnbufferedStatus { discard, state, .. } = self.tls.process_tls_records(rest);
-            if let Some(name) = take_name_seen() {
-                self.name = Some(name);
+            let seen = take_name_seen();
+            let name_is_unknown = seen.as_ref().is_some_and(|seen| !seen.is_served);
+            if let Some(seen) = seen {
+                self.name = Some(seen.name);
             }
             match state {
                 Err(error) => {
-                    self.encode_alert();
+                    // The library would say access_denied, which tells the client's operator nothing.
+                    if name_is_unknown {
+                        self.outgoing.extend_from_slice(&UNRECOGNISED_NAME);
+                    } else {
+                        self.encode_alert();
+                    }
                     return Err(broken(error));
                 }
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -198,7 +219,7 @@ impl TlsStream {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut self.outgoing, |out| data.encode(out))?,
                 // What is in `outgoing` is sent before anything else is written.
                 Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
-                Ok(ConnectionState::PeerClosed) => self.ended = true,
+                Ok(ConnectionState::PeerClosed) => (self.ended, self.ended_cleanly) = (true, true),
                 Ok(ConnectionState::Closed) => {
                     self.ended = true;
                     return Ok((used + discard, put));
@@ -245,9 +266,14 @@ impl TlsStream {
         SCRATCH.with_borrow_mut(|scratch| {
             let (taken, made) = self.encrypt(scratch, head, body)?;
             let sealed = scratch.outgoing.get(..made).unwrap_or_default();
-            let sent = match Pin::new(&mut self.tcp).poll_write(cx, sealed) {
-                Poll::Ready(sent) => sent?,
-                Poll::Pending => 0,
+            // Records have an order: what the protocol itself had to say goes first.
+            let sent = if self.outgoing.is_empty() {
+                match Pin::new(&mut self.tcp).poll_write(cx, sealed) {
+                    Poll::Ready(sent) => sent?,
+                    Poll::Pending => 0,
+                }
+            } else {
+                0
             };
             self.outgoing.extend_from_slice(sealed.get(sent..).unwrap_or_default());
             Poll::Ready(Ok(taken))
