@@ -129,10 +129,7 @@ fn a_log_that_rotates_by_itself_stays_in_its_bounds() {
     for _ in 0..3000 {
         assert_eq!(client.send("GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n").response().status, 200);
     }
-    holds("the log to be rotated", || {
-        let logs = std::fs::read_dir(site.gateway.folder()).expect("a folder").flatten();
-        logs.filter(|entry| entry.file_name().to_string_lossy().starts_with("access.log")).count() == 3
-    });
+    holds("the log to be rotated twice", || site.gateway.folder().join("access.log.2").exists());
     let sizes: u64 = std::fs::read_dir(site.gateway.folder())
         .expect("a folder")
         .flatten()
