@@ -232,3 +232,16 @@ fn the_last_known_good_configuration_is_kept_without_secrets_and_can_be_started_
     gateway.stop();
     gateway.write("portcullis.yaml", good);
 }
+
+#[test]
+fn a_signal_right_after_readiness_is_heard() {
+    let witness = Witness::ok();
+    let mut gateway = start(&witness);
+    for _ in 0..20 {
+        // Whoever waits for readiness may signal at once; a signal that nobody listens for yet would end the process.
+        gateway.process().signal("HUP");
+        assert_eq!(gateway.get("/one").status, 200);
+        gateway.is_well();
+        gateway.kill_and_restart();
+    }
+}
