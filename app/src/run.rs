@@ -10,7 +10,7 @@ use portcullis_control_config::{Loader, Plan};
 use portcullis_model::Clock;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: &Path, workers: Option<usize>, or_last_known_good: bool, output: Output) -> Result<(), String> {
@@ -32,7 +32,8 @@ pub fn run(config: &Path, workers: Option<usize>, or_last_known_good: bool, outp
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("management").enable_all().build();
     let runtime = runtime.map_err(|error| format!("the management runtime cannot be started: {error}"))?;
     // Management first: a second gateway by mistake ends here, before it takes a single connection.
-    let (unix, probes) = runtime.block_on(async {
+    let (signals, unix, probes) = runtime.block_on(async {
+        let signals = Signals::listen()?;
         let unix = bind(&socket).map_err(|error| error.to_string())?;
         let probes = match probes {
             None => None,
@@ -41,7 +42,7 @@ pub fn run(config: &Path, workers: Option<usize>, or_last_known_good: bool, outp
                 Some(bound.map_err(|error| format!("management.probes {address}: {error}"))?)
             }
         };
-        Ok::<_, String>((unix, probes))
+        Ok::<_, String>((signals, unix, probes))
     })?;
     let gateway = Gateway::start(Start { loader, plan, workers, clock })?;
     let state = Arc::clone(&gateway.state);
@@ -49,9 +50,9 @@ pub fn run(config: &Path, workers: Option<usize>, or_last_known_good: bool, outp
     if let Some(probes) = probes {
         runtime.spawn(serve_probes(probes, Arc::clone(&state) as Arc<dyn Management>));
     }
-    let waited = runtime.block_on(wait_for_end(&state));
+    runtime.block_on(signals.wait_for_end(&state));
     gateway.stop();
-    waited
+    Ok(())
 }
 
 /// The last known good configuration of the gateway that this configuration belongs to.
@@ -63,20 +64,36 @@ fn last_known_good(config: &Path, clock: &Clock) -> Option<Plan> {
     Some(plan)
 }
 
-/// SIGHUP reads the configuration again and opens logs anew; SIGTERM and SIGINT end.
-async fn wait_for_end(state: &State) -> Result<(), String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("signals cannot be received: {error}"));
-    let (mut hangup, mut terminate, mut interrupt) =
-        (listen(SignalKind::hangup())?, listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => {
-                state.recorder.reopen();
-                // What came of it has been told, and is in the status.
-                let _told = state.reload().await;
+/// The signals that are listened to.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Begins to listen: before anybody can know that the gateway is there, so that no signal finds the default, which is to die.
+    fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("signals cannot be received: {error}"));
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// SIGHUP reads the configuration again and opens logs anew; SIGTERM and SIGINT end.
+    async fn wait_for_end(mut self, state: &State) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => {
+                    state.recorder.reopen();
+                    // What came of it has been told, and is in the status.
+                    let _told = state.reload().await;
+                }
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
             }
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
         }
     }
 }
