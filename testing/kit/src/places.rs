@@ -2,24 +2,43 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 /// Below the range that systems take ports for outgoing connections from, so that nobody gets one by accident.
-const FIRST_PORT: u32 = 20_000;
-const PORTS: u32 = 12_000;
+const FIRST_PORT: u16 = 20_000;
+/// A test process takes one block of ports for itself, so that several may run on one machine.
+const BLOCKS: u16 = 8;
+const BLOCK_PORTS: u16 = 1_500;
 
-static NEXT_PORT: AtomicU32 = AtomicU32::new(0);
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
 static NEXT_FOLDER: AtomicU32 = AtomicU32::new(0);
+static BLOCK: OnceLock<Block> = OnceLock::new();
 
-/// A port on 127.0.0.1 that nobody listens on, given out once per process.
+/// A block of ports, ours as long as this process listens on its first one.
+#[derive(Debug)]
+struct Block {
+    first: u16,
+    _claim: TcpListener,
+}
+
+impl Block {
+    fn claim() -> Self {
+        let blocks = (0..BLOCKS).map(|number| FIRST_PORT + number * BLOCK_PORTS);
+        let mut claimed =
+            blocks.filter_map(|first| Some(Self { first, _claim: TcpListener::bind((Ipv4Addr::LOCALHOST, first)).ok()? }));
+        claimed.next().expect("fewer test processes run on this machine than there are blocks of ports")
+    }
+}
+
+/// A port on 127.0.0.1 that nobody listens on and no other test gets.
 ///
 /// # Panics
 /// When there is none.
 pub fn free_port() -> u16 {
-    let start = std::process::id().wrapping_mul(97) % PORTS;
-    for _ in 0..PORTS {
-        let offset = (start + NEXT_PORT.fetch_add(1, Ordering::Relaxed)) % PORTS;
-        let port = u16::try_from(FIRST_PORT + offset).expect("the range fits");
+    let block = BLOCK.get_or_init(Block::claim);
+    for _ in 1..BLOCK_PORTS {
+        let port = block.first + 1 + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % (BLOCK_PORTS - 1);
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return port;
         }

@@ -127,7 +127,8 @@ fn a_log_that_rotates_by_itself_stays_in_its_bounds() {
     });
     let mut client = RawClient::connect(site.http());
     for _ in 0..3000 {
-        assert_eq!(client.send("GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n").response().status, 200);
+        let response = client.send("GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n").response();
+        assert_eq!(response.status, 200, "{}{}", response.head, response.text());
     }
     holds("the log to be rotated twice", || site.gateway.folder().join("access.log.2").exists());
     let sizes: u64 = std::fs::read_dir(site.gateway.folder())
