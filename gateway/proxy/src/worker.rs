@@ -14,7 +14,7 @@ const KEPT_MAX: usize = 64;
 /// A byte vector that has grown beyond this is not kept.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
-#[expect(clippy::vec_box, reason = "boxes are what is handed from step to step; kept, they need no allocation")]
+/// What is kept for another use: boxes are handed from step to step, and need no allocation.
 type Kept<T> = RefCell<Vec<Box<T>>>;
 
 /// The configuration as one worker sees it. Counted by the worker alone: exchanges on different cores do not contend for a count.
