@@ -1,5 +1,6 @@
 //! The real gateway, started for one test.
 
+use crate::raw::try_get;
 use crate::{Guarded, Response, TempDir, eventually, free_port, get, holds};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -53,8 +54,7 @@ impl Gateway {
     pub fn becomes_ready(&mut self) {
         eventually("the gateway to be ready", || {
             assert!(self.process.is_running(), "the gateway ended:\n{}\n{}", self.stderr(), self.config());
-            let asked = std::net::TcpStream::connect(self.address("probes")).is_ok();
-            (asked && get(self.address("probes"), "localhost", "/readyz").status == 200).then_some(())
+            try_get(self.address("probes"), "localhost", "/readyz").filter(|answer| answer.status == 200)
         });
     }
 

@@ -24,7 +24,10 @@ impl RawClient {
     /// When it cannot.
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap_or_else(|error| panic!("{address}: {error}"));
+        Self::over(TcpStream::connect_timeout(&address, PATIENCE).unwrap_or_else(|error| panic!("{address}: {error}")))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a socket can be set up");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket can be set up");
         Self { stream, unread: Vec::new() }
@@ -247,6 +250,12 @@ pub fn ask(address: SocketAddr, request: impl AsRef<[u8]>) -> Vec<Response> {
 pub fn get(address: SocketAddr, host: &str, path: &str) -> Response {
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     RawClient::connect(address).send(request).response()
+}
+
+/// As [`get`], from a server that may not be there yet, or no more.
+pub(crate) fn try_get(address: SocketAddr, host: &str, path: &str) -> Option<Response> {
+    let mut client = RawClient::over(TcpStream::connect_timeout(&address, PATIENCE).ok()?);
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).response_to("GET")
 }
 
 pub(crate) fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
