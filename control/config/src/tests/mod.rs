@@ -67,6 +67,7 @@ impl Drop for Folder {
 
 /// A folder of `testing/cases/config`, of the clone that cargo runs the tests in.
 fn cases(kind: &str) -> PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "cargo tells tests by the environment where they belong")]
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     package.join("../../testing/cases/config").join(kind)
 }
