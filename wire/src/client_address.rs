@@ -6,12 +6,16 @@ use std::net::{IpAddr, SocketAddr};
 /// How many entries are looked at.
 const ENTRIES_MAX: usize = 64;
 
-/// Walks the entries of X-Forwarded-For from the right, as long as each was written by a trusted proxy, and gives the first address
-/// that is not one. An entry that is no address ends the walk at the last good one: what stands left of it may be anybody's word.
-pub fn client_address<'v>(peer: IpAddr, values: impl Iterator<Item = &'v [u8]>, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+/// Walks the entries of X-Forwarded-For (its lines in the order they came) from the right, as long as each was written by a trusted
+/// proxy, and gives the first address that is not one. An entry that is no address ends the walk at the last good one: what stands
+/// left of it may be anybody's word.
+pub fn client_address<'v>(
+    peer: IpAddr,
+    values: impl DoubleEndedIterator<Item = &'v [u8]>,
+    trusted: impl Fn(IpAddr) -> bool,
+) -> IpAddr {
     let mut client = peer.to_canonical();
-    let lines: Vec<&[u8]> = values.take(ENTRIES_MAX).collect();
-    let entries = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
+    let entries = values.rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
     for entry in entries.take(ENTRIES_MAX) {
         if !trusted(client) {
             break;
@@ -58,6 +62,21 @@ mod tests {
     #[test]
     fn c65_mapped_addresses_are_the_addresses_they_map() {
         assert_eq!(client("::ffff:10.0.0.1", &["::ffff:203.0.113.9"]), "203.0.113.9");
+    }
+
+    #[test]
+    fn c61_lines_of_the_client_do_not_push_out_what_the_proxy_added() {
+        let mut lines = vec!["6.6.6.6"; 90];
+        lines.push("203.0.113.9");
+        assert_eq!(client("10.0.0.1", &lines), "203.0.113.9");
+        let one_line = format!("{}203.0.113.9", "6.6.6.6,".repeat(1000));
+        assert_eq!(client("10.0.0.1", &[&one_line]), "203.0.113.9");
+    }
+
+    #[test]
+    fn the_walk_is_bounded() {
+        let lines = [["6.6.6.6"; 5000].join(","), ["10.0.0.3"; 70].join(","), "10.0.0.4".to_owned()];
+        assert_eq!(client("10.0.0.1", &lines.each_ref().map(String::as_str)), "10.0.0.3");
     }
 
     #[test]

@@ -51,14 +51,15 @@ impl Fields {
         self.buffer.extend_from_slice(head);
     }
 
-    /// Adds a field line that was parsed from the bytes in the buffer. Lower-cases its name in place.
-    pub(crate) fn add_parsed(&mut self, name: Span, value: Span) {
+    /// Adds a field line that was parsed from the bytes in the buffer. Lower-cases its name in place, and gives it.
+    pub(crate) fn add_parsed(&mut self, name: Span, value: Span) -> FieldName {
         name.bytes_mut(&mut self.buffer).make_ascii_lowercase();
         let name = match KnownName::of_lower(name.bytes(&self.buffer)) {
             Some(known) => FieldName::Known(known),
             None => FieldName::Other(name),
         };
         self.list.push(Field { name, value });
+        name
     }
 
     pub(crate) fn name_bytes(&self, name: FieldName) -> &[u8] {
@@ -104,7 +105,7 @@ impl Fields {
     }
 
     /// Every value of a name, in order.
-    pub fn values(&self, name: KnownName) -> impl Iterator<Item = &[u8]> {
+    pub fn values(&self, name: KnownName) -> impl DoubleEndedIterator<Item = &[u8]> {
         let wanted = FieldName::Known(name);
         self.list.iter().filter(move |field| field.name == wanted).map(|field| field.value.bytes(&self.buffer))
     }

@@ -56,7 +56,8 @@ impl HeadFinder {
             self.line_start = at + 1;
         }
         self.scanned = buffer.len();
-        if self.lines == 0 && buffer.len() > limits.target_bytes_max + REQUEST_LINE_EXTRA {
+        // One byte more than the line may have: the CR of a line of just that length may be the last byte that came.
+        if self.lines == 0 && buffer.len() > limits.target_bytes_max + REQUEST_LINE_EXTRA + 1 {
             return Err(too_long());
         }
         if buffer.len() >= limits.head_bytes_max {

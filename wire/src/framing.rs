@@ -1,6 +1,7 @@
 //! How long a message's body is. Any doubt is a refusal (RFC 9112 section 6.3; threats A 1 to 22).
 
 use crate::bytes::{decimal, is_token};
+use crate::span::Span;
 use crate::{Fields, KnownName, WireError};
 use portcullis_model::Reason;
 
@@ -28,6 +29,13 @@ pub enum ResponseFraming {
     Chunked,
     /// When the connection ends.
     UntilClose,
+}
+
+/// Whether a field line is `name:value` or `name: value` and ends there. Other whitespace is allowed around a value (RFC 9110 section
+/// 5.5), but around those that frame a message it is what readers have disagreed about, a tab above all (threats A 5).
+pub(crate) fn is_written_plainly(head: &[u8], name: Span, value: Span) -> bool {
+    let between = head.get(name.range().end..value.range().start);
+    matches!(between, Some(b":" | b": ")) && head.get(value.range().end..).is_some_and(|behind| behind.starts_with(b"\r\n"))
 }
 
 /// What the framing fields of a message say.
@@ -77,4 +85,34 @@ fn too_large(ambiguous: Reason) -> Reason {
 /// Whether a sloppy reader might take this coding for chunked.
 fn looks_chunked(coding: &[u8]) -> bool {
     coding.windows(7).any(|window| window.eq_ignore_ascii_case(b"chunked"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{BodyFraming, HeadLimits, RequestHead};
+    use portcullis_model::Reason;
+
+    fn framing(line: &str) -> Result<BodyFraming, Reason> {
+        let mut head = RequestHead::default();
+        let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{line}\r\nX: y\r\n\r\n");
+        head.parse(text.as_bytes(), &HeadLimits::default()).map(|()| head.framing()).map_err(|error| error.reason)
+    }
+
+    #[test]
+    fn a05_a_tab_or_space_too_many_around_what_frames_is_refused() {
+        for name in ["Transfer-Encoding", "Content-Length"] {
+            let (value, expected) = match name {
+                "Content-Length" => ("5", BodyFraming::Length(5)),
+                _ => ("chunked", BodyFraming::Chunked),
+            };
+            for plain in [format!("{name}: {value}"), format!("{name}:{value}")] {
+                assert_eq!(framing(&plain), Ok(expected), "{plain}");
+            }
+            for space in ["\t", " ", "  ", " \t "] {
+                for odd in [format!("{name}: {value}{space}"), format!("{name}: {space}{value}")] {
+                    assert_eq!(framing(&odd), Err(Reason::FramingAmbiguous), "{odd:?}");
+                }
+            }
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! Which fields of a client never go upstream. One table; aliases are found by folding `_` and `.` to `-` (threats C 56 to 66).
 
+use crate::bytes::trim_ows;
 use crate::fields::{Field, FieldName, Fields};
-use crate::{KnownName, NameSet};
-use crate::{WireError, bytes::trim_ows};
+use crate::{KnownName, NameSet, WireError};
 use portcullis_model::Reason;
+
+/// How many tokens Connection may have; a request has three at most for a reason.
+const CONNECTION_TOKENS_MAX: usize = 32;
 
 /// Names that end here, exactly, after folding.
 const REMOVED: &[&str] = &[
@@ -29,11 +32,16 @@ const REMOVED: &[&str] = &[
     "x-remote-addr",
     "x-host",
     "x-proxyuser-ip",
+    "x-originating-ip",
+    "x-forwarded",
     "client-ip",
     "true-client-ip",
     "cf-connecting-ip",
     "cf-connecting-ipv6",
     "fastly-client-ip",
+    "fly-client-ip",
+    "do-connecting-ip",
+    "x-nf-client-connection-ip",
     "x-azure-clientip",
     "x-appengine-user-ip",
     "x-request-id",
@@ -43,16 +51,26 @@ const REMOVED: &[&str] = &[
     "remote-user",
     "x-remote-user",
     "x-webauth-user",
-    "x-username",
     "x-client-cert",
     "x-ssl-cert",
+    // What the terminator of TLS says of the client's certificate (RFC 9440 section 2); here that is the gateway.
+    "client-cert",
+    "client-cert-chain",
+    // What the proxies of clouds say, unsigned, of who is logged in.
+    "cf-access-authenticated-user-email",
+    "x-amzn-oidc-identity",
+    "x-endpoint-api-userinfo",
+    "x-apigateway-api-userinfo",
     // Another path or method than the one that was decided on (threats B 55).
     "x-rewrite-url",
+    "x-override-url",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
-    // Read as configuration by CGI programs (httpoxy, CVE-2016-5385).
+    // Read as configuration by CGI programs (httpoxy, CVE-2016-5385) and by Rack::Sendfile, which then names files to the proxy.
     "proxy",
+    "x-sendfile-type",
+    "x-accel-mapping",
 ];
 
 /// Beginnings of names that end here, after folding.
@@ -62,13 +80,17 @@ const REMOVED_PREFIXES: &[&str] = &[
     "x-envoy-",
     "x-authenticated-",
     "x-auth-request-",
-    "x-user-",
+    "x-user",
     "x-consumer-",
     "x-credential-",
     "x-principal-",
     "x-ssl-client-",
+    "x-tls-client-",
     "ssl-client-",
     "x-client-cert-",
+    "x-ms-client-principal",
+    "x-goog-authenticated-user-",
+    "tailscale-user-",
     "x-portcullis-",
     "x-skipper-",
 ];
@@ -110,12 +132,22 @@ const REMOVED_KNOWN: NameSet = NameSet::of(&[
     KnownName::Host,
 ]);
 
-/// Refuses a request whose Connection field names something that is not of this connection only.
+/// Refuses a request whose Connection field names something that is not of this connection only, or more than anybody needs: each
+/// of its tokens is compared with every field.
 pub(crate) fn check_connection_tokens(fields: &Fields) -> Result<(), WireError> {
+    check_token_count(fields, Reason::RequestMalformed)?;
     for token in connection_tokens(fields) {
         if NOT_HOP_BY_HOP.iter().any(|name| token.eq_ignore_ascii_case(name.as_str().as_bytes())) {
             return Err(WireError::new(Reason::RequestMalformed, "Connection names a field that the request needs"));
         }
+    }
+    Ok(())
+}
+
+/// Refuses a Connection field with more tokens than anybody needs.
+pub(crate) fn check_token_count(fields: &Fields, reason: Reason) -> Result<(), WireError> {
+    if connection_tokens(fields).nth(CONNECTION_TOKENS_MAX).is_some() {
+        return Err(WireError::new(reason, "Connection has more tokens than allowed"));
     }
     Ok(())
 }
@@ -125,12 +157,17 @@ pub(crate) fn connection_tokens(fields: &Fields) -> impl Iterator<Item = &[u8]> 
     fields.values(KnownName::Connection).flat_map(|value| value.split(|byte| *byte == b',')).map(trim_ows)
 }
 
-/// Removes every field that must not go upstream.
-pub(crate) fn strip_untrusted(fields: &mut Fields) {
-    let nominated: Vec<Vec<u8>> = connection_tokens(fields)
+/// The names, in lower case, that Connection says are of this connection only. Most often there are none, which needs no memory.
+fn nominated(fields: &Fields) -> Vec<Vec<u8>> {
+    connection_tokens(fields)
         .filter(|token| !token.eq_ignore_ascii_case(b"keep-alive") && !token.eq_ignore_ascii_case(b"close"))
         .map(<[u8]>::to_ascii_lowercase)
-        .collect();
+        .collect()
+}
+
+/// Removes every field that must not go upstream.
+pub(crate) fn strip_untrusted(fields: &mut Fields) {
+    let nominated = nominated(fields);
     let mut list = std::mem::take(&mut fields.list);
     list.retain(|field| !must_go(fields, field, &nominated));
     fields.list = list;
@@ -147,26 +184,44 @@ fn must_go(fields: &Fields, field: &Field, nominated: &[Vec<u8>]) -> bool {
     }
 }
 
+/// How much of a name is folded; more than any name looked for has.
+const FOLDED_BYTES: usize = 64;
+
+/// The bytes of the longest of these texts.
+#[expect(clippy::indexing_slicing, reason = "the index is below the length; iterators are not const")]
+const fn longest(texts: &[&str]) -> usize {
+    let (mut at, mut longest) = (0, 0);
+    while at < texts.len() {
+        if texts[at].len() > longest {
+            longest = texts[at].len();
+        }
+        at += 1;
+    }
+    longest
+}
+
 /// Whether a name, read as a sloppy upstream would read it, is one that ends here. A name that only folding turns into a known one
 /// (`content_length`) goes too: nobody needs it but an attacker.
 fn is_removed_spelling(name: &[u8]) -> bool {
-    let mut folded = [0_u8; 64];
-    let Some(folded) = folded.get_mut(..name.len()) else { return false };
+    const { assert!(longest(REMOVED) < FOLDED_BYTES && longest(REMOVED_PREFIXES) < FOLDED_BYTES, "a name that is never found") };
+    // A longer name is none of those that are looked for whole, but may begin as one of those that are looked for by their beginning.
+    let mut folded = [0_u8; FOLDED_BYTES];
     let mut aliased = false;
     for (slot, byte) in folded.iter_mut().zip(name) {
         let is_alias = matches!(byte, b'_' | b'.');
         aliased |= is_alias;
         *slot = if is_alias { b'-' } else { *byte };
     }
-    let folded: &[u8] = folded;
-    REMOVED_PREFIXES.iter().any(|prefix| folded.starts_with(prefix.as_bytes()))
-        || REMOVED.iter().any(|removed| removed.as_bytes() == folded)
-        || (aliased && KnownName::of_lower(folded).is_some())
+    let whole = folded.get(..name.len());
+    let is_whole = |folded: &[u8]| {
+        REMOVED.iter().any(|removed| removed.as_bytes() == folded) || (aliased && KnownName::of_lower(folded).is_some())
+    };
+    REMOVED_PREFIXES.iter().any(|prefix| folded.starts_with(prefix.as_bytes())) || whole.is_some_and(is_whole)
 }
 
 /// Removes from an upstream's answer what belongs to the connection to it.
 pub(crate) fn strip_hop_by_hop(fields: &mut Fields) {
-    let nominated: Vec<Vec<u8>> = connection_tokens(fields).map(<[u8]>::to_ascii_lowercase).collect();
+    let nominated = nominated(fields);
     let mut list = std::mem::take(&mut fields.list);
     list.retain(|field| match field.name {
         FieldName::Known(
@@ -187,34 +242,20 @@ pub(crate) fn strip_hop_by_hop(fields: &mut Fields) {
     fields.list = list;
 }
 
-/// Whether a field may not come as a trailer: it would change how the message is read or who sent it (RFC 9110 section 6.5.1).
+/// Whether a field may not come as a trailer: it would change how the message is read, cached or attributed (RFC 9110 section 6.5.1).
+/// What the gateway knows by name has its meaning in the head; only an entity tag is made for the end of a body too.
 pub(crate) fn is_forbidden_trailer(lower: &[u8]) -> bool {
-    const FORBIDDEN: &[&str] = &[
-        "host",
-        "content-length",
-        "content-encoding",
-        "content-type",
-        "content-range",
-        "authorization",
-        "cookie",
-        "set-cookie",
-        "cache-control",
-        "max-forwards",
-        "range",
-        "location",
-        "www-authenticate",
-        "traceparent",
-        "tracestate",
-    ];
-    lower.starts_with(b"if-")
-        || lower.starts_with(b"access-control-")
+    const FORBIDDEN: &[&str] = &["max-forwards", "set-cookie2", "warning", "authentication-info", "clear-site-data"];
+    const FORBIDDEN_PREFIXES: &[&str] = &["content-", "if-", "access-control-", "cross-origin-", "sec-", "proxy-"];
+    KnownName::of_lower(lower).is_some_and(|name| name != KnownName::Etag)
         || FORBIDDEN.iter().any(|name| name.as_bytes() == lower)
+        || FORBIDDEN_PREFIXES.iter().any(|prefix| lower.starts_with(prefix.as_bytes()))
         || is_removed_spelling(lower)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_removed_spelling;
+    use super::{is_forbidden_trailer, is_removed_spelling};
 
     #[test]
     fn c57_every_alias_of_an_identity_field_is_found() {
@@ -231,11 +272,56 @@ mod tests {
             "content_length",
             "transfer_encoding",
             "x-user-id",
+            "x_user",
+            "client-cert",
+            "ssl_client_s_dn",
+            "tailscale-user-login",
         ] {
             assert!(is_removed_spelling(name.as_bytes()), "{name}");
         }
-        for name in ["x-api-key", "x_api_key", "x-tenant", "idempotency-key", "x-user"] {
+        for name in ["x-api-key", "x_api_key", "x-tenant", "idempotency-key", "forwarded-to-me"] {
             assert!(!is_removed_spelling(name.as_bytes()), "{name}");
+        }
+    }
+    #[test]
+    fn c57_a_long_name_is_recognised_by_its_beginning() {
+        for begin in ["x-forwarded-", "x_portcullis_", "x.ssl.client.", "x-user-"] {
+            for length in [40, 64, 65, 200, 4096] {
+                let name = format!("{begin}{}", "a".repeat(length));
+                assert!(is_removed_spelling(name.as_bytes()), "{name}");
+            }
+        }
+        assert!(!is_removed_spelling("x-kept".repeat(40).as_bytes()));
+    }
+
+    #[test]
+    fn trailers_carry_sums_and_tags_and_nothing_that_a_head_decides_by() {
+        for name in ["x-checksum", "server-timing", "etag", "grpc-status", "repr-digest"] {
+            assert!(!is_forbidden_trailer(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "transfer-encoding",
+            "content-length",
+            "content-md5",
+            "host",
+            "te",
+            "connection",
+            "authorization",
+            "cookie",
+            "set-cookie",
+            "set_cookie",
+            "www-authenticate",
+            "if-match",
+            "x_forwarded_for",
+            "x-real-ip",
+            "forwarded",
+            "vary",
+            "expires",
+            "max-forwards",
+            "strict-transport-security",
+            "sec-fetch-site",
+        ] {
+            assert!(is_forbidden_trailer(name.as_bytes()), "{name}");
         }
     }
 }

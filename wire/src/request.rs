@@ -1,8 +1,8 @@
 //! The head of a request, in canonical form.
 
 use crate::bytes::push_decimal;
-use crate::fields::Fields;
-use crate::framing::{BodyFraming, Declared, declared};
+use crate::fields::{FieldName, Fields};
+use crate::framing::{BodyFraming, Declared, declared, is_written_plainly};
 use crate::hygiene::{check_connection_tokens, connection_tokens, strip_untrusted};
 use crate::span::{Span, push};
 use crate::{HeadLimits, KnownName, Method, WireError, host, path, query};
@@ -97,7 +97,12 @@ impl RequestHead {
         self.version = if version == 0 { Version::H10 } else { Version::H11 };
         for field in parsed.headers.iter() {
             let (name, value) = (Span::within(head, field.name.as_bytes()), Span::within(head, field.value));
-            self.fields.add_parsed(name, value);
+            let known = self.fields.add_parsed(name, value);
+            if matches!(known, FieldName::Known(KnownName::ContentLength | KnownName::TransferEncoding))
+                && !is_written_plainly(head, name, value)
+            {
+                return Err(WireError::new(Reason::FramingAmbiguous, "odd whitespace around Content-Length or Transfer-Encoding"));
+            }
         }
         Ok(Span::within(head, target.as_bytes()))
     }
@@ -226,7 +231,8 @@ impl RequestHead {
             return refuse("an upgrade that is not a GET without a body");
         }
         let has_key = self.fields.values(KnownName::SecWebsocketKey).count() == 1;
-        if !has_key || self.fields.first(KnownName::SecWebsocketVersion) != Some(b"13") {
+        let version = self.fields.values(KnownName::SecWebsocketVersion);
+        if !has_key || !version.eq([b"13".as_slice()]) {
             return refuse("an upgrade to websocket without its key or version 13");
         }
         self.wants_websocket = true;
@@ -367,5 +373,49 @@ impl RequestHead {
             out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
         }
         out.extend_from_slice(b"via: 1.1 portcullis\r\n\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RequestHead;
+    use crate::HeadLimits;
+    use portcullis_model::Reason;
+
+    const TYPICAL: &[u8] = b"GET /v1/orders/17?expand=lines HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: Mozilla/5.0\r\n\
+        Accept: application/json\r\nAccept-Encoding: gzip, br\r\nAccept-Language: en\r\nAuthorization: Bearer abc.def.ghi\r\n\
+        Cookie: a=1; b=2\r\nConnection: keep-alive\r\nX-Api-Version: 2\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n";
+
+    /// Where a head keeps its bytes and its list, and how much room there is.
+    fn memory(head: &RequestHead) -> (*const u8, usize, *const u8, usize) {
+        let fields = &head.fields;
+        (fields.buffer.as_ptr(), fields.buffer.capacity(), fields.list.as_ptr().cast(), fields.list.capacity())
+    }
+
+    #[test]
+    fn a_head_that_is_used_again_keeps_its_memory() {
+        let (limits, mut head, mut out) = (HeadLimits::default(), RequestHead::default(), Vec::new());
+        let mut serve = |head: &mut RequestHead| {
+            head.parse(TYPICAL, &limits).unwrap();
+            head.strip_untrusted();
+            out.clear();
+            head.write_to(&mut out);
+        };
+        serve(&mut head);
+        let before = memory(&head);
+        for _ in 0..8 {
+            serve(&mut head);
+        }
+        assert_eq!(memory(&head), before);
+        assert_eq!((head.host(), head.path(), head.query()), ("api.example.com", "/v1/orders/17", Some("expand=lines")));
+    }
+
+    #[test]
+    fn connection_tokens_are_bounded() {
+        let parse = |tokens: usize| {
+            let text = format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {}\r\n\r\n", vec!["a"; tokens].join(","));
+            RequestHead::default().parse(text.as_bytes(), &HeadLimits::default()).map_err(|error| error.reason)
+        };
+        assert_eq!((parse(32), parse(33), parse(5000)), (Ok(()), Err(Reason::RequestMalformed), Err(Reason::RequestMalformed)));
     }
 }

@@ -3,7 +3,7 @@
 use crate::bytes::push_decimal;
 use crate::fields::Fields;
 use crate::framing::{Declared, ResponseFraming, declared};
-use crate::hygiene::{connection_tokens, strip_hop_by_hop};
+use crate::hygiene::{check_token_count, connection_tokens, strip_hop_by_hop};
 use crate::span::Span;
 use crate::status::phrase;
 use crate::{HeadLimits, KnownName, Method, WireError};
@@ -44,6 +44,7 @@ impl ResponseHead {
         *self = Self { fields: std::mem::take(&mut self.fields), ..Self::default() };
         self.fields.reset(head);
         let version = self.parse_lines(head, limits)?;
+        check_token_count(&self.fields, Reason::UpstreamMalformed)?;
         let closes = connection_tokens(&self.fields).any(|token| token.eq_ignore_ascii_case(b"close"));
         let asks_to_stay = connection_tokens(&self.fields).any(|token| token.eq_ignore_ascii_case(b"keep-alive"));
         self.keep_alive = if version == 0 { asks_to_stay } else { !closes };

@@ -105,6 +105,12 @@ impl TlsStream {
         self.name.take()
     }
 
+    /// Bytes that the connection has room for of ciphertext read, plaintext, and ciphertext to send.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> [usize; 3] {
+        [&self.incoming, &self.plain, &self.outgoing].map(Vec::capacity)
+    }
+
     /// The socket below.
     pub(crate) fn socket(&self) -> &TcpStream {
         &self.tcp
@@ -232,11 +238,18 @@ impl TlsStream {
         Err(io::Error::new(io::ErrorKind::InvalidData, "the TLS connection makes no progress"))
     }
 
-    /// After an error the library has an alert to say.
+    /// After an error the library has an alert to say, behind what it had to say before.
     fn encode_alert(&mut self) {
-        if let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } = self.tls.process_tls_records(&mut [])
-        {
-            let _best_effort = encode(&mut self.outgoing, |out| data.encode(out));
+        // A flight of the handshake has fewer parts than this.
+        for _ in 0..16 {
+            let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
+                self.tls.process_tls_records(&mut [])
+            else {
+                return;
+            };
+            if encode(&mut self.outgoing, |out| data.encode(out)).is_err() {
+                return;
+            }
         }
     }
 

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
+mod traffic;
+
 const NOW: u64 = 1_795_440_000;
 
 struct Site {
@@ -44,12 +46,16 @@ fn context(sites: &[&Site]) -> Arc<TlsContext> {
 }
 
 fn client_config(sites: &[&Site]) -> Arc<ClientConfig> {
+    client_config_of(sites, rustls::ALL_VERSIONS)
+}
+
+fn client_config_of(sites: &[&Site], versions: &[&'static rustls::SupportedProtocolVersion]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for site in sites {
         roots.add(site.certificate.clone()).unwrap();
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
     Arc::new(config.with_root_certificates(roots).with_no_client_auth())
 }
 
@@ -59,6 +65,7 @@ fn connect(config: &Arc<ClientConfig>, name: &str, port: u16) -> Client {
     let connection = ClientConnection::new(Arc::clone(config), ServerName::try_from(name.to_owned()).unwrap()).unwrap();
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_nodelay(true).unwrap();
     StreamOwned::new(connection, stream)
 }
 
@@ -89,6 +96,7 @@ fn exchange<R: Send + 'static>(
         let port = listener.local_addr().unwrap().port();
         let client = tokio::task::spawn_blocking(move || client(port));
         let (tcp, _) = listener.accept().await.unwrap();
+        tcp.set_nodelay(true).unwrap();
         let outcome = handshake(tcp, Arc::clone(context), Duration::from_secs(10)).await;
         let facts = match outcome {
             Ok((stream, facts)) => {
@@ -151,6 +159,54 @@ fn b45_each_name_gets_its_own_certificate_and_unknown_names_none() {
 }
 
 #[test]
+fn b45_a_name_that_is_not_served_is_answered_with_unrecognised_name() {
+    let (a, b) = (site("alert-a", &["a.test"], (-1, 30)), site("alert-b", &["*.b.test"], (-1, 30)));
+    let context = context(&[&a, &b]);
+    for name in ["c.test", "b.test", "x.y.b.test"] {
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let config = client_config_of(&[&a, &b], &[version]);
+            let (facts, text) = exchange(&context, move |port| ping(connect(&config, name, port)), pong);
+            let error = text.unwrap_err().into_inner().unwrap().downcast::<rustls::Error>().unwrap();
+            assert_eq!(*error, rustls::Error::AlertReceived(rustls::AlertDescription::UnrecognisedName), "{name}");
+            assert_eq!(facts.unwrap_err(), Reason::HandshakeFailed, "{name}");
+        }
+    }
+}
+
+#[test]
+fn without_a_name_the_first_certificate_is_shown() {
+    let (a, b) = (site("none-a", &["a.test"], (-1, 30)), site("none-b", &["b.test"], (-1, 30)));
+    for (first, second, works) in [(&a, &b, true), (&b, &a, false)] {
+        let mut config = Arc::unwrap_or_clone(client_config(&[&a]));
+        config.enable_sni = false;
+        let config = Arc::new(config);
+        let client = move |port| ping(connect(&config, "a.test", port));
+        let (facts, text) = exchange(&context(&[first, second]), client, pong);
+        assert_eq!((text.is_ok(), facts.is_ok_and(|facts| facts.sni.is_none())), (works, works));
+    }
+}
+
+#[test]
+fn a_ticket_does_not_lead_past_a_name_that_is_no_longer_served() {
+    let (a, b) = (site("gone-a", &["a.test"], (-1, 30)), site("gone-b", &["b.test"], (-1, 30)));
+    let tickets = TicketKeys::new(clock());
+    let context = |sites: &[&Site]| {
+        let files: Vec<_> = sites.iter().map(|site| site.files.clone()).collect();
+        TlsContext::build(&files, OldestVersion::Tls12, &tickets, &clock()).unwrap()
+    };
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let config = client_config_of(&[&a], &[version]);
+        let visit = |context: &Arc<TlsContext>| {
+            let config = Arc::clone(&config);
+            exchange(context, move |port| ping(connect(&config, "a.test", port)), pong)
+        };
+        assert!(!visit(&context(&[&a, &b])).0.unwrap().resumed);
+        assert!(visit(&context(&[&a])).0.unwrap().resumed, "keys outlive a change of certificates");
+        assert_eq!(visit(&context(&[&b])).0.unwrap_err(), Reason::HandshakeFailed);
+    }
+}
+
+#[test]
 fn a_session_is_resumed_by_its_ticket_and_not_in_another_context() {
     let site = site("resume", &["a.test"], (-1, 30));
     let first = context(&[&site]);
@@ -170,7 +226,7 @@ fn a_session_is_resumed_by_its_ticket_and_not_in_another_context() {
 fn megabytes_arrive_unchanged_in_both_directions() {
     let site = site("bulk", &["a.test"], (-1, 30));
     let config = client_config(&[&site]);
-    let sent: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let sent: Vec<u8> = (0..10_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let expected = sent.clone();
     let client = move |port| {
         let mut client = connect(&config, "a.test", port);
@@ -186,7 +242,7 @@ fn megabytes_arrive_unchanged_in_both_directions() {
     };
     let serve = async |mut stream: TlsStream| {
         let mut buf = vec![0; 64 * 1024];
-        let mut left = 3_000_000;
+        let mut left = 10_000_000;
         while left > 0 {
             let mut part = Vec::new();
             while part.len() < 100_000.min(left) {
@@ -276,9 +332,15 @@ async fn d86_a_handshake_that_stalls_is_cut_at_its_deadline() {
 fn e113_certificates_that_cannot_serve_are_refused_with_their_file() {
     let (good, other) = (site("good", &["a.test"], (-1, 30)), site("other", &["b.test"], (-1, 30)));
     let (expired, early) = (site("expired", &["a.test"], (-30, -1)), site("early", &["a.test"], (1, 30)));
-    let build = |files: CertificateFiles| {
-        TlsContext::build(&[files], OldestVersion::Tls13, &TicketKeys::new(clock()), &clock()).map(|_| ()).unwrap_err()
+    let build = |files: &[CertificateFiles]| {
+        TlsContext::build(files, OldestVersion::Tls13, &TicketKeys::new(clock()), &clock()).map(|_| ()).unwrap_err()
     };
+    let (weak, weak_key) = (good.files.key.with_file_name("weak.pem"), good.files.key.with_file_name("weak-key.pem"));
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "rsa:1024", "-nodes", "-subj", "/CN=a.test", "-days", "36500", "-keyout"]);
+    let made = openssl.arg(&weak_key).arg("-out").arg(&weak).output().expect("the apt package `openssl` is needed");
+    assert!(made.status.success(), "{made:?}");
+    let weak = CertificateFiles { certificate: weak, key: weak_key, ..good.files.clone() };
     let mismatched = CertificateFiles { key: other.files.key.clone(), ..good.files.clone() };
     let missing = CertificateFiles { certificate: PathBuf::from("/nowhere/c.pem"), ..good.files.clone() };
     let garbage = CertificateFiles { certificate: good.files.key.clone(), ..good.files.clone() };
@@ -289,7 +351,14 @@ fn e113_certificates_that_cannot_serve_are_refused_with_their_file() {
         (missing, "`/nowhere/c.pem` cannot be read"),
         (garbage, "has no certificate"),
     ] {
-        let problem = build(files);
-        assert!(problem.contains(words), "{problem}");
+        let file = files.certificate.to_str().unwrap().to_owned();
+        let problem = build(&[files]);
+        assert!(problem.contains(words) && problem.contains(&file), "{problem}");
     }
+    // Made just now by the machine's clock.
+    let problem = TlsContext::build(&[weak], OldestVersion::Tls13, &TicketKeys::new(clock()), &Clock::System).unwrap_err();
+    assert!(problem.contains("weak.pem`: the certificate's RSA key has 1024 bits; at least 2048 are needed"), "{problem}");
+    assert!(build(&[]).contains("needs at least one"));
+    let twice = CertificateFiles { hosts: vec!["B.test".to_owned(), "a.test".to_owned()], ..good.files.clone() };
+    assert_eq!(build(&[other.files, twice]), "the host `B.test` has two certificates; keep one of them");
 }
