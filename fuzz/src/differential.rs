@@ -17,8 +17,29 @@ use tokio::io::AsyncWriteExt;
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Read {
     method: Vec<u8>,
+    path: Vec<u8>,
+    query: Option<Vec<u8>>,
     host: String,
     body: Vec<u8>,
+}
+
+/// The bytes that escapes stand for: the canonical form spells them in one way, hyper as they came.
+fn decoded(escaped: &[u8]) -> Vec<u8> {
+    let (mut bytes, mut rest) = (Vec::with_capacity(escaped.len()), escaped);
+    while let Some((byte, behind)) = rest.split_first() {
+        let digits = behind.get(..2).filter(|_| *byte == b'%').and_then(|pair| std::str::from_utf8(pair).ok());
+        match digits.and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
+            Some(value) => {
+                bytes.push(value);
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*byte);
+                rest = behind;
+            }
+        }
+    }
+    bytes
 }
 
 /// Our reading of the first request, and where it ends; nothing when we refuse it or it is not complete.
@@ -45,7 +66,8 @@ fn ours(data: &[u8]) -> Option<(Read, usize)> {
         }
     };
     let host = head.fields().first_named("host").map(|host| String::from_utf8_lossy(host).into_owned()).unwrap_or_default();
-    Some((Read { method: head.method_bytes().to_vec(), host, body }, length + used))
+    let (path, query) = (decoded(head.path().as_bytes()), head.query().map(|query| decoded(query.as_bytes())));
+    Some((Read { method: head.method_bytes().to_vec(), path, query, host, body }, length + used))
 }
 
 /// Hyper's reading of every request in the bytes.
@@ -61,15 +83,24 @@ fn hypers(data: &[u8]) -> Vec<Read> {
             let seen = Rc::clone(&seen);
             async move {
                 let method = request.method().as_str().as_bytes().to_vec();
+                let path = decoded(request.uri().path().as_bytes());
+                let query = request.uri().query().filter(|query| !query.is_empty()).map(|query| decoded(query.as_bytes()));
                 let host = request.headers().get("host").map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
                 if let Ok(body) = request.into_body().collect().await {
-                    seen.borrow_mut().push(Read { method, host: host.unwrap_or_default(), body: body.to_bytes().to_vec() });
+                    seen.borrow_mut().push(Read {
+                        method,
+                        path,
+                        query,
+                        host: host.unwrap_or_default(),
+                        body: body.to_bytes().to_vec(),
+                    });
                 }
                 Ok::<_, Infallible>(Response::new(Full::new(Bytes::new())))
             }
         });
+        // Without half_close the end of the input ends the connection before the service is asked, and nothing would be compared.
         // A request that hyper refuses ends its connection; what it read before counts.
-        let _ended = http1::Builder::new().serve_connection(TokioIo::new(server), service).await;
+        let _ended = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(server), service).await;
         drop(client);
     });
     read.take()
@@ -84,5 +115,22 @@ pub(crate) fn differential(data: &[u8]) {
     // Hyper may refuse what we accept (it knows no methods beyond its own limits); it may not read it otherwise.
     if let Some(theirs) = all.first() {
         assert_eq!(*theirs, mine);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{hypers, ours};
+
+    #[test]
+    fn hyper_is_asked_and_answers() {
+        for request in [
+            &b"GET /a%2Db?c=%64 HTTP/1.1\r\nHost: a\r\n\r\n"[..],
+            b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+            b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        ] {
+            let (mine, end) = ours(request).unwrap();
+            assert_eq!((hypers(request), end), (vec![mine], request.len()));
+        }
     }
 }
