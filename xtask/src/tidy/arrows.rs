@@ -13,10 +13,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("portcullis-wire", &["portcullis-model"]),
     ("portcullis-engines-", &["portcullis-model", "portcullis-wire"]),
     ("portcullis-gateway-router", &["portcullis-model", "portcullis-wire"]),
-    ("portcullis-gateway-listener", &["portcullis-model", "portcullis-wire"]),
+    ("portcullis-gateway-tls", &["portcullis-model"]),
+    ("portcullis-gateway-listener", &["portcullis-model", "portcullis-wire", "portcullis-gateway-tls"]),
     ("portcullis-gateway-policy", WORDS),
     ("portcullis-gateway-cache", &["portcullis-model", "portcullis-wire", "portcullis-gateway-policy"]),
-    ("portcullis-gateway-upstream", &["portcullis-model", "portcullis-wire", "portcullis-gateway-policy"]),
+    (
+        "portcullis-gateway-upstream",
+        &["portcullis-model", "portcullis-wire", "portcullis-gateway-policy", "portcullis-gateway-tls"],
+    ),
     ("portcullis-gateway-proxy", &["portcullis-model", "portcullis-wire", "portcullis-gateway-"]),
     (
         "portcullis-policies",

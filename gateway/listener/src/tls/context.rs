@@ -1,12 +1,13 @@
 //! What a TLS listener offers: certificates by server name, protocols, tickets.
 
-use super::certificates::{CertificateFiles, load};
+use super::certificates::CertificateFiles;
 use super::tickets::TicketKeys;
+use portcullis_gateway_tls::{Side, crypto, load_certificate};
 use portcullis_model::Clock;
 use rustls::ServerConfig;
-use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConnectionData, UnbufferedServerConnection};
 use rustls::sign::CertifiedKey;
+use rustls::unbuffered::UnbufferedStatus;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,16 +18,19 @@ thread_local! {
     static NAME_SEEN: RefCell<Option<NameSeen>> = const { RefCell::new(None) };
 }
 
+/// The alert unrecognized_name (RFC 6066 section 3) as a record. It answers the first message, so it is not encrypted.
+const UNRECOGNISED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
 /// A server name that a client asked for.
-pub(super) struct NameSeen {
+struct NameSeen {
     /// Lower case, without the dot of the root.
-    pub(super) name: Box<str>,
+    name: Box<str>,
     /// Whether there is a certificate for it.
-    pub(super) is_served: bool,
+    is_served: bool,
 }
 
 /// Takes the server name that the last step of a handshake on this thread brought, if it brought one.
-pub(super) fn take_name_seen() -> Option<NameSeen> {
+fn take_name_seen() -> Option<NameSeen> {
     NAME_SEEN.with_borrow_mut(Option::take)
 }
 
@@ -57,11 +61,6 @@ struct Names {
     keys: Vec<Arc<CertifiedKey>>,
 }
 
-/// Key exchange, post-quantum first, and cipher suites with forward secrecy and authenticated encryption only.
-fn crypto() -> CryptoProvider {
-    provider::default_provider()
-}
-
 impl TlsContext {
     /// Reads the certificates and makes a context.
     ///
@@ -79,7 +78,7 @@ impl TlsContext {
             return Err("there is no certificate; a TLS listener needs at least one".to_owned());
         }
         for files in certificates {
-            let key = load(files, &crypto, clock)?;
+            let key = load_certificate(&files.certificate, &files.key, &crypto, clock)?;
             names.add(&files.hosts, key)?;
         }
         let names = Arc::new(names);
@@ -145,5 +144,52 @@ impl ResolvesServerCert for Names {
         let found = self.index(&name).and_then(|index| self.keys.get(index)).cloned();
         NAME_SEEN.set(Some(NameSeen { name: name.into(), is_served: found.is_some() }));
         found
+    }
+}
+
+/// The server's side of a TLS connection.
+pub struct ServerSide {
+    tls: UnbufferedServerConnection,
+    name: Option<Box<str>>,
+    /// Whether the client asked for a name that nobody has a certificate for.
+    is_unknown: bool,
+}
+
+impl ServerSide {
+    /// A side that has not begun its handshake.
+    pub(super) fn new(context: &TlsContext) -> Result<Self, rustls::Error> {
+        Ok(Self { tls: UnbufferedServerConnection::new(Arc::clone(&context.config))?, name: None, is_unknown: false })
+    }
+
+    /// The library's connection.
+    pub(super) fn connection(&self) -> &UnbufferedServerConnection {
+        &self.tls
+    }
+
+    /// The server name that the client asked for.
+    pub(super) fn take_name(&mut self) -> Option<Box<str>> {
+        self.name.take()
+    }
+}
+
+impl Side for ServerSide {
+    type Data = ServerConnectionData;
+
+    fn step<'c, 'i>(&'c mut self, bytes: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        let status = self.tls.process_tls_records(bytes);
+        if let Some(seen) = take_name_seen() {
+            self.is_unknown = !seen.is_served;
+            self.name = Some(seen.name);
+        }
+        status
+    }
+
+    fn is_handshaking(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
+    /// The library would say access_denied to an unknown name, which tells the client's operator nothing.
+    fn own_alert(&self) -> Option<&'static [u8]> {
+        self.is_unknown.then_some(&UNRECOGNISED_NAME)
     }
 }

@@ -1,12 +1,11 @@
 //! The handshake, by its deadline.
 
+use super::context::ServerSide;
 use super::{TlsContext, TlsStream};
 use portcullis_model::{Reason, TlsFacts};
 use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion};
 use std::future::poll_fn;
-use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -15,13 +14,13 @@ use tokio::net::TcpStream;
 /// # Errors
 /// [`Reason::HandshakeTimeout`] or [`Reason::HandshakeFailed`].
 pub async fn handshake(tcp: TcpStream, context: Arc<TlsContext>, deadline: Duration) -> Result<(TlsStream, TlsFacts), Reason> {
-    let mut stream = TlsStream::new(tcp, &context).map_err(|_| Reason::HandshakeFailed)?;
-    let finished = tokio::time::timeout(deadline, poll_fn(|cx| poll_handshake(&mut stream, cx))).await;
+    let mut stream = TlsStream::new(tcp, ServerSide::new(&context).map_err(|_| Reason::HandshakeFailed)?);
+    let finished = tokio::time::timeout(deadline, poll_fn(|cx| stream.poll_handshake(cx))).await;
     match finished {
         Err(_) => Err(Reason::HandshakeTimeout),
         Ok(Err(_)) => {
             // The alert says why; a client that is gone does not hear it.
-            let _told = tokio::time::timeout(Duration::from_secs(1), poll_fn(|cx| stream.poll_send(cx))).await;
+            let _told = tokio::time::timeout(Duration::from_secs(1), poll_fn(|cx| stream.poll_flush(cx))).await;
             Err(Reason::HandshakeFailed)
         }
         Ok(Ok(())) => {
@@ -29,19 +28,6 @@ pub async fn handshake(tcp: TcpStream, context: Arc<TlsContext>, deadline: Durat
             Ok((stream, facts))
         }
     }
-}
-
-fn poll_handshake(stream: &mut TlsStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    while stream.connection().is_handshaking() {
-        ready!(stream.poll_send(cx))?;
-        // Without room for plaintext: what a hasty client sends behind its handshake is kept for the first read.
-        ready!(stream.poll_step(cx, &mut []))?;
-        // A client may send its last handshake message, a request and close_notify at once: that is a request to answer.
-        if stream.has_ended() && stream.connection().is_handshaking() {
-            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
-        }
-    }
-    stream.poll_send(cx)
 }
 
 /// The name in IANA's registry; the library names the suites of TLS 1.3 otherwise.
@@ -55,8 +41,8 @@ fn registered_name(suite: CipherSuite) -> &'static str {
 }
 
 fn facts(stream: &mut TlsStream) -> TlsFacts {
-    let sni = stream.take_name();
-    let connection = stream.connection();
+    let sni = stream.side_mut().take_name();
+    let connection = stream.side().connection();
     TlsFacts {
         version: match connection.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",

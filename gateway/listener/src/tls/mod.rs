@@ -3,14 +3,15 @@
 mod certificates;
 mod context;
 mod handshake;
-mod stream;
 mod tickets;
 
 pub use certificates::CertificateFiles;
 pub use context::{OldestVersion, TlsContext};
 pub use handshake::handshake;
-pub use stream::TlsStream;
 pub use tickets::TicketKeys;
+
+/// The server's side of a TLS connection.
+pub type TlsStream = portcullis_gateway_tls::TlsStream<context::ServerSide>;
 
 #[cfg(test)]
 mod tests;

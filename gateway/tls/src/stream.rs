@@ -3,16 +3,12 @@
 //! Ciphertext is read into scratch memory of the worker's, decrypted there, and the plaintext copied to whoever reads. The connection
 //! itself keeps only what cannot be dealt with yet: part of a record, plaintext nobody has read, ciphertext the socket did not take.
 
-use super::context::{TlsContext, take_name_seen};
-use crate::io::poll_read_plain;
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus};
+use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError, UnbufferedStatus, WriteTraffic};
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// The largest record with its header (RFC 8446 section 5.2).
@@ -23,9 +19,7 @@ const READ_BYTES: usize = 64 * 1024;
 const WRITE_BYTES: usize = 64 * 1024;
 /// Plaintext that fills a record.
 const FRAGMENT_BYTES: usize = 16 * 1024;
-/// The alert unrecognized_name (RFC 6066 section 3) as a record. It answers the first message, so it is not encrypted.
-const UNRECOGNISED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
-/// How much handshake data may wait for a client that has not finished its handshake (threats D 95).
+/// How much handshake data may wait for a peer that has not finished its handshake (threats D 95).
 const LEFT_OVER_MAX: usize = RECORD_BYTES_MAX + 64 * 1024;
 
 /// Memory that every connection of a worker uses for a moment.
@@ -43,10 +37,27 @@ thread_local! {
     });
 }
 
-/// The server's side of a TLS connection.
-pub struct TlsStream {
+/// Which side of a connection this is: the library's connection, and what that side does beyond the protocol.
+pub trait Side {
+    /// The library's word for the side.
+    type Data;
+
+    /// The library's next step, with what has come from the peer.
+    fn step<'c, 'i>(&'c mut self, bytes: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    /// Whether the handshake goes on.
+    fn is_handshaking(&self) -> bool;
+
+    /// A whole record to send instead of the library's alert, after a step that failed.
+    fn own_alert(&self) -> Option<&'static [u8]> {
+        None
+    }
+}
+
+/// One side of a TLS connection.
+pub struct TlsStream<S> {
     tcp: TcpStream,
-    tls: UnbufferedServerConnection,
+    side: S,
     /// Ciphertext that is not a whole record yet.
     incoming: Vec<u8>,
     /// Plaintext that nobody has read yet.
@@ -55,15 +66,14 @@ pub struct TlsStream {
     /// Ciphertext that the socket has not taken yet.
     outgoing: Vec<u8>,
     outgoing_at: usize,
-    /// Whether the client has ended its side, by whatever means.
+    /// Whether the peer has ended its side, by whatever means.
     ended: bool,
     /// Whether it did so with close_notify.
     ended_cleanly: bool,
     closing: bool,
-    name: Option<Box<str>>,
 }
 
-impl std::fmt::Debug for TlsStream {
+impl<S> std::fmt::Debug for TlsStream<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TlsStream").field("tcp", &self.tcp).field("ended", &self.ended).finish_non_exhaustive()
     }
@@ -73,12 +83,12 @@ fn broken(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-impl TlsStream {
-    pub(super) fn new(tcp: TcpStream, context: &Arc<TlsContext>) -> io::Result<Self> {
-        let tls = UnbufferedServerConnection::new(Arc::clone(&context.config)).map_err(broken)?;
-        Ok(Self {
+impl<S: Side> TlsStream<S> {
+    /// A connection over `tcp` that has not begun its handshake.
+    pub fn new(tcp: TcpStream, side: S) -> Self {
+        Self {
             tcp,
-            tls,
+            side,
             incoming: Vec::new(),
             plain: Vec::new(),
             plain_at: 0,
@@ -87,36 +97,52 @@ impl TlsStream {
             ended: false,
             ended_cleanly: false,
             closing: false,
-            name: None,
-        })
+        }
     }
 
-    pub(super) fn connection(&self) -> &UnbufferedServerConnection {
-        &self.tls
+    /// What the side knows.
+    pub fn side(&self) -> &S {
+        &self.side
     }
 
-    /// Whether the client has ended its side.
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended
-    }
-
-    /// The server name that the client asked for.
-    pub(super) fn take_name(&mut self) -> Option<Box<str>> {
-        self.name.take()
+    /// What the side knows.
+    pub fn side_mut(&mut self) -> &mut S {
+        &mut self.side
     }
 
     /// Bytes that the connection has room for of ciphertext read, plaintext, and ciphertext to send.
-    #[cfg(test)]
-    pub(super) fn kept(&self) -> [usize; 3] {
+    #[must_use]
+    pub fn kept(&self) -> [usize; 3] {
         [&self.incoming, &self.plain, &self.outgoing].map(Vec::capacity)
     }
 
     /// The socket below.
-    pub(crate) fn socket(&self) -> &TcpStream {
+    pub fn socket(&self) -> &TcpStream {
         &self.tcp
     }
 
-    /// Whether the client has ended its side with close_notify. After an end without it somebody else may have cut off the rest
+    /// Takes part in the handshake until it is complete and all that this side has to say has been sent.
+    ///
+    /// # Errors
+    /// When the peer goes away, or does not keep to the protocol, or is not accepted. [`TlsStream::poll_flush`] then sends the alert.
+    pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.incoming.is_empty() {
+            // A client speaks first; a server has nothing to say yet.
+            self.process(&mut [], &mut [])?;
+        }
+        while self.side.is_handshaking() {
+            ready!(self.poll_send(cx))?;
+            // Without room for plaintext: what a hasty peer sends behind its handshake is kept for the first read.
+            ready!(self.poll_step(cx, &mut []))?;
+            // A client may send its last handshake message, a request and close_notify at once: that is a request to answer.
+            if self.ended && self.side.is_handshaking() {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+        self.poll_send(cx)
+    }
+
+    /// Whether the peer has ended its side with close_notify. After an end without it somebody else may have cut off the rest
     /// (RFC 8446 section 6.1), which matters where the message does not tell its own length.
     #[must_use]
     pub fn clean_close(&self) -> bool {
@@ -165,7 +191,7 @@ impl TlsStream {
     }
 
     /// Reads from the socket once and deals with what came. Gives how much plaintext was put into `buf`.
-    pub(super) fn poll_step(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_step(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let kept = self.incoming.len();
             let room = scratch.incoming.get_mut(kept..kept + READ_BYTES).unwrap_or_default();
@@ -198,19 +224,12 @@ impl TlsStream {
         // Each turn uses bytes or has something to say; the bound is for a library that would do neither.
         for _ in 0..bytes.len() + 64 {
             let rest = bytes.get_mut(used..).unwrap_or_default();
-            let UnbufferedStatus { discard, state, .. } = self.tls.process_tls_records(rest);
-            let seen = take_name_seen();
-            let name_is_unknown = seen.as_ref().is_some_and(|seen| !seen.is_served);
-            if let Some(seen) = seen {
-                self.name = Some(seen.name);
-            }
+            let UnbufferedStatus { discard, state, .. } = self.side.step(rest);
             match state {
                 Err(error) => {
-                    // The library would say access_denied, which tells the client's operator nothing.
-                    if name_is_unknown {
-                        self.outgoing.extend_from_slice(&UNRECOGNISED_NAME);
-                    } else {
-                        self.encode_alert();
+                    match self.side.own_alert() {
+                        Some(alert) => self.outgoing.extend_from_slice(alert),
+                        None => self.encode_alert(),
                     }
                     return Err(broken(error));
                 }
@@ -242,9 +261,7 @@ impl TlsStream {
     fn encode_alert(&mut self) {
         // A flight of the handshake has fewer parts than this.
         for _ in 0..16 {
-            let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
-                self.tls.process_tls_records(&mut [])
-            else {
+            let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } = self.side.step(&mut []) else {
                 return;
             };
             if encode(&mut self.outgoing, |out| data.encode(out)).is_err() {
@@ -254,7 +271,7 @@ impl TlsStream {
     }
 
     /// Sends ciphertext that waits.
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.outgoing_at < self.outgoing.len() {
             let waiting = self.outgoing.get(self.outgoing_at..).unwrap_or_default();
             let count = ready!(Pin::new(&mut self.tcp).poll_write(cx, waiting))?;
@@ -295,7 +312,7 @@ impl TlsStream {
 
     /// Encrypts into scratch. Gives how much plaintext was taken, and how much ciphertext was made.
     fn encrypt(&mut self, scratch: &mut Scratch, head: &[u8], body: &[u8]) -> io::Result<(usize, usize)> {
-        let mut writer = writer(&mut self.tls, &mut self.outgoing)?;
+        let mut writer = writer(&mut self.side, &mut self.outgoing)?;
         let (mut taken, mut made) = (0, 0);
         let mut body = body;
         if !head.is_empty() {
@@ -332,7 +349,7 @@ impl TlsStream {
         if !self.closing {
             self.closing = true;
             let mut goodbye = [0_u8; 128];
-            if let Ok(mut writer) = writer(&mut self.tls, &mut self.outgoing) {
+            if let Ok(mut writer) = writer(&mut self.side, &mut self.outgoing) {
                 let made = writer.queue_close_notify(&mut goodbye).map_err(broken)?;
                 self.outgoing.extend_from_slice(goodbye.get(..made).unwrap_or_default());
             }
@@ -343,12 +360,9 @@ impl TlsStream {
 }
 
 /// Asks the connection for its writing side; what the protocol itself has to say first goes into `outgoing`.
-fn writer<'c>(
-    tls: &'c mut UnbufferedServerConnection,
-    outgoing: &mut Vec<u8>,
-) -> io::Result<rustls::unbuffered::WriteTraffic<'c, ServerConnectionData>> {
+fn writer<'c, S: Side>(side: &'c mut S, outgoing: &mut Vec<u8>) -> io::Result<WriteTraffic<'c, S::Data>> {
     for _ in 0..16 {
-        match tls.process_tls_records(&mut []).state {
+        match side.step(&mut []).state {
             Ok(ConnectionState::EncodeTlsData(mut data)) => encode(outgoing, |out| data.encode(out))?,
             Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
             Ok(ConnectionState::PeerClosed) => {}
@@ -356,7 +370,7 @@ fn writer<'c>(
             _ => return Err(io::ErrorKind::NotConnected.into()),
         }
     }
-    match tls.process_tls_records(&mut []).state {
+    match side.step(&mut []).state {
         Ok(ConnectionState::WriteTraffic(writer)) => Ok(writer),
         _ => Err(io::ErrorKind::NotConnected.into()),
     }
@@ -382,6 +396,11 @@ fn encode(out: &mut Vec<u8>, mut encode: impl FnMut(&mut [u8]) -> Result<usize, 
             }
         }
     }
+}
+
+fn poll_read_plain(tcp: Pin<&mut TcpStream>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    let mut read = ReadBuf::new(buf);
+    tcp.poll_read(cx, &mut read).map_ok(|()| read.filled().len())
 }
 
 /// Copies as much as fits.

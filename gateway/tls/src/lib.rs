@@ -1,0 +1,18 @@
+//! TLS records over a socket, whichever side of the connection this is, with next to no memory while it is idle; certificates, keys
+//! and trust from files.
+
+mod certificates;
+mod stream;
+mod trust;
+
+pub use certificates::load_certificate;
+pub use stream::{Side, TlsStream};
+pub use trust::{read_trust, system_trust};
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
+
+/// Key exchange, post-quantum first, and cipher suites with forward secrecy and authenticated encryption only.
+#[must_use]
+pub fn crypto() -> CryptoProvider {
+    provider::default_provider()
+}
