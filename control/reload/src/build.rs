@@ -6,7 +6,7 @@ use portcullis_gateway_listener::{CertificateFiles, OldestVersion, TicketKeys, T
 use portcullis_gateway_policy::{Pipeline, PipelineStep, PolicyDefinition};
 use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerLimits, ListenerMode, Route, Snapshot};
 use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
-use portcullis_gateway_upstream::{Timeouts, Upstream, UpstreamSettings};
+use portcullis_gateway_upstream::{EndpointSpec, Origin, Timeouts, Upstream, UpstreamSettings};
 use portcullis_model::{Clock, Generation, PolicyId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub struct Builder {
     clock: Clock,
     tickets: Arc<TicketKeys>,
     upstreams: HashMap<Arc<str>, ([u8; 32], Arc<Upstream>)>,
-    next_endpoint: u64,
+    origin: Arc<Origin>,
 }
 
 impl Builder {
@@ -52,7 +52,7 @@ impl Builder {
     #[must_use]
     pub fn new(policies: &'static [PolicyDefinition], clock: Clock) -> Self {
         let tickets = TicketKeys::new(clock.clone());
-        Self { policies, clock, tickets, upstreams: HashMap::new(), next_endpoint: 1 }
+        Self { policies, clock, tickets, upstreams: HashMap::new(), origin: Arc::default() }
     }
 
     /// Builds what runs from a plan. Upstreams that did not change stay the same, and with them workers keep their connections.
@@ -104,15 +104,15 @@ impl Builder {
         Ok(Routing { routes, overlaps, unrouted, upstreams: upstreams.into_values().collect() })
     }
 
-    fn upstreams(&mut self, plan: &Plan) -> HashMap<Arc<str>, ([u8; 32], Arc<Upstream>)> {
+    fn upstreams(&self, plan: &Plan) -> HashMap<Arc<str>, ([u8; 32], Arc<Upstream>)> {
         let mut all = HashMap::new();
         for planned in &plan.upstreams {
             let upstream = match self.upstreams.get(&planned.name) {
                 Some((digest, running)) if *digest == planned.digest.0 => Arc::clone(running),
-                _ => {
-                    let upstream = Upstream::new(upstream_settings(planned), self.next_endpoint);
-                    self.next_endpoint += upstream.endpoints().len() as u64;
-                    Arc::new(upstream)
+                known => {
+                    let endpoints: Vec<EndpointSpec> = planned.endpoints.iter().copied().map(EndpointSpec::literal).collect();
+                    let before = known.map(|(_, running)| &**running);
+                    Arc::new(Upstream::new(upstream_settings(planned), &endpoints, before, &self.origin))
                 }
             };
             all.insert(Arc::clone(&planned.name), (planned.digest.0, upstream));
@@ -180,7 +180,6 @@ fn upstream_settings(planned: &UpstreamPlan) -> UpstreamSettings {
     let timeouts = &planned.timeouts;
     UpstreamSettings {
         name: Arc::clone(&planned.name),
-        endpoints: planned.endpoints.clone(),
         timeouts: Timeouts {
             connect: timeouts.connect,
             first_byte: timeouts.first_byte,
@@ -188,7 +187,7 @@ fn upstream_settings(planned: &UpstreamPlan) -> UpstreamSettings {
             total: timeouts.total,
             upgraded_idle: timeouts.idle.max(UPGRADED_IDLE_MIN),
         },
-        connections_max: planned.limits.connections.saturating_mul(u32::try_from(planned.endpoints.len()).unwrap_or(u32::MAX)),
+        connections_max: planned.limits.connections,
         idle_per_worker: planned.limits.idle_per_worker as usize,
         pooled_idle: POOLED_IDLE,
         plaintext_expires: planned.danger_plaintext.as_ref().map(|weakening| weakening.expires_unix_seconds),

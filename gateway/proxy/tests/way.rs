@@ -7,7 +7,7 @@ use portcullis_gateway_proxy::{
     ClientAddressRule, Listener, ListenerLimits, ListenerMode, Published, Route, Snapshot, Worker, serve_connection,
 };
 use portcullis_gateway_router::{HostPattern, PathTemplate, RouteSpec, RouteTable};
-use portcullis_gateway_upstream::{Timeouts, Upstream, UpstreamSettings};
+use portcullis_gateway_upstream::{Origin, Timeouts, Upstream, UpstreamSettings};
 use portcullis_model::{Clock, DecisionRecord, Generation, PolicyId, Reason, RecordSink};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -54,14 +54,13 @@ fn upstream() -> Arc<Upstream> {
         Timeouts { connect: seconds(1), first_byte: seconds(1), idle: seconds(1), total: None, upgraded_idle: seconds(1) };
     let settings = UpstreamSettings {
         name: "u".into(),
-        endpoints: Vec::new(),
         timeouts,
         connections_max: 1,
         idle_per_worker: 1,
         pooled_idle: seconds(1),
         plaintext_expires: None,
     };
-    Arc::new(Upstream::new(settings, 1))
+    Arc::new(Upstream::new(settings, &[], None, &Arc::new(Origin::default())))
 }
 
 fn listener() -> Arc<Listener> {

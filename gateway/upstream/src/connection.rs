@@ -1,6 +1,6 @@
 //! A connection to an endpoint.
 
-use crate::endpoint::EndpointUse;
+use crate::endpoint::{Endpoint, EndpointPlace};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,18 +12,22 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub struct UpstreamConnection {
     stream: TcpStream,
-    /// Which endpoint.
-    pub endpoint_id: u64,
-    /// Its address.
+    /// The endpoint's address.
     pub address: SocketAddr,
     /// Whether it has carried an exchange before.
     pub reused: bool,
-    _place: EndpointUse,
+    place: EndpointPlace,
 }
 
 impl UpstreamConnection {
-    pub(crate) fn new(stream: TcpStream, endpoint_id: u64, address: SocketAddr, place: EndpointUse) -> Self {
-        Self { stream, endpoint_id, address, reused: false, _place: place }
+    pub(crate) fn new(stream: TcpStream, place: EndpointPlace) -> Self {
+        Self { stream, address: place.endpoint().address, reused: false, place }
+    }
+
+    /// The endpoint.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        self.place.endpoint()
     }
 
     /// Reads into `buf`; 0 is the end of the stream.

@@ -1,150 +1,107 @@
-//! A named upstream and its endpoints.
+//! One address of an upstream, and what all workers know of it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-/// How long each part of an exchange with the upstream may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Until a connection is there.
-    pub connect: Duration,
-    /// From the end of the request until the first byte of the response.
-    pub first_byte: Duration,
-    /// Between two pieces of the response.
-    pub idle: Duration,
-    /// For the whole exchange, if bounded; upgraded connections are not counted.
-    pub total: Option<Duration>,
-    /// Without a byte in either direction on an upgraded connection.
-    pub upgraded_idle: Duration,
-}
-
-/// What is configured for an upstream.
+/// What is known of an endpoint before it is used: by the configuration, or by an answer of the DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamSettings {
-    /// Its name.
-    pub name: Arc<str>,
-    /// Addresses, literal in the configuration.
-    pub endpoints: Vec<SocketAddr>,
-    /// Times.
-    pub timeouts: Timeouts,
-    /// Connections in all, by all workers.
-    pub connections_max: u32,
-    /// Unused connections that a worker keeps for an endpoint.
-    pub idle_per_worker: usize,
-    /// How long an unused connection is kept.
-    pub pooled_idle: Duration,
-    /// When a `danger_plaintext` of this upstream ends, in Unix seconds.
-    pub plaintext_expires: Option<u64>,
+pub struct EndpointSpec {
+    /// Where connections go. Whoever makes this has checked that the gateway may connect there.
+    pub address: SocketAddr,
+    /// The host name that the address came from; none when the configuration has the address itself.
+    pub host: Option<Arc<str>>,
+    /// Its share beside the others of the upstream; at least 1.
+    pub weight: u32,
 }
 
-/// Counts of one endpoint, shared by all workers; on a cache line of its own.
+impl EndpointSpec {
+    /// An address that stands in the configuration, with the ordinary weight.
+    #[must_use]
+    pub fn literal(address: SocketAddr) -> Self {
+        Self { address, host: None, weight: 1 }
+    }
+}
+
+/// What all workers count and know of an endpoint; on cache lines of its own, without locks. Lives as long as the endpoint stays
+/// in its upstream, also across reloads and answers of the DNS.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Counts {
+pub struct EndpointState {
     open: AtomicU32,
+}
+
+impl EndpointState {
+    /// How many connections are open, used and unused, by all workers.
+    #[must_use]
+    pub fn open_connections(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
+    }
 }
 
 /// One address of an upstream.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Where.
+    /// Where connections go.
     pub address: SocketAddr,
-    /// Distinguishes endpoints in a worker's pools, also across reloads.
+    /// The host name it came from, if any.
+    pub host: Option<Arc<str>>,
+    /// Its share beside the others.
+    pub weight: u32,
+    /// Distinguishes endpoints in a worker's pools; the same as long as the endpoint stays, never used again in this process.
     pub id: u64,
+    /// What all workers know of it.
+    pub state: Arc<EndpointState>,
 }
 
-/// A named upstream. Lives as long as its settings do not change, also across reloads, and so do the workers' pools for it.
-#[derive(Debug)]
-pub struct Upstream {
-    /// What is configured.
-    pub settings: UpstreamSettings,
-    endpoints: Vec<Endpoint>,
-    counts: Arc<Counts>,
+impl Endpoint {
+    /// Whether this is what `spec` describes, whatever its weight: its state and connections can stay.
+    pub(crate) fn is_of(&self, spec: &EndpointSpec) -> bool {
+        self.address == spec.address && self.host == spec.host
+    }
+
+    /// A place for one more connection, unless there are `limit` already.
+    #[must_use]
+    pub fn admit(self: &Arc<Self>, limit: u32) -> Option<EndpointPlace> {
+        let more = |open| (open < limit).then_some(open + 1);
+        let admitted = self.state.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        admitted.is_ok().then(|| EndpointPlace(Arc::clone(self)))
+    }
 }
 
-/// Holds one place among the upstream's connections; gives it back when dropped.
+/// Holds the place of one connection to an endpoint; gives it back when dropped.
 #[derive(Debug)]
-pub struct EndpointUse(Arc<Counts>);
+pub struct EndpointPlace(Arc<Endpoint>);
 
-impl Drop for EndpointUse {
+impl EndpointPlace {
+    /// The endpoint.
+    #[must_use]
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for EndpointPlace {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Upstream {
-    /// An upstream; `first_id` and the numbers after it name its endpoints and must not have been used before in this process.
-    #[must_use]
-    pub fn new(settings: UpstreamSettings, first_id: u64) -> Self {
-        let endpoints = (first_id..).zip(&settings.endpoints).map(|(id, address)| Endpoint { address: *address, id }).collect();
-        Self { settings, endpoints, counts: Arc::default() }
-    }
-
-    /// The endpoints, beginning with the one whose turn it is by `turn`.
-    pub fn endpoints_from(&self, turn: usize) -> impl Iterator<Item = &Endpoint> {
-        let len = self.endpoints.len().max(1);
-        self.endpoints.iter().cycle().skip(turn % len).take(self.endpoints.len())
-    }
-
-    /// All endpoints.
-    #[must_use]
-    pub fn endpoints(&self) -> &[Endpoint] {
-        &self.endpoints
-    }
-
-    /// A place for one more connection, if the limit allows it.
-    #[must_use]
-    pub fn admit(&self) -> Option<EndpointUse> {
-        let limit = self.settings.connections_max;
-        let admitted =
-            self.counts.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < limit).then_some(open + 1));
-        admitted.is_ok().then(|| EndpointUse(Arc::clone(&self.counts)))
-    }
-
-    /// How many connections are open, by all workers.
-    #[must_use]
-    pub fn open_connections(&self) -> u32 {
-        self.counts.open.load(Ordering::Relaxed)
+        self.0.state.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Timeouts, Upstream, UpstreamSettings};
-    use std::time::Duration;
-
-    fn upstream(addresses: &[&str], connections_max: u32) -> Upstream {
-        let second = Duration::from_secs(1);
-        let timeouts = Timeouts { connect: second, first_byte: second, idle: second, total: None, upgraded_idle: second };
-        let endpoints = addresses.iter().map(|a| a.parse().unwrap()).collect();
-        let settings = UpstreamSettings {
-            name: "u".into(),
-            endpoints,
-            timeouts,
-            connections_max,
-            idle_per_worker: 4,
-            pooled_idle: second,
-            plaintext_expires: None,
-        };
-        Upstream::new(settings, 7)
-    }
-
-    #[test]
-    fn turns_go_round_and_name_every_endpoint_once() {
-        let upstream = upstream(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"], 8);
-        let ids = |turn| upstream.endpoints_from(turn).map(|e| e.id).collect::<Vec<_>>();
-        assert_eq!((ids(0), ids(1), ids(5)), (vec![7, 8, 9], vec![8, 9, 7], vec![9, 7, 8]));
-    }
+    use super::EndpointSpec;
+    use crate::set::EndpointSet;
+    use crate::upstream::Origin;
 
     #[test]
     fn the_limit_of_connections_holds_and_a_place_comes_back() {
-        let upstream = upstream(&["127.0.0.1:1"], 2);
-        let (first, second) = (upstream.admit(), upstream.admit());
-        assert!(first.is_some() && second.is_some() && upstream.admit().is_none());
+        let spec = EndpointSpec::literal("127.0.0.1:1".parse().unwrap());
+        let set = EndpointSet::build(1, &[spec], None, &Origin::default());
+        let endpoint = &set.endpoints()[0];
+        let (first, second) = (endpoint.admit(2), endpoint.admit(2));
+        assert!(first.is_some() && second.is_some() && endpoint.admit(2).is_none());
         drop(first);
-        assert_eq!(upstream.open_connections(), 1);
-        assert!(upstream.admit().is_some());
+        assert_eq!(endpoint.state.open_connections(), 1);
+        assert!(endpoint.admit(2).is_some());
     }
 }

@@ -1,10 +1,9 @@
 //! From a cleared exchange to an upstream's connection.
 
-use crate::endpoint::{Endpoint, EndpointUse};
+use crate::connect::connect;
 use crate::{Pools, Upstream, UpstreamConnection};
 use portcullis_gateway_policy::Cleared;
 use portcullis_model::{Attempt, AttemptOutcome, Reason, Rejection};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// Finds a connection for a cleared exchange: an unused one, or a new one to the endpoint whose turn it is, or to the next if that
@@ -20,43 +19,32 @@ pub async fn checkout(
     now: Instant,
 ) -> Result<UpstreamConnection, Rejection> {
     let turn = pools.next_turn();
+    let settings = &upstream.settings;
     if !fresh_only {
-        let kept_for = upstream.settings.pooled_idle;
-        if let Some(connection) = upstream.endpoints_from(turn).find_map(|endpoint| pools.take(endpoint.id, kept_for, now)) {
+        let set = upstream.endpoints();
+        if let Some(connection) = set.turn_from(turn).find_map(|endpoint| pools.take(endpoint.id, settings.pooled_idle, now)) {
             return Ok(connection);
         }
     }
-    let Some(mut place) = upstream.admit() else {
-        return Err(Rejection::new(Reason::UpstreamExhausted, "all connections of the upstream are in use"));
-    };
-    let mut last = Reason::UpstreamUnreachable;
-    for endpoint in upstream.endpoints_from(turn) {
-        match connect(upstream, endpoint, place).await {
+    let tries = upstream.endpoints().endpoints().len();
+    let mut last = Rejection::new(Reason::UpstreamUnreachable, "the upstream has no endpoint");
+    for number in 0..tries {
+        let endpoint = upstream.endpoints().turn_from(turn.wrapping_add(number)).next().cloned();
+        let Some(endpoint) = endpoint else { break };
+        let Some(place) = endpoint.admit(settings.connections_max) else {
+            last = Rejection::new(Reason::UpstreamExhausted, "all connections of the endpoint are in use");
+            continue;
+        };
+        match connect(upstream, place).await {
             Ok(connection) => return Ok(connection),
-            Err((reason, given_back)) => {
+            Err(reason) => {
                 let outcome = AttemptOutcome::Failed(reason);
                 cleared.record().note_attempt(Attempt { endpoint: endpoint.address, reused: false, outcome });
-                (last, place) = (reason, given_back);
+                last = Rejection::new(reason, "no endpoint of the upstream could be reached");
             }
         }
     }
-    Err(Rejection::new(last, "no endpoint of the upstream could be reached"))
-}
-
-async fn connect(
-    upstream: &Upstream,
-    endpoint: &Endpoint,
-    place: EndpointUse,
-) -> Result<UpstreamConnection, (Reason, EndpointUse)> {
-    let limit = upstream.settings.timeouts.connect;
-    match tokio::time::timeout(limit, TcpStream::connect(endpoint.address)).await {
-        Err(_elapsed) => Err((Reason::UpstreamConnectTimeout, place)),
-        Ok(Err(_refused)) => Err((Reason::UpstreamUnreachable, place)),
-        Ok(Ok(stream)) => match stream.set_nodelay(true) {
-            Ok(()) => Ok(UpstreamConnection::new(stream, endpoint.id, endpoint.address, place)),
-            Err(_gone) => Err((Reason::UpstreamUnreachable, place)),
-        },
-    }
+    Err(last)
 }
 
 /// Writes the head of a cleared exchange's request, in its canonical form, to `out`. The only place where a client's request

@@ -2,12 +2,17 @@
 //!
 //! Nothing but a [`portcullis_gateway_policy::Cleared`] exchange is written to an upstream.
 
+mod connect;
 mod connection;
 mod endpoint;
 mod forward;
 mod pool;
+mod set;
+mod upstream;
 
 pub use connection::UpstreamConnection;
-pub use endpoint::{Endpoint, EndpointUse, Timeouts, Upstream, UpstreamSettings};
+pub use endpoint::{Endpoint, EndpointPlace, EndpointSpec, EndpointState};
 pub use forward::{checkout, write_request_head};
 pub use pool::Pools;
+pub use set::EndpointSet;
+pub use upstream::{Origin, Timeouts, Upstream, UpstreamSettings};

@@ -42,7 +42,7 @@ impl Pools {
     /// Keeps a connection whose exchange is complete in both directions, unless there are `kept_max` already.
     pub fn put_back(&self, connection: UpstreamConnection, kept_max: usize, now: Instant) {
         let mut idle = self.idle.borrow_mut();
-        let kept = idle.entry(connection.endpoint_id).or_default();
+        let kept = idle.entry(connection.endpoint().id).or_default();
         if kept.len() < kept_max {
             kept.push(Idle { connection, since: now });
         }
@@ -51,9 +51,11 @@ impl Pools {
     /// Closes connections unused for longer than their upstream allows, those the other side closed, and all of endpoints that are
     /// not among `upstreams`.
     pub fn sweep<'a>(&self, upstreams: impl Iterator<Item = &'a Upstream>) {
-        let kept_for: HashMap<u64, Duration> = upstreams
-            .flat_map(|upstream| upstream.endpoints().iter().map(|endpoint| (endpoint.id, upstream.settings.pooled_idle)))
-            .collect();
+        let mut kept_for: HashMap<u64, Duration> = HashMap::new();
+        for upstream in upstreams {
+            let pooled_idle = upstream.settings.pooled_idle;
+            kept_for.extend(upstream.endpoints().endpoints().iter().map(|endpoint| (endpoint.id, pooled_idle)));
+        }
         self.idle.borrow_mut().retain(|id, kept| {
             let Some(limit) = kept_for.get(id) else { return false };
             kept.retain_mut(|idle| idle.since.elapsed() < *limit && idle.connection.is_fresh());
