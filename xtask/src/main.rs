@@ -10,6 +10,7 @@ mod docs;
 mod fuzz;
 mod metadata;
 mod programs;
+mod python;
 mod repo;
 mod run;
 mod source;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask test                          everything that must hold before a commit is kept; CI runs exactly this
+cargo xtask programs                      install what the tests need: programs, and Python packages under the target folder
 cargo xtask tidy                          the house rules that the compiler cannot check
 cargo xtask docs                          write the generated pages under docs/reference/
 cargo xtask fuzz [TARGET] [--seconds N]   fuzz one target, or each in turn (60 seconds by default)
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["test"] => return test::test(),
+        ["programs"] => programs::ensure(),
         ["tidy"] => tidy::tidy(),
         ["docs"] => docs::write_all(),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),

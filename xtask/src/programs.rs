@@ -1,19 +1,34 @@
 //! The programs that the tests need besides the Rust toolchain, and how they get here.
 
-use crate::run;
+use crate::{python, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 /// A program and the Debian package that has it.
-const NEEDED: &[(&str, &str)] = &[("nginx", "nginx"), ("curl", "curl"), ("openssl", "openssl"), ("python3", "python3")];
+const NEEDED: &[(&str, &str)] = &[
+    ("nginx", "nginx"),
+    ("curl", "curl"),
+    ("openssl", "openssl"),
+    ("python3", "python3"),
+    ("h2load", "nghttp2-client"),
+    ("nghttpd", "nghttp2-server"),
+];
+/// The package that lets Debian's Python make virtual environments.
+const ENVIRONMENTS: &str = "python3-venv";
 
-/// Makes sure that every program is there: installs what is missing where that is allowed, else says what to run.
+/// Makes sure that every program and every Python package is there: installs what is missing where that is allowed, else says what
+/// to run.
 ///
 /// # Errors
 /// The line to run, when a program is missing and cannot be installed from here.
 pub fn ensure() -> Result<(), String> {
-    let packages = missing(find);
+    ensure_programs()?;
+    python::ensure(&find("python3").ok_or("`python3` is not on the path")?)
+}
+
+fn ensure_programs() -> Result<(), String> {
+    let packages = missing(find, python::can_make_environments);
     if packages.is_empty() {
         println!("all there: {}", NEEDED.iter().map(|(program, _)| *program).collect::<Vec<_>>().join(", "));
         return Ok(());
@@ -27,7 +42,7 @@ pub fn ensure() -> Result<(), String> {
     };
     println!("not here: {}; installing: {line}", packages.join(", "));
     let installed = run::shown(command.args(["sh", "-c", &line]), Duration::from_secs(600));
-    let still = missing(find);
+    let still = missing(find, python::can_make_environments);
     match installed {
         Ok(()) if still.is_empty() => Ok(()),
         outcome => Err(format!(
@@ -49,8 +64,12 @@ fn is_file(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|data| data.is_file())
 }
 
-fn missing(find: impl Fn(&str) -> Option<PathBuf>) -> Vec<&'static str> {
-    NEEDED.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect()
+fn missing(find: impl Fn(&str) -> Option<PathBuf>, makes_environments: impl Fn(&Path) -> bool) -> Vec<&'static str> {
+    let mut packages: Vec<_> = NEEDED.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect();
+    if !find("python3").is_some_and(|python| makes_environments(&python)) {
+        packages.push(ENVIRONMENTS);
+    }
+    packages
 }
 
 /// `env`, as root, if we may: directly, or by a sudo that asks for no password.
@@ -76,8 +95,10 @@ mod tests {
 
     #[test]
     fn what_is_not_found_is_named_by_its_package() {
-        assert_eq!(missing(|program| (program != "nginx").then(PathBuf::new)), ["nginx"]);
-        assert!(missing(|_| Some(PathBuf::new())).is_empty());
+        assert_eq!(missing(|program| (program != "nginx").then(PathBuf::new), |_| true), ["nginx"]);
+        assert_eq!(missing(|program| (program != "python3").then(PathBuf::new), |_| true), ["python3", "python3-venv"]);
+        assert_eq!(missing(|_| Some(PathBuf::new()), |_| false), ["python3-venv"]);
+        assert!(missing(|_| Some(PathBuf::new()), |_| true).is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Real programs as upstreams.
 
 use crate::process::find;
-use crate::{Guarded, TempDir, eventually, free_port, holds};
+use crate::{Guarded, TempDir, free_port, holds};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -59,45 +59,4 @@ fn configuration(folder: &Path, address: SocketAddr) -> String {
          http {{\n{temporary}\naccess_log {folder}/access.log;\nkeepalive_requests 1000000;\n\
          server {{ listen {address}; root {folder}/www; }}\n}}\n"
     )
-}
-
-/// The Python server of testing/kit/py: echo, server-sent events, WebSocket, chunks, trailers.
-#[derive(Debug)]
-pub struct PyServer {
-    process: Guarded,
-    address: SocketAddr,
-    _folder: TempDir,
-}
-
-impl PyServer {
-    /// Starts one.
-    ///
-    /// # Panics
-    /// When it does not start.
-    pub fn start() -> Self {
-        let folder = TempDir::new();
-        let (port_file, log) = (folder.path().join("port"), folder.path().join("log"));
-        // Carried in the binary: clones that share a target folder share binaries, and a path could lead to another clone.
-        let script = folder.write("server.py", include_str!("../py/server.py"));
-        let mut command = Command::new(find("python3"));
-        command.arg("-I").arg("-B").arg(script).arg(&port_file);
-        let errors = std::fs::File::create(&log).expect("a log can be written");
-        // The server ends when its standard input does, so it cannot outlive the tests.
-        let mut process = Guarded::start(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(errors));
-        let port: u16 = eventually("the Python server to listen", || {
-            assert!(process.is_running(), "it ended: {}", std::fs::read_to_string(&log).unwrap_or_default());
-            std::fs::read_to_string(&port_file).ok()?.trim().parse().ok()
-        });
-        Self { process, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), _folder: folder }
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Kills it.
-    pub fn kill(&mut self) {
-        self.process.kill();
-    }
 }

@@ -26,3 +26,4 @@ mod slow;
 mod streaming;
 mod tls;
 mod upstream_faults;
+mod websocket;
