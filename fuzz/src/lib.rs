@@ -19,6 +19,7 @@ pub const TARGETS: &[Target] = &[
     ("chunked", targets::chunked),
     ("canonical_path", targets::canonical_path),
     ("query", targets::query),
+    ("proxy_header", targets::proxy_header),
     ("config", targets::config),
     ("differential", differential::differential),
 ];

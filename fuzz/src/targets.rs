@@ -2,7 +2,10 @@
 
 use portcullis_control_config::load_text;
 use portcullis_model::Clock;
-use portcullis_wire::{ChunkStep, ChunkedDecoder, HeadFinder, HeadLimits, Method, RequestHead, ResponseHead};
+use portcullis_wire::{
+    ChunkStep, ChunkedDecoder, HeadFinder, HeadLimits, Method, PROXY_HEADER_BYTES_MAX, RequestHead, ResponseHead,
+    parse_proxy_header,
+};
 
 /// The head that a client sent, if it is one.
 pub(crate) fn accepted(data: &[u8]) -> Option<(RequestHead, usize)> {
@@ -114,6 +117,24 @@ pub(crate) fn query(data: &[u8]) {
     let (again, _) = target_of(format!("/?{query}").as_bytes()).expect("a canonical query is accepted");
     assert_eq!(again.query(), Some(query.as_str()));
     assert!(!query.contains([';', '[', ']', '#', ' ', '\\']), "{query}");
+}
+
+/// A header of the PROXY protocol is told within its bound, is the same however it comes and whatever follows, and its length is
+/// exact: one byte less is not enough.
+pub(crate) fn proxy_header(data: &[u8]) {
+    let whole = parse_proxy_header(data);
+    match whole {
+        Ok(Some(header)) => {
+            assert!(header.length <= data.len().min(PROXY_HEADER_BYTES_MAX), "{header:?}");
+            let exact = data.get(..header.length).unwrap_or_default();
+            assert_eq!(parse_proxy_header(exact), whole);
+            assert_eq!(parse_proxy_header(exact.split_last().map_or(&[][..], |(_, before)| before)), Ok(None));
+            let follows = [exact, b"\r\n\r\nPROXY "].concat();
+            assert_eq!(parse_proxy_header(&follows), whole);
+        }
+        Ok(None) => assert!(data.len() < PROXY_HEADER_BYTES_MAX, "more is waited for than allowed"),
+        Err(_) => {}
+    }
 }
 
 /// Any text is a configuration or a report, never a panic; and what is accepted is accepted again in canonical form.

@@ -136,8 +136,10 @@ pub struct DecisionRecord {
     pub generation: Generation,
     /// The listener's name.
     pub listener: Option<Arc<str>>,
-    /// Who connected.
+    /// Who connected; behind a balancer that speaks the PROXY protocol, who it says connected to it.
     pub peer: Option<SocketAddr>,
+    /// That balancer.
+    pub balancer: Option<SocketAddr>,
     /// The client, found behind trusted proxies.
     pub client: Option<IpAddr>,
     /// Facts of the TLS connection.

@@ -104,6 +104,10 @@ reasons! {
     ClientTooSlow = "client_too_slow", 0, Downstream, true, "";
     /// The client closed or reset the connection before the exchange was complete.
     ClientGone = "client_gone", 0, Downstream, true, "";
+    /// A balancer that must say by the PROXY protocol who is behind it did not: no header, a malformed, contradicting or too long one.
+    ProxyHeaderInvalid = "proxy_header_invalid", 0, Downstream, true, "";
+    /// The header of the PROXY protocol was not complete in time.
+    ProxyHeaderTimeout = "proxy_header_timeout", 0, Downstream, true, "";
     /// The TLS handshake did not finish in time.
     HandshakeTimeout = "handshake_timeout", 0, Downstream, true, "";
     /// The TLS handshake failed.

@@ -8,6 +8,7 @@ use std::time::Duration;
 /// A program and the Debian package that has it.
 const NEEDED: &[(&str, &str)] = &[
     ("nginx", "nginx"),
+    ("haproxy", "haproxy"),
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("python3", "python3"),

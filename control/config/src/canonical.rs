@@ -113,6 +113,9 @@ fn listener_json(listener: &ListenerPlan) -> Value {
     };
     out.insert(mode.to_owned(), value);
     out.insert("limits".to_owned(), listener.limits.encode());
+    if !listener.balancers.is_empty() {
+        out.insert("proxy_protocol".to_owned(), json!({ "from": listener.balancers.encode() }));
+    }
     Value::Object(out)
 }
 

@@ -5,7 +5,7 @@ use crate::report::Finding;
 use crate::settings::{
     ClientIpSettings, EncodedSlash, ListenerLimits, ListenerProtocol, TlsVersion, UpstreamLimits, UpstreamTimeouts,
 };
-use portcullis_model_settings::{ByteSize, Methods, PolicySchema, PolicySettings};
+use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -71,6 +71,8 @@ pub struct ListenerPlan {
     pub mode: ListenerMode,
     /// Its limits.
     pub limits: ListenerLimits,
+    /// Networks of balancers that say by the PROXY protocol who is behind them.
+    pub balancers: Vec<IpNetwork>,
     /// A hash of what was written for it.
     pub digest: Digest,
 }

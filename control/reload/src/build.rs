@@ -154,7 +154,9 @@ impl Builder {
                 (ListenerMode::Tls, Some(context))
             }
         };
-        Ok(Arc::new(Listener { name: Arc::clone(&planned.name), mode, tls, limits: limits(planned) }))
+        let trusted = planned.balancers.iter().map(|network| (network.network(), network.prefix_len())).collect();
+        let balancers = ClientAddressRule { trusted };
+        Ok(Arc::new(Listener { name: Arc::clone(&planned.name), mode, tls, limits: limits(planned), balancers }))
     }
 }
 

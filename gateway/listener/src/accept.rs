@@ -3,7 +3,7 @@
 use crate::{ConnectionCaps, ConnectionPermit};
 use portcullis_model::Reason;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -12,20 +12,21 @@ use tokio::net::{TcpListener, TcpStream};
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts until it is aborted. Each connection that has a place goes to `accepted`; of others `refused` hears the reason, and
-/// they are closed.
+/// they are closed. Who connects from where `is_balancer` is no client itself: its connections are counted for whom it tells of.
 ///
 /// # Errors
 /// When the socket cannot be registered with the runtime.
 pub async fn accept_loop(
     socket: std::net::TcpListener,
     caps: &Arc<ConnectionCaps>,
+    is_balancer: impl Fn(IpAddr) -> bool,
     mut accepted: impl FnMut(TcpStream, SocketAddr, ConnectionPermit),
     refused: impl Fn(Reason),
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(socket)?;
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => match caps.admit(peer.ip()) {
+            Ok((stream, peer)) => match if is_balancer(peer.ip()) { caps.admit_unknown() } else { caps.admit(peer.ip()) } {
                 // A socket that cannot be set up has been reset by its client.
                 Ok(permit) if stream.set_nodelay(true).is_ok() => accepted(stream, peer, permit),
                 Ok(_) => {}

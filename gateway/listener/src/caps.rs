@@ -66,25 +66,24 @@ impl ConnectionCaps {
     /// # Errors
     /// Which limit is reached.
     pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionPermit, Reason> {
+        let mut permit = self.admit_unknown()?;
+        permit.count_client(address)?;
+        Ok(permit)
+    }
+
+    /// A place for a connection whose client is not known yet, because a balancer is about to tell; [`ConnectionPermit::count_client`]
+    /// counts the client when it has.
+    ///
+    /// # Errors
+    /// [`Reason::ConnectionsExhausted`].
+    pub fn admit_unknown(self: &Arc<Self>) -> Result<ConnectionPermit, Reason> {
         let limit = self.limit.load(Ordering::Relaxed);
         let one_more = |open: u32| (open < limit).then_some(open + 1);
         if self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
             return Err(Reason::ConnectionsExhausted);
         }
         // From here on dropping the permit gives the place back.
-        let client = client_of(address);
-        let mut permit = ConnectionPermit { caps: Arc::clone(self), client, counted: false };
-        let mut clients = self.shard(client).lock().unwrap_or_else(PoisonError::into_inner);
-        let open = clients.get(&client).copied().unwrap_or_default();
-        if open >= self.per_client.load(Ordering::Relaxed) {
-            // The permit locks the shard again when it is dropped.
-            drop(clients);
-            return Err(Reason::ClientConnectionsExhausted);
-        }
-        clients.insert(client, open + 1);
-        permit.counted = true;
-        drop(clients);
-        Ok(permit)
+        Ok(ConnectionPermit { caps: Arc::clone(self), client: None })
     }
 
     fn shard(&self, client: u64) -> &Mutex<HashMap<u64, u32>> {
@@ -99,21 +98,40 @@ impl ConnectionCaps {
 #[derive(Debug)]
 pub struct ConnectionPermit {
     caps: Arc<ConnectionCaps>,
-    client: u64,
-    counted: bool,
+    /// The client it is counted for, if it is.
+    client: Option<u64>,
+}
+
+impl ConnectionPermit {
+    /// Counts the connection for a client as well. Counts once: a second call changes nothing.
+    ///
+    /// # Errors
+    /// [`Reason::ClientConnectionsExhausted`].
+    pub fn count_client(&mut self, address: IpAddr) -> Result<(), Reason> {
+        if self.client.is_some() {
+            return Ok(());
+        }
+        let client = client_of(address);
+        let mut clients = self.caps.shard(client).lock().unwrap_or_else(PoisonError::into_inner);
+        let open = clients.get(&client).copied().unwrap_or_default();
+        if open >= self.caps.per_client.load(Ordering::Relaxed) {
+            return Err(Reason::ClientConnectionsExhausted);
+        }
+        clients.insert(client, open + 1);
+        self.client = Some(client);
+        Ok(())
+    }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.caps.open.fetch_sub(1, Ordering::Relaxed);
-        if !self.counted {
-            return;
-        }
-        let mut clients = self.caps.shard(self.client).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = clients.get_mut(&self.client) {
+        let Some(client) = self.client else { return };
+        let mut clients = self.caps.shard(client).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = clients.get_mut(&client) {
             *count -= 1;
             if *count == 0 {
-                clients.remove(&self.client);
+                clients.remove(&client);
             }
         }
     }
@@ -135,6 +153,21 @@ mod tests {
         assert_eq!(caps.admit(address("192.0.2.3")).unwrap_err(), Reason::ConnectionsExhausted);
         drop(first);
         assert_eq!(caps.open(), 2);
+        assert!(caps.admit(address("192.0.2.1")).is_ok());
+    }
+
+    #[test]
+    fn behind_a_balancer_the_client_is_counted_when_it_is_told() {
+        let caps = ConnectionCaps::new(ConnectionLimits { connections: 4, per_client: 1 });
+        let address = |text: &str| text.parse().unwrap();
+        let mut first = caps.admit_unknown().unwrap();
+        let mut second = caps.admit_unknown().unwrap();
+        first.count_client(address("192.0.2.1")).unwrap();
+        first.count_client(address("192.0.2.1")).unwrap();
+        assert_eq!(second.count_client(address("192.0.2.1")), Err(Reason::ClientConnectionsExhausted));
+        second.count_client(address("192.0.2.2")).unwrap();
+        drop((first, second));
+        assert_eq!(caps.open(), 0);
         assert!(caps.admit(address("192.0.2.1")).is_ok());
     }
 

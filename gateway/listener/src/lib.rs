@@ -3,11 +3,13 @@
 mod accept;
 mod caps;
 mod io;
+mod proxy_header;
 mod sockets;
 mod tls;
 
 pub use accept::accept_loop;
 pub use caps::{ConnectionCaps, ConnectionLimits, ConnectionPermit};
 pub use io::Io;
+pub use proxy_header::read_proxy_header;
 pub use sockets::bind;
 pub use tls::{CertificateFiles, OldestVersion, TicketKeys, TlsContext, TlsStream, handshake};

@@ -18,7 +18,7 @@ fn accept(socket: std::net::TcpListener, caps: &Arc<ConnectionCaps>) -> mpsc::Re
     tokio::spawn(async move {
         let refused = told.clone();
         let accepted = |stream, _, permit| told.try_send(Ok((stream, permit))).unwrap();
-        accept_loop(socket, &caps, accepted, |reason| refused.try_send(Err(reason)).unwrap()).await
+        accept_loop(socket, &caps, |_| false, accepted, |reason| refused.try_send(Err(reason)).unwrap()).await
     });
     arrivals
 }

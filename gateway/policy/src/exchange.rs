@@ -20,8 +20,10 @@ pub enum Scheme {
 pub struct ConnectionFacts {
     /// The listener's name.
     pub listener: Arc<str>,
-    /// Who connected.
+    /// Who connected; behind a balancer that speaks the PROXY protocol, who it says connected to it.
     pub peer: SocketAddr,
+    /// That balancer.
+    pub balancer: Option<SocketAddr>,
     /// Plain text or TLS.
     pub scheme: Scheme,
     /// Facts of the TLS connection, if it is one.
@@ -38,7 +40,13 @@ impl ConnectionFacts {
         let text = FieldValue::new(peer.ip().to_canonical().to_string().as_bytes());
         // INVARIANT: an address is written in visible ASCII.
         let peer_text = text.unwrap_or_else(|_| FieldValue::default());
-        Self { listener, peer, scheme, tls, peer_text }
+        Self { listener, peer, balancer: None, scheme, tls, peer_text }
+    }
+
+    /// The same, of a connection that came through a balancer which told of its peer.
+    #[must_use]
+    pub fn through(self, balancer: Option<SocketAddr>) -> Self {
+        Self { balancer, ..self }
     }
 }
 

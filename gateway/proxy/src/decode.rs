@@ -75,6 +75,7 @@ fn begin_exchange(connection: &Connection, worker: &Worker, mut request: Box<Req
     record.id = id;
     record.listener = Some(facts.listener.clone());
     record.peer = Some(facts.peer);
+    record.balancer = facts.balancer;
     record.tls.clone_from(&facts.tls);
     let mut client = facts.peer.ip().to_canonical();
     if complete {

@@ -2,6 +2,7 @@
 
 mod alarm;
 mod answer;
+mod balancer;
 mod body;
 mod buffers;
 mod connection;

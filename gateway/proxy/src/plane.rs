@@ -1,5 +1,6 @@
 //! The data plane: one thread a core, each with a runtime, sockets and connections of its own.
 
+use crate::balancer::{Arrival, arrive};
 use crate::connection::serve_connection;
 use crate::snapshot::Published;
 use crate::worker::Worker;
@@ -162,6 +163,7 @@ async fn accept(name: Arc<str>, socket: std::net::TcpListener, caps: Arc<Connect
     let outcome = accept_loop(
         socket,
         &caps,
+        |address| worker.view().listener(&name).is_some_and(|listener| listener.balancers.trusts(address)),
         |stream, peer, permit| {
             tokio::task::spawn_local(begin(stream, peer, permit, Arc::clone(&name), Rc::clone(&worker)));
         },
@@ -172,15 +174,21 @@ async fn accept(name: Arc<str>, socket: std::net::TcpListener, caps: Arc<Connect
 }
 
 /// One accepted connection: its handshake, and then its exchanges. Counted while it lives.
-async fn begin(stream: TcpStream, peer: SocketAddr, permit: ConnectionPermit, name: Arc<str>, worker: Rc<Worker>) {
-    let _permit = permit;
+async fn begin(mut stream: TcpStream, peer: SocketAddr, mut permit: ConnectionPermit, name: Arc<str>, worker: Rc<Worker>) {
     let Some(listener) = worker.view().listener(&name).cloned() else { return };
     let _open = Open::new(&worker, &name);
+    let limits = &listener.limits;
+    let deadline = Instant::now() + if listener.tls.is_some() { limits.handshake_deadline } else { limits.header_deadline };
+    let Arrival { peer, balancer } = match arrive(&mut stream, peer, &mut permit, &listener, deadline).await {
+        Ok(Some(arrival)) => arrival,
+        Ok(None) => return,
+        Err(reason) => return worker.connection_event(&name, ConnectionEvent::Refused(reason)),
+    };
     let (io, tls) = match &listener.tls {
         None => (Io::Tcp(stream), None),
         Some(context) => {
-            let deadline = listener.limits.handshake_deadline;
-            match Box::pin(handshake(stream, Arc::clone(context), deadline)).await {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match Box::pin(handshake(stream, Arc::clone(context), left)).await {
                 Ok((stream, facts)) => {
                     worker.connection_event(&name, ConnectionEvent::Secured);
                     (Io::Tls(Box::new(stream)), Some(Arc::new(facts)))
@@ -189,7 +197,7 @@ async fn begin(stream: TcpStream, peer: SocketAddr, permit: ConnectionPermit, na
             }
         }
     };
-    let facts = ConnectionFacts::new(Arc::clone(&name), peer, tls);
+    let facts = ConnectionFacts::new(Arc::clone(&name), peer, tls).through(balancer);
     serve_connection(io, facts, listener, Rc::clone(&worker)).await;
 }
 

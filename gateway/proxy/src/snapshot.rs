@@ -58,6 +58,8 @@ pub struct Listener {
     pub tls: Option<Arc<TlsContext>>,
     /// What it enforces.
     pub limits: ListenerLimits,
+    /// Balancers that must say by the PROXY protocol who is behind them.
+    pub balancers: ClientAddressRule,
 }
 
 /// A route with everything that is needed to serve it.

@@ -73,7 +73,13 @@ fn listener() -> Arc<Listener> {
         rate_window: seconds(10),
         requests_max: Some(3),
     };
-    Arc::new(Listener { name: "l".into(), mode: ListenerMode::DangerPlaintext { expires: NOW + 60 }, tls: None, limits })
+    Arc::new(Listener {
+        name: "l".into(),
+        mode: ListenerMode::DangerPlaintext { expires: NOW + 60 },
+        tls: None,
+        limits,
+        balancers: ClientAddressRule::default(),
+    })
 }
 
 fn snapshot(generation: u64) -> Snapshot {

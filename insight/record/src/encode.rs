@@ -47,6 +47,9 @@ fn push_connection(out: &mut Vec<u8>, record: &DecisionRecord) {
     if let Some(peer) = record.peer {
         push_socket(out, key!("peer"), peer);
     }
+    if let Some(balancer) = record.balancer {
+        push_socket(out, key!("balancer"), balancer);
+    }
     push_text(out, key!("protocol"), record.protocol.as_str().as_bytes());
     let Some(tls) = &record.tls else { return };
     push_raw(out, key!("tls"));
@@ -177,6 +180,7 @@ mod tests {
         record.upstream = Some("up".into());
         record.client = Some("192.0.2.255".parse().unwrap());
         record.peer = Some("[2001:db8::1]:443".parse().unwrap());
+        record.balancer = Some("10.0.0.5:1024".parse().unwrap());
         record.traffic.response_body = 3;
         let tls = TlsFacts { version: "TLSv1.3", suite: "S", group: "G", sni: Some("a.test".into()), alpn: None, resumed: true };
         record.tls = Some(Arc::new(tls));
@@ -189,7 +193,7 @@ mod tests {
         let expected = serde_json::json!({
             "time": "2026-11-23T13:20:00.000001Z", "request_id": "000000000000000000000000000000ab",
             "trace_id": "000000000000000000000000000000cd", "span_id": "00000000000000ef", "listener": "public",
-            "client": "192.0.2.255", "peer": "[2001:db8::1]:443", "protocol": "HTTP/2",
+            "client": "192.0.2.255", "peer": "[2001:db8::1]:443", "balancer": "10.0.0.5:1024", "protocol": "HTTP/2",
             "tls": { "version": "TLSv1.3", "suite": "S", "group": "G", "sni": "a.test", "resumed": true },
             "method": "GET", "host": "a.test", "path": "/x/%2F", "query": "token=[redacted]&[redacted]", "user_agent": "curl/8",
             "route": "a/x", "api": "a", "upstream": "up", "endpoint": "10.0.0.1:80", "attempts": 2, "reused": false,

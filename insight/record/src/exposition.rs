@@ -179,13 +179,9 @@ fn listeners(text: &mut Text, listeners: &Merged<ListenerSeries>) {
             }
         }
     }
-    by_reason(
-        text,
-        listeners,
-        "portcullis_connections_refused_total",
-        "Connections refused a place by listener and reason.",
-        |one| &one.refused,
-    );
+    by_reason(text, listeners, "portcullis_connections_refused_total", "Connections refused by listener and reason.", |one| {
+        &one.refused
+    });
     let help = "TLS handshakes that failed by listener and reason.";
     by_reason(text, listeners, "portcullis_handshakes_failed_total", help, |one| &one.handshakes_failed);
 }

@@ -18,7 +18,7 @@ pub use eventually::{PATIENCE, eventually, holds};
 pub use gateway::{Gateway, Plain, binary};
 pub use places::{TempDir, free_port};
 pub use process::{Guarded, output_of};
-pub use programs::Nginx;
+pub use programs::{Haproxy, Nginx};
 pub use python::{PyServer, python, run_python, try_python};
 pub use raw::{RawClient, ask, get};
 pub use response::Response;

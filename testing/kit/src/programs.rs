@@ -2,7 +2,7 @@
 
 use crate::process::find;
 use crate::{Guarded, TempDir, free_port, holds};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -45,6 +45,46 @@ impl Nginx {
     /// Its access log so far.
     pub fn access_log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("access.log")).unwrap_or_default()
+    }
+}
+
+/// A running HAProxy that passes connections on as they are.
+#[derive(Debug)]
+pub struct Haproxy {
+    _process: Guarded,
+    _folder: TempDir,
+    address: SocketAddr,
+}
+
+impl Haproxy {
+    /// Starts one before `server`; `options` are those of its line `server`, for example `send-proxy-v2`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn before(server: SocketAddr, options: &str) -> Self {
+        let folder = TempDir::new();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let text = format!(
+            "global\n  maxconn 200\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\n\
+             listen before\n  bind {address}\n  server gateway {server} {options}\n"
+        );
+        let conf = folder.write("haproxy.cfg", text);
+        let log = folder.path().join("log");
+        let errors = std::fs::File::create(&log).expect("a log can be written");
+        let mut command = Command::new(find("haproxy"));
+        command.arg("-db").arg("-f").arg(conf).stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+        let mut process = Guarded::start(&mut command);
+        // Its listening is seen without a connection, which would be passed on.
+        holds("HAProxy to listen", || {
+            assert!(process.is_running(), "HAProxy ended: {}", std::fs::read_to_string(&log).unwrap_or_default());
+            TcpListener::bind(address).is_err()
+        });
+        Self { _process: process, _folder: folder, address }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 

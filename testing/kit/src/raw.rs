@@ -2,9 +2,9 @@
 
 use crate::PATIENCE;
 use crate::response::{Response, parse_fields, parse_head};
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// More than any answer of a test.
@@ -25,6 +25,21 @@ impl RawClient {
     #[track_caller]
     pub fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect_timeout(&address, PATIENCE).unwrap_or_else(|error| panic!("{address}: {error}")))
+    }
+
+    /// Connects from another address of this machine, such as 127.0.0.2.
+    ///
+    /// # Panics
+    /// When it cannot.
+    #[track_caller]
+    pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Self {
+        let connect = || {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+            socket.bind(&SocketAddr::from((source, 0)).into())?;
+            socket.connect_timeout(&address.into(), PATIENCE)?;
+            Ok(socket.into())
+        };
+        Self::over(connect().unwrap_or_else(|error: std::io::Error| panic!("{address} from {source}: {error}")))
     }
 
     fn over(stream: TcpStream) -> Self {

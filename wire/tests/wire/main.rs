@@ -6,6 +6,7 @@ mod framing;
 mod hygiene;
 mod lines;
 mod properties;
+mod proxy_protocol;
 mod reading;
 mod response;
 mod target;

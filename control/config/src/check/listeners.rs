@@ -4,7 +4,7 @@ use super::Checker;
 use crate::merge::Merged;
 use crate::plan::{CertificatePlan, ListenerMode, ListenerPlan, TlsPlan};
 use crate::settings::{Host, ListenerLimits, ListenerSettings, Part, TlsSettings};
-use portcullis_model_settings::{Decode, Spanned};
+use portcullis_model_settings::{Decode, IpNetwork, Spanned};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,10 +28,34 @@ pub(super) fn check(parts: &[&Part<ListenerSettings>], checker: &mut Checker<'_>
             protocols: settings.protocols.clone(),
             mode,
             limits: settings.limits.clone(),
+            balancers: check_proxy_protocol(settings, &path, checker),
             digest: part.digest,
         }));
     }
     plans
+}
+
+/// How many balancers a listener can have; each connection is compared with them.
+const BALANCERS_MAX: usize = 256;
+
+fn check_proxy_protocol(settings: &ListenerSettings, path: &str, checker: &mut Checker<'_>) -> Vec<IpNetwork> {
+    let Some(proxy_protocol) = &settings.proxy_protocol else { return Vec::new() };
+    let path = format!("{path}/proxy_protocol/from");
+    if proxy_protocol.from.is_empty() {
+        let help = "list the addresses of your balancers, or remove `proxy_protocol`";
+        checker.error(proxy_protocol, path, "nobody is listed, so no header would be read", help);
+        return Vec::new();
+    }
+    for (at, network) in proxy_protocol.from.iter().enumerate() {
+        let path = format!("{path}/{at}");
+        if network.prefix_len() == 0 {
+            let help = "list the addresses of your own balancers; whoever is listed can claim any address";
+            checker.error(network, path, format!("`{}` believes everybody", network.value), help);
+        } else if at == BALANCERS_MAX {
+            checker.error(network, path, format!("more than {BALANCERS_MAX} balancers"), "join neighbours into networks");
+        }
+    }
+    proxy_protocol.from.iter().map(|network| network.value).collect()
 }
 
 /// Whether both cannot be bound at the same time. Port 0 takes any free port.

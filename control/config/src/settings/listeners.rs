@@ -1,7 +1,7 @@
 //! `listeners`: where connections are accepted.
 
 use super::{Host, Numbered};
-use portcullis_model_settings::{ByteRate, ByteSize, Date, FilePath, Spanned, choice, section};
+use portcullis_model_settings::{ByteRate, ByteSize, Date, FilePath, IpNetwork, Spanned, choice, section};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -27,6 +27,16 @@ section! {
         pub danger_plaintext: Option<Spanned<DangerSettings>>,
         /// What one listener and one client may use.
         pub limits: ListenerLimits,
+        /// Balancers before this listener that say by the PROXY protocol (version 1 or 2) who is behind them.
+        pub proxy_protocol: Option<Spanned<ProxyProtocolSettings>>,
+    }
+}
+
+section! {
+    /// The PROXY protocol. From the addresses listed every connection must begin with its header; from all others a header is no request.
+    pub struct ProxyProtocolSettings {
+        /// The addresses of the balancers. Whoever can connect from here can claim any address.
+        pub from: Vec<Spanned<IpNetwork>>,
     }
 }
 

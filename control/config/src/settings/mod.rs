@@ -13,8 +13,8 @@ pub use apis::{AccessSettings, ApiSettings, EncodedSlash, HeaderMatches, RouteSe
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};
 pub use hosts::Host;
 pub use listeners::{
-    CertificateFiles, CertificateSettings, DangerSettings, ListenerLimits, ListenerProtocol, ListenerSettings, TlsSettings,
-    TlsVersion, TlsVersions,
+    CertificateFiles, CertificateSettings, DangerSettings, ListenerLimits, ListenerProtocol, ListenerSettings,
+    ProxyProtocolSettings, TlsSettings, TlsVersion, TlsVersions,
 };
 pub use parts::{Numbered, Once, Part, Parts};
 pub use paths::{BasePath, Template};

@@ -19,6 +19,7 @@ mod forward;
 mod headers;
 mod limits;
 mod management;
+mod proxy_protocol;
 mod record;
 mod reload;
 mod site;
