@@ -2,6 +2,9 @@
 
 /echo            the exact bytes of the request, as JSON {"raw": text in Latin-1, "connection": number}
 /events/NAME     server-sent events: one at once, the second only after a GET of /go/NAME
+/late/NAME       an answer only after a GET of /go/NAME
+/half            a head that promises 1,000,000 bytes, and half of them
+/dribble/COUNT   so many chunks of one byte, 20 ms apart
 /chunks          three chunks and a trailer
 /early           an answer before the body has been read, then the connection is closed
 /until-close     a body without a length, ended by the end of the connection
@@ -19,6 +22,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 
 LIMIT = 64 << 20
 GO = {}
@@ -110,6 +114,20 @@ def events(connection, name):
     return True
 
 
+def half(connection):
+    connection.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 500_000)
+    return connection.more()
+
+
+def dribble(connection, count):
+    connection.sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(count):
+        send_chunk(connection, b"x")
+        time.sleep(0.02)
+    connection.sock.sendall(b"0\r\n\r\n")
+    return True
+
+
 def send_chunk(connection, data):
     connection.sock.sendall(b"%x\r\n%s\r\n" % (len(data), data))
 
@@ -158,6 +176,12 @@ def answer(connection, head):
         return events(connection, path[8:])
     if path.startswith("/go/"):
         go(path[4:]).set()
+    elif path.startswith("/late/"):
+        go(path[6:]).wait(60)
+    elif path == "/half":
+        return half(connection)
+    elif path.startswith("/dribble/"):
+        return dribble(connection, int(path[9:]))
     elif path == "/chunks":
         return chunks(connection)
     elif path == "/early":

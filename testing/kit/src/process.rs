@@ -43,6 +43,17 @@ impl Guarded {
         assert!(status.is_ok_and(|status| status.success()), "SIG{name} cannot be sent to process {}", self.id());
     }
 
+    /// Stops it where it is, as a machine that hangs: the system still holds its connections and takes bytes and new connections for
+    /// it, but nobody answers. `signal("CONT")` lets it go on.
+    ///
+    /// # Panics
+    /// When it does not stop.
+    pub fn pause(&self) {
+        self.signal("STOP");
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
+        holds("a program to stop where it is", || stat().rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')));
+    }
+
     /// Waits for its end.
     ///
     /// # Panics

@@ -35,7 +35,7 @@ section! {
         pub connect: Duration where (DEADLINES.0, DEADLINES.1) = Duration::from_secs(1),
         /// From then until the head of the answer is there.
         pub first_byte: Duration where (DEADLINES.0, DEADLINES.1) = Duration::from_secs(10),
-        /// Between two pieces of a body, and between two messages of an upgraded connection.
+        /// Between two pieces of a body. An upgraded connection may be silent as long, and at least for 5m.
         pub idle: Duration where (DEADLINES.0, DEADLINES.1) = Duration::from_secs(30),
         /// For the whole exchange, body included; without it long downloads and event streams may go on as long as they move. An
         /// upgraded connection is not bound by it.

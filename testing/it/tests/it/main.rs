@@ -27,4 +27,5 @@ mod slow;
 mod streaming;
 mod tls;
 mod upstream_faults;
+mod upstream_processes;
 mod websocket;
