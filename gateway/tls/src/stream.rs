@@ -126,6 +126,9 @@ impl<S: Side> TlsStream<S> {
     /// # Errors
     /// When the peer goes away, or does not keep to the protocol, or is not accepted. [`TlsStream::poll_flush`] then sends the alert.
     pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.closing {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
         if self.incoming.is_empty() {
             // A client speaks first; a server has nothing to say yet.
             self.process(&mut [], &mut [])?;
@@ -202,7 +205,7 @@ impl<S: Side> TlsStream<S> {
             }
             copy(&self.incoming, &mut scratch.incoming);
             let bytes = scratch.incoming.get_mut(..kept + count).unwrap_or_default();
-            let (used, put) = self.process(bytes, buf)?;
+            let (used, put) = self.process(bytes, buf).inspect_err(|_| self.give_up())?;
             // What comes behind close_notify means nothing.
             let left = if self.ended { &[] } else { bytes.get(used..).unwrap_or_default() };
             if left.len() > LEFT_OVER_MAX {
@@ -217,6 +220,12 @@ impl<S: Side> TlsStream<S> {
         })
     }
 
+    /// After an error the library is not asked anything again: what it remembers of the bytes it was handed is gone.
+    fn give_up(&mut self) {
+        (self.ended, self.closing) = (true, true);
+        self.incoming = Vec::new();
+    }
+
     /// Deals with every whole record in `bytes`. Gives how many bytes are done with, and how much plaintext was put into `buf`;
     /// plaintext beyond that is kept.
     fn process(&mut self, bytes: &mut [u8], buf: &mut [u8]) -> io::Result<(usize, usize)> {
@@ -229,7 +238,7 @@ impl<S: Side> TlsStream<S> {
                 Err(error) => {
                     match self.side.own_alert() {
                         Some(alert) => self.outgoing.extend_from_slice(alert),
-                        None => self.encode_alert(),
+                        None => self.encode_alert(bytes.get_mut(used + discard..).unwrap_or_default()),
                     }
                     return Err(broken(error));
                 }
@@ -257,16 +266,24 @@ impl<S: Side> TlsStream<S> {
         Err(io::Error::new(io::ErrorKind::InvalidData, "the TLS connection makes no progress"))
     }
 
-    /// After an error the library has an alert to say, behind what it had to say before.
-    fn encode_alert(&mut self) {
+    /// After an error the library has an alert to say, behind what it had to say before. It is handed `rest`, what it has not done
+    /// with yet, as ever: it remembers where in there messages begin. After the alert it is not asked again, because it would look
+    /// at `rest`, and might want to say another.
+    fn encode_alert(&mut self, rest: &mut [u8]) {
+        let mut used = 0;
         // A flight of the handshake has fewer parts than this.
         for _ in 0..16 {
-            let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } = self.side.step(&mut []) else {
+            let UnbufferedStatus { discard, state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
+                self.side.step(rest.get_mut(used..).unwrap_or_default())
+            else {
                 return;
             };
-            if encode(&mut self.outgoing, |out| data.encode(out)).is_err() {
+            let begin = self.outgoing.len();
+            let encoded = encode(&mut self.outgoing, |out| data.encode(out));
+            if encoded.is_err() || self.outgoing.get(begin..).is_some_and(is_alert) {
                 return;
             }
+            used += discard;
         }
     }
 
@@ -312,7 +329,7 @@ impl<S: Side> TlsStream<S> {
 
     /// Encrypts into scratch. Gives how much plaintext was taken, and how much ciphertext was made.
     fn encrypt(&mut self, scratch: &mut Scratch, head: &[u8], body: &[u8]) -> io::Result<(usize, usize)> {
-        let mut writer = writer(&mut self.side, &mut self.outgoing)?;
+        let mut writer = writer(&mut self.side, &mut self.incoming, &mut self.outgoing)?;
         let (mut taken, mut made) = (0, 0);
         let mut body = body;
         if !head.is_empty() {
@@ -349,7 +366,7 @@ impl<S: Side> TlsStream<S> {
         if !self.closing {
             self.closing = true;
             let mut goodbye = [0_u8; 128];
-            if let Ok(mut writer) = writer(&mut self.side, &mut self.outgoing) {
+            if let Ok(mut writer) = writer(&mut self.side, &mut self.incoming, &mut self.outgoing) {
                 let made = writer.queue_close_notify(&mut goodbye).map_err(broken)?;
                 self.outgoing.extend_from_slice(goodbye.get(..made).unwrap_or_default());
             }
@@ -359,18 +376,31 @@ impl<S: Side> TlsStream<S> {
     }
 }
 
-/// Asks the connection for its writing side; what the protocol itself has to say first goes into `outgoing`.
-fn writer<'c, S: Side>(side: &'c mut S, outgoing: &mut Vec<u8>) -> io::Result<WriteTraffic<'c, S::Data>> {
+/// Whether a record of ours is an alert: it says so, or in TLS 1.3 (RFC 8446 section 5.2) it is too short for anything else that the
+/// protocol has to say: two bytes, their type, and a tag.
+fn is_alert(record: &[u8]) -> bool {
+    match record.first() {
+        Some(21) => true,
+        Some(23) => record.len() <= 5 + 2 + 1 + 16,
+        _ => false,
+    }
+}
+
+/// Asks the connection for its writing side; what the protocol itself has to say first goes into `outgoing`. What has come and is not
+/// a whole message yet is handed over again, because the library remembers where it is.
+fn writer<'c, S: Side>(side: &'c mut S, incoming: &mut Vec<u8>, outgoing: &mut Vec<u8>) -> io::Result<WriteTraffic<'c, S::Data>> {
     for _ in 0..16 {
-        match side.step(&mut []).state {
+        let UnbufferedStatus { discard, state, .. } = side.step(incoming);
+        match state {
             Ok(ConnectionState::EncodeTlsData(mut data)) => encode(outgoing, |out| data.encode(out))?,
             Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
             Ok(ConnectionState::PeerClosed) => {}
             Ok(ConnectionState::WriteTraffic(_)) => break,
             _ => return Err(io::ErrorKind::NotConnected.into()),
         }
+        incoming.drain(..discard.min(incoming.len()));
     }
-    match side.step(&mut []).state {
+    match side.step(incoming).state {
         Ok(ConnectionState::WriteTraffic(writer)) => Ok(writer),
         _ => Err(io::ErrorKind::NotConnected.into()),
     }

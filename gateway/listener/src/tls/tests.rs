@@ -317,6 +317,24 @@ fn d95_what_is_no_handshake_ends_it() {
     }
 }
 
+/// The library remembers where further messages of the record begin, and must not be asked for its alert without them.
+#[test]
+fn d95_a_bad_hello_with_more_messages_in_its_record_is_answered_with_an_alert() {
+    let site = site("two-messages", &["a.test"], (-1, 30));
+    let mut hello = [&[1, 0, 0, 41, 3, 3][..], &[7; 32], &[0, 0, 2, 0x13, 1, 1, 0]].concat();
+    hello.extend_from_slice(&[0; 12]);
+    let record = [&[0x16, 3, 1, 0, u8::try_from(hello.len()).unwrap()][..], &hello].concat();
+    let client = move |port| {
+        let mut tcp = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        tcp.write_all(&record).unwrap();
+        let mut answer = Vec::new();
+        tcp.read_to_end(&mut answer).unwrap();
+        answer
+    };
+    let (facts, answer) = exchange(&context(&[&site]), client, pong);
+    assert_eq!((facts.unwrap_err(), answer.first(), answer.len()), (Reason::HandshakeFailed, Some(&0x15), 7), "{answer:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn d86_a_handshake_that_stalls_is_cut_at_its_deadline() {
     let site = site("stall", &["a.test"], (-1, 30));

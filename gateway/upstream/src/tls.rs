@@ -1,0 +1,178 @@
+//! TLS to an endpoint: always verified, against trust that the operator named or the system's.
+//!
+//! SECURITY: nothing here can be told to accept what does not verify (threats F 137, 138); there is no setting for it to come from.
+
+use portcullis_gateway_tls::{Side, TlsStream, crypto, load_certificate};
+use portcullis_model::{Clock, Reason, Rejection};
+use rustls::client::{ClientConnectionData, Resumption, UnbufferedClientConnection};
+use rustls::sign::SingleCertAndKey;
+use rustls::time_provider::TimeProvider;
+use rustls::unbuffered::UnbufferedStatus;
+use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls_pki_types::{ServerName, UnixTime};
+use std::borrow::Cow;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// The protocols offered (RFC 7301), the one we like best first.
+const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+/// Names of servers for which sessions are kept, so that connections to them need no full handshake.
+const SESSIONS_MAX: usize = 256;
+
+/// A certificate that the gateway shows upstreams, and its key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientCertificateFiles {
+    /// The chain in PEM, the gateway's own certificate first.
+    pub certificate: PathBuf,
+    /// The private key in PEM.
+    pub key: PathBuf,
+}
+
+/// Whom to believe, and what to show. Immutable: other trust is another context, with sessions of its own, so that none is resumed
+/// past a change (threats F 139).
+pub struct UpstreamTls {
+    config: Arc<ClientConfig>,
+}
+
+impl fmt::Debug for UpstreamTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("UpstreamTls")
+    }
+}
+
+/// The wall clock, as the library asks for it.
+#[derive(Debug)]
+struct Time(Clock);
+
+impl TimeProvider for Time {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.unix_seconds())))
+    }
+}
+
+impl UpstreamTls {
+    /// A context that believes `trust`, and shows the certificate if there is one.
+    ///
+    /// # Errors
+    /// What is wrong with the certificate, in which file, and what to do.
+    pub fn build(
+        trust: &Arc<RootCertStore>,
+        certificate: Option<&ClientCertificateFiles>,
+        clock: &Clock,
+    ) -> Result<Arc<Self>, String> {
+        let crypto = Arc::new(crypto());
+        let own = match certificate {
+            Some(files) => Some(load_certificate(&files.certificate, &files.key, &crypto, clock)?),
+            None => None,
+        };
+        let builder = ClientConfig::builder_with_details(crypto, Arc::new(Time(clock.clone())))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(Arc::clone(trust));
+        let mut config = match own {
+            Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
+        config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+        Ok(Arc::new(Self { config: Arc::new(config) }))
+    }
+}
+
+/// How an endpoint is reached by TLS, and which name its certificate must be for.
+#[derive(Clone, Debug)]
+pub struct EndpointTls {
+    context: Arc<UpstreamTls>,
+    name: ServerName<'static>,
+}
+
+impl PartialEq for EndpointTls {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.context, &other.context) && self.name == other.name
+    }
+}
+
+impl Eq for EndpointTls {}
+
+impl EndpointTls {
+    /// TLS by `context`; `name` is a host name or a literal IP address.
+    ///
+    /// # Errors
+    /// When `name` is neither.
+    pub fn new(context: &Arc<UpstreamTls>, name: &str) -> Result<Self, String> {
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` is no name that a certificate can be for"))?;
+        Ok(Self { context: Arc::clone(context), name })
+    }
+
+    /// Takes a connection through its handshake. Until it has succeeded nothing is read as an answer and nothing of a request is
+    /// written (threats A 34).
+    ///
+    /// # Errors
+    /// A rejection that blames the upstream and says what was wrong, in words for the logs.
+    pub(crate) async fn handshake(&self, tcp: TcpStream) -> Result<ClientStream, Rejection> {
+        let tls = UnbufferedClientConnection::new(Arc::clone(&self.context.config), self.name.clone());
+        let tls = tls.map_err(|error| Rejection::new(Reason::UpstreamTlsFailed, error.to_string()))?;
+        let mut stream = TlsStream::new(tcp, ClientSide(tls));
+        match poll_fn(|cx| stream.poll_handshake(cx)).await {
+            Ok(()) => Ok(stream),
+            Err(error) => {
+                // The alert tells the upstream's operator what we did not like; one that does not go out at once is not waited for.
+                let _told = poll_fn(|cx| std::task::Poll::Ready(stream.poll_flush(cx))).await;
+                Err(Rejection::new(Reason::UpstreamTlsFailed, described(&error)))
+            }
+        }
+    }
+}
+
+/// What went wrong, for the operator.
+fn described(error: &io::Error) -> Cow<'static, str> {
+    let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+        return "the connection ended during the TLS handshake".into();
+    };
+    match error {
+        rustls::Error::InvalidCertificate(problem) => match problem {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "the certificate has expired".into(),
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "the certificate is not valid yet; compare the clocks".into()
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "the certificate is for another name than the endpoint's host or `tls.server_name`".into()
+            }
+            CertificateError::UnknownIssuer => "the certificate is from an authority that is not trusted".into(),
+            other => format!("the certificate was refused: {other:?}").into(),
+        },
+        rustls::Error::AlertReceived(alert) => format!("the upstream ended the TLS handshake with the alert {alert:?}").into(),
+        rustls::Error::InvalidMessage(_) | rustls::Error::InappropriateMessage { .. } => "what came is not TLS".into(),
+        other => format!("the TLS handshake failed: {other}").into(),
+    }
+}
+
+/// The client's side of a TLS connection.
+pub(crate) type ClientStream = TlsStream<ClientSide>;
+
+/// What the gateway knows of its own side.
+pub(crate) struct ClientSide(UnbufferedClientConnection);
+
+impl ClientSide {
+    /// The protocol that was agreed on (RFC 7301); none when the upstream did not choose, which means HTTP/1.1.
+    pub(crate) fn protocol(&self) -> Option<&[u8]> {
+        self.0.alpn_protocol()
+    }
+}
+
+impl Side for ClientSide {
+    type Data = ClientConnectionData;
+
+    fn step<'c, 'i>(&'c mut self, bytes: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.0.process_tls_records(bytes)
+    }
+
+    fn is_handshaking(&self) -> bool {
+        self.0.is_handshaking()
+    }
+}
