@@ -130,7 +130,9 @@ reasons! {
     WeakeningExpired = "weakening_expired", 503, Policy, true, "not available";
     /// No connection to the upstream could be made.
     UpstreamUnreachable = "upstream_unreachable", 502, Upstream, false, "the service could not be reached";
-    /// Connecting to the upstream took too long.
+    /// The upstream's certificate was not accepted, or there was no TLS handshake with it for another reason; nothing was sent.
+    UpstreamTlsFailed = "upstream_tls_failed", 502, Upstream, false, "the service could not be reached securely";
+    /// Connecting to the upstream, TLS handshake included, took too long.
     UpstreamConnectTimeout = "upstream_connect_timeout", 504, Upstream, false, "the service did not answer in time";
     /// The upstream sent no response in time.
     UpstreamTimeout = "upstream_timeout", 504, Upstream, true, "the service did not answer in time";

@@ -1,22 +1,33 @@
 //! A new connection to an endpoint.
 
+use crate::connection::Stream;
 use crate::endpoint::EndpointPlace;
 use crate::{Upstream, UpstreamConnection};
-use portcullis_model::Reason;
+use portcullis_model::{Reason, Rejection};
 use tokio::net::TcpStream;
 
-/// Connects within the upstream's deadline.
+/// Connects within the upstream's deadline; where the endpoint wants TLS, its handshake is a part of connecting.
 ///
 /// # Errors
 /// Why no connection came about; no byte of a request has been sent then. The place is given back.
-pub(crate) async fn connect(upstream: &Upstream, place: EndpointPlace) -> Result<UpstreamConnection, Reason> {
-    let limit = upstream.settings.timeouts.connect;
-    match tokio::time::timeout(limit, TcpStream::connect(place.endpoint().address)).await {
-        Err(_elapsed) => Err(Reason::UpstreamConnectTimeout),
-        Ok(Err(_refused)) => Err(Reason::UpstreamUnreachable),
-        Ok(Ok(stream)) => match stream.set_nodelay(true) {
-            Ok(()) => Ok(UpstreamConnection::new(stream, place)),
-            Err(_gone) => Err(Reason::UpstreamUnreachable),
-        },
+pub(crate) async fn connect(upstream: &Upstream, place: EndpointPlace) -> Result<UpstreamConnection, Rejection> {
+    match tokio::time::timeout(upstream.settings.timeouts.connect, open(&place)).await {
+        Ok(Ok(stream)) => Ok(UpstreamConnection::new(stream, place)),
+        Ok(Err(rejection)) => Err(rejection),
+        Err(_elapsed) => Err(Rejection::new(Reason::UpstreamConnectTimeout, NOT_REACHED)),
+    }
+}
+
+const NOT_REACHED: &str = "no endpoint of the upstream could be reached";
+
+async fn open(place: &EndpointPlace) -> Result<Stream, Rejection> {
+    let unreachable = |_| Rejection::new(Reason::UpstreamUnreachable, NOT_REACHED);
+    let endpoint = place.endpoint();
+    let tcp = TcpStream::connect(endpoint.address).await.map_err(unreachable)?;
+    tcp.set_nodelay(true).map_err(unreachable)?;
+    match &endpoint.tls {
+        None => Ok(Stream::Tcp(tcp)),
+        // Boxed: few exchanges open a connection, and all of them would have to hold the handshake.
+        Some(tls) => Ok(Stream::Tls(Box::new(Box::pin(tls.handshake(tcp)).await?))),
     }
 }

@@ -1,17 +1,27 @@
 //! A connection to an endpoint.
 
 use crate::endpoint::{Endpoint, EndpointPlace};
+use crate::tls::ClientStream;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+
+/// What carries the bytes. An enum, so that nothing further on is generic.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// Plain text.
+    Tcp(TcpStream),
+    /// TLS, after a handshake that succeeded.
+    Tls(Box<ClientStream>),
+}
 
 /// A connection to an endpoint of an upstream.
 #[derive(Debug)]
 pub struct UpstreamConnection {
-    stream: TcpStream,
+    stream: Stream,
     /// The endpoint's address.
     pub address: SocketAddr,
     /// Whether it has carried an exchange before.
@@ -20,7 +30,7 @@ pub struct UpstreamConnection {
 }
 
 impl UpstreamConnection {
-    pub(crate) fn new(stream: TcpStream, place: EndpointPlace) -> Self {
+    pub(crate) fn new(stream: Stream, place: EndpointPlace) -> Self {
         Self { stream, address: place.endpoint().address, reused: false, place }
     }
 
@@ -30,19 +40,38 @@ impl UpstreamConnection {
         self.place.endpoint()
     }
 
-    /// Reads into `buf`; 0 is the end of the stream.
-    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut read = ReadBuf::new(buf);
-        match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(read.filled().len())),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending => Poll::Pending,
+    /// The protocol that was agreed on in the TLS handshake (RFC 7301), if one was; else it is HTTP/1.1.
+    #[must_use]
+    pub fn protocol(&self) -> Option<&[u8]> {
+        match &self.stream {
+            Stream::Tcp(_) => None,
+            Stream::Tls(stream) => stream.side().protocol(),
         }
     }
 
-    /// Writes `head` and `body` in one call, as much as goes; returns how many bytes of both went.
+    /// Reads into `buf`; 0 is the end of the stream.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Tcp(stream) => {
+                let mut read = ReadBuf::new(buf);
+                Pin::new(stream).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
+            }
+            Stream::Tls(stream) => match ready!(stream.poll_read(cx, buf))? {
+                // SECURITY: without close_notify somebody on the way may have cut off the rest of an answer that ends with the
+                // stream (RFC 9112 section 9.8).
+                0 if !stream.clean_close() => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                count => Poll::Ready(Ok(count)),
+            },
+        }
+    }
+
+    /// Writes `head` and `body` in one call, as much as goes; returns how many bytes of both were taken. In TLS what was taken is
+    /// encrypted, and may wait for [`UpstreamConnection::poll_flush`].
     pub fn poll_write(&mut self, cx: &mut Context<'_>, head: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.stream);
+        let stream = match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream),
+            Stream::Tls(stream) => return stream.poll_write(cx, head, body),
+        };
         match (head.is_empty(), body.is_empty()) {
             (_, true) => stream.poll_write(cx, head),
             (true, _) => stream.poll_write(cx, body),
@@ -50,9 +79,20 @@ impl UpstreamConnection {
         }
     }
 
+    /// Waits until everything that was taken is on its way.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(_) => Poll::Ready(Ok(())),
+            Stream::Tls(stream) => stream.poll_flush(cx),
+        }
+    }
+
     /// Says that nothing more will be written.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match &mut self.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => stream.poll_shutdown(cx),
+        }
     }
 
     /// Whether an unused connection is still fit for use: nothing has been sent on it, and it has not been closed.

@@ -1,5 +1,6 @@
 //! One address of an upstream, and what all workers know of it.
 
+use crate::tls::EndpointTls;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,15 +12,17 @@ pub struct EndpointSpec {
     pub address: SocketAddr,
     /// The host name that the address came from; none when the configuration has the address itself.
     pub host: Option<Arc<str>>,
+    /// How it is reached by TLS; without it everything goes in plain text.
+    pub tls: Option<EndpointTls>,
     /// Its share beside the others of the upstream; at least 1.
     pub weight: u32,
 }
 
 impl EndpointSpec {
-    /// An address that stands in the configuration, with the ordinary weight.
+    /// An address that stands in the configuration, in plain text, with the ordinary weight.
     #[must_use]
     pub fn literal(address: SocketAddr) -> Self {
-        Self { address, host: None, weight: 1 }
+        Self { address, host: None, tls: None, weight: 1 }
     }
 }
 
@@ -46,6 +49,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// The host name it came from, if any.
     pub host: Option<Arc<str>>,
+    /// How it is reached by TLS, if it is.
+    pub tls: Option<EndpointTls>,
     /// Its share beside the others.
     pub weight: u32,
     /// Distinguishes endpoints in a worker's pools; the same as long as the endpoint stays, never used again in this process.
@@ -57,7 +62,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// Whether this is what `spec` describes, whatever its weight: its state and connections can stay.
     pub(crate) fn is_of(&self, spec: &EndpointSpec) -> bool {
-        self.address == spec.address && self.host == spec.host
+        self.address == spec.address && self.host == spec.host && self.tls == spec.tls
     }
 
     /// A place for one more connection, unless there are `limit` already.

@@ -37,10 +37,10 @@ pub async fn checkout(
         };
         match connect(upstream, place).await {
             Ok(connection) => return Ok(connection),
-            Err(reason) => {
-                let outcome = AttemptOutcome::Failed(reason);
+            Err(rejection) => {
+                let outcome = AttemptOutcome::Failed(rejection.reason);
                 cleared.record().note_attempt(Attempt { endpoint: endpoint.address, reused: false, outcome });
-                last = Rejection::new(reason, "no endpoint of the upstream could be reached");
+                last = rejection;
             }
         }
     }

@@ -8,6 +8,7 @@ mod endpoint;
 mod forward;
 mod pool;
 mod set;
+mod tls;
 mod upstream;
 
 pub use connection::UpstreamConnection;
@@ -15,4 +16,5 @@ pub use endpoint::{Endpoint, EndpointPlace, EndpointSpec, EndpointState};
 pub use forward::{checkout, write_request_head};
 pub use pool::Pools;
 pub use set::EndpointSet;
+pub use tls::{ClientCertificateFiles, EndpointTls, UpstreamTls};
 pub use upstream::{Origin, Timeouts, Upstream, UpstreamSettings};

@@ -21,6 +21,7 @@ impl EndpointSet {
             known => Arc::new(Endpoint {
                 address: spec.address,
                 host: spec.host.clone(),
+                tls: spec.tls.clone(),
                 weight: spec.weight.max(1),
                 id: known.map_or_else(|| origin.next_id(), |same| same.id),
                 state: known.map_or_else(Arc::default, |same| Arc::clone(&same.state)),

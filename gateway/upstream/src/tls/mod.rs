@@ -105,7 +105,8 @@ impl EndpointTls {
     /// # Errors
     /// When `name` is neither.
     pub fn new(context: &Arc<UpstreamTls>, name: &str) -> Result<Self, String> {
-        let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` is no name that a certificate can be for"))?;
+        let name =
+            ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` is no name that a certificate can be for"))?;
         Ok(Self { context: Arc::clone(context), name })
     }
 
@@ -143,7 +144,10 @@ fn described(error: &io::Error) -> Cow<'static, str> {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "the certificate is for another name than the endpoint's host or `tls.server_name`".into()
             }
-            CertificateError::UnknownIssuer => "the certificate is from an authority that is not trusted".into(),
+            // A stranger may bear the name of an authority that is trusted; then only the signature tells.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                "the certificate is from an authority that is not trusted".into()
+            }
             other => format!("the certificate was refused: {other:?}").into(),
         },
         rustls::Error::AlertReceived(alert) => format!("the upstream ended the TLS handshake with the alert {alert:?}").into(),
@@ -176,3 +180,6 @@ impl Side for ClientSide {
         self.0.is_handshaking()
     }
 }
+
+#[cfg(test)]
+mod tests;
