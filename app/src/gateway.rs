@@ -3,7 +3,7 @@
 use crate::events::{Event, tell};
 use crate::management::State;
 use portcullis_control_config::{AccessLogPlan, Loader, Plan};
-use portcullis_control_reload::{Builder, Built, Outcome, Reloader, Watch, watch};
+use portcullis_control_reload::{Builder, Built, LastGood, Outcome, Reloader, Watch, watch};
 use portcullis_gateway_proxy::{DataPlane, Published, SinkMaker};
 use portcullis_insight_record::{AccessLog, RecordSettings, Recorder, Rotation};
 use portcullis_model::{Clock, Generation};
@@ -79,10 +79,10 @@ impl Gateway {
         let mut seed = [0_u8; 16];
         aws_lc_rs::rand::fill(&mut seed).map_err(|_| "the system gives no random bytes".to_owned())?;
         let plane = DataPlane::start(&published, sinks, seed).map_err(|error| format!("workers cannot be started: {error}"))?;
-        let last_good = last_good_path(&plan);
-        let reloader = Reloader::start(loader, builder, last_good, plan, fingerprint, published, plane)?;
         let (commands, received) = sync_channel(COMMANDS_MAX);
         let state = State::new(Arc::new(recorder), commands.clone(), workers, clock);
+        let last_good = keep_last_good(&plan, &state)?;
+        let reloader = Reloader::start(loader, builder, last_good, plan, fingerprint, published, plane)?;
         state.now_running(reloader.running());
         let shown: Vec<String> = reloader.addresses().map(|(name, address)| format!("{address} ({name})")).collect();
         tell(&Event::Started { generation: 1, addresses: &shown });
@@ -103,6 +103,19 @@ impl Gateway {
             tell(&Event::Stopped);
         }
     }
+}
+
+/// Keeps on disk what was in force last. That it cannot be kept is no reason to stop serving, but to be told.
+fn keep_last_good(plan: &Plan, state: &Arc<State>) -> Result<LastGood, String> {
+    let state = Arc::clone(state);
+    let told = move |outcome: Result<(), String>| {
+        let trouble = outcome.err().map(|problem| format!("the last known good configuration could not be kept: {problem}"));
+        if let Some(text) = &trouble {
+            tell(&Event::Warning { text });
+        }
+        state.last_good_kept(trouble);
+    };
+    LastGood::start(last_good_path(plan), told).map_err(|error| format!("a thread cannot be started: {error}"))
 }
 
 fn cores() -> usize {
@@ -154,7 +167,9 @@ fn control_loop(mut reloader: Reloader, state: &State, commands: &Receiver<Comma
         }
     }
     drop(watching);
-    reloader.stop(DRAIN);
+    if !reloader.stop(DRAIN) {
+        tell(&Event::Warning { text: "the disk did not take the last known good configuration in time" });
+    }
 }
 
 /// Swallows further changes until there is none for a moment. Gives back another command that came meanwhile.
@@ -176,8 +191,8 @@ fn reload(reloader: &mut Reloader, state: &State) -> Result<Outcome, String> {
             state.recorder.apply(record_settings(&reloader.running().plan));
             state.now_running(reloader.running());
             tell(&Event::Reloaded { generation: outcome.generation.0, hash: &outcome.hash });
-            for warning in outcome.warnings.iter().map(String::as_str).chain(reloader.last_good_trouble()) {
-                tell(&Event::Warning { text: warning });
+            for text in &outcome.warnings {
+                tell(&Event::Warning { text });
             }
         }
         Ok(_) => state.reload_unneeded(),

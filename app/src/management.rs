@@ -32,6 +32,7 @@ struct Now {
     running: Option<(Plan, Arc<Snapshot>)>,
     since: u64,
     last_error: Option<String>,
+    last_good_trouble: Option<String>,
     done: u64,
     refused: u64,
 }
@@ -66,6 +67,11 @@ impl State {
         let mut now = self.now();
         now.refused += 1;
         now.last_error = Some(problem.to_owned());
+    }
+
+    /// The last known good configuration was kept on disk, or why it could not be.
+    pub fn last_good_kept(&self, trouble: Option<String>) {
+        self.now().last_good_trouble = trouble;
     }
 
     fn weakenings(&self, plan: &Plan) -> Vec<String> {
@@ -105,6 +111,7 @@ impl Management for State {
             configuration_hash: snapshot.map_or_else(String::new, |snapshot| snapshot.hash.clone()),
             configured_unix_seconds: now.since,
             last_reload_error: now.last_error.clone(),
+            last_known_good_error: now.last_good_trouble.clone(),
             workers: self.workers,
             listeners: listeners.collect(),
             routes: snapshot.map_or(0, |snapshot| snapshot.routes.len()),

@@ -39,6 +39,9 @@ fn show(status: &Status, output: Output) {
             output.paint(Colour::Red, "the last reload was refused; the configuration above still serves:")
         ));
     }
+    if let Some(error) = &status.last_known_good_error {
+        output.line(&format!("{} {error}", output.paint(Colour::Yellow, "warning:")));
+    }
     output.line("");
     let rows: Vec<_> = status.listeners.iter().map(|l| vec![l.name.clone(), l.address.clone(), l.mode.clone()]).collect();
     output.table(&["listener", "address", "mode"], &rows);

@@ -34,6 +34,8 @@ pub struct Status {
     pub configured_unix_seconds: u64,
     /// Why the last reload was refused, if it was.
     pub last_reload_error: Option<String>,
+    /// Why the configuration in force could not be kept on disk as the last known good one, if it could not.
+    pub last_known_good_error: Option<String>,
     /// Worker threads.
     pub workers: usize,
     /// Listeners.

@@ -28,6 +28,7 @@ impl Management for Fake {
             configuration_hash: "abc".to_owned(),
             configured_unix_seconds: 1,
             last_reload_error: None,
+            last_known_good_error: None,
             workers: 1,
             listeners: Vec::new(),
             routes: 0,

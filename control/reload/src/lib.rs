@@ -6,6 +6,6 @@ mod reloader;
 mod watch;
 
 pub use build::{Builder, Built, Routing};
-pub use last_good::{read as read_last_good, write as write_last_good};
+pub use last_good::{LastGood, read as read_last_good};
 pub use reloader::{Outcome, Reloader, Running};
 pub use watch::{Watch, watch};

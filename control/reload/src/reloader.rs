@@ -1,7 +1,7 @@
 //! Puts configurations in force, one after the other, each wholly or not at all.
 
 use crate::build::{Builder, Built};
-use crate::last_good;
+use crate::last_good::LastGood;
 use portcullis_control_config::{Loader, Plan};
 use portcullis_gateway_listener::{ConnectionCaps, ConnectionLimits, bind};
 use portcullis_gateway_proxy::{DataPlane, Published, Snapshot};
@@ -10,6 +10,10 @@ use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the end waits for a disk that does not take the last known good configuration.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What runs.
 pub struct Running {
@@ -42,14 +46,13 @@ struct Listening {
 pub struct Reloader {
     loader: Loader,
     builder: Builder,
-    last_good: PathBuf,
+    last_good: LastGood,
     running: Running,
     published: Arc<Published>,
     plane: DataPlane,
     listening: HashMap<Arc<str>, Listening>,
     /// Snapshots that are out of force and may still be looked at by an exchange. Freed here rather than by a worker.
     retired: Vec<Arc<Snapshot>>,
-    last_good_trouble: Option<String>,
 }
 
 impl Reloader {
@@ -60,7 +63,7 @@ impl Reloader {
     pub fn start(
         loader: Loader,
         builder: Builder,
-        last_good: PathBuf,
+        last_good: LastGood,
         plan: Plan,
         fingerprint: [u8; 32],
         published: Arc<Published>,
@@ -69,12 +72,11 @@ impl Reloader {
         let running = Running { plan, snapshot: published.snapshot(), fingerprint };
         let listening = HashMap::new();
         let retired = Vec::new();
-        let last_good_trouble = None;
-        let mut reloader = Self { loader, builder, last_good, running, published, plane, listening, retired, last_good_trouble };
+        let mut reloader = Self { loader, builder, last_good, running, published, plane, listening, retired };
         let sockets = reloader.bind_new(&reloader.running.plan)?;
         let plan = reloader.running.plan.clone();
         reloader.listen(&plan, sockets)?;
-        reloader.keep_last_good();
+        reloader.last_good.keep(&plan);
         Ok(reloader)
     }
 
@@ -118,13 +120,16 @@ impl Reloader {
         let hash = snapshot.hash.clone();
         let before = std::mem::replace(&mut self.running, Running { plan, snapshot, fingerprint: built.fingerprint });
         self.retired.push(before.snapshot);
-        self.keep_last_good();
+        self.last_good.keep(&self.running.plan);
         Ok(Outcome { generation, hash, changed: true, warnings })
     }
 
-    /// Ends the data plane, letting exchanges finish for at most `within`.
-    pub fn stop(self, within: std::time::Duration) {
+    /// Ends the data plane, letting exchanges finish for at most `within`. `false`: the last known good configuration was not on disk
+    /// in time.
+    #[must_use]
+    pub fn stop(self, within: Duration) -> bool {
         self.plane.stop(within);
+        self.last_good.finish(DISK_PATIENCE)
     }
 
     /// How many connections each listener has.
@@ -177,17 +182,6 @@ impl Reloader {
             self.listening.remove(&name);
         }
         Ok(())
-    }
-
-    /// Keeps what runs on disk. That it cannot be kept is no reason to stop serving.
-    fn keep_last_good(&mut self) {
-        self.last_good_trouble = last_good::write(&self.running.plan, &self.last_good).err().map(|error| error.to_string());
-    }
-
-    /// Why the last known good configuration could not be kept, if it could not.
-    #[must_use]
-    pub fn last_good_trouble(&self) -> Option<&str> {
-        self.last_good_trouble.as_deref()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The real gateway, started for one test.
 
 use crate::raw::try_get;
-use crate::{Guarded, Response, TempDir, eventually, free_port, get, holds};
+use crate::{Guarded, Response, TempDir, eventually, free_port, get, holds, output_of};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -149,6 +149,18 @@ impl Gateway {
     #[track_caller]
     pub fn refused_reloads(&self) -> u64 {
         self.metric("portcullis_reloads_refused_total") as u64
+    }
+
+    /// What it says of itself when it is asked by its management socket.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        let socket = self.folder().join("run/portcullis.sock");
+        let output = output_of(Command::new(binary()).args(["--format", "json", "status", "--socket"]).arg(&socket));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("the status is JSON")
     }
 
     /// What it said on standard error.

@@ -234,6 +234,43 @@ fn the_last_known_good_configuration_is_kept_without_secrets_and_can_be_started_
 }
 
 #[test]
+fn the_last_known_good_configuration_is_on_disk_when_the_gateway_has_ended() {
+    let witness = Witness::ok();
+    let mut gateway = start(&witness);
+    for round in 2..=6_u64 {
+        gateway.configure(&with(&witness, ONE).replace("/one", &format!("/round-{round}")));
+        gateway.reaches_generation(round);
+    }
+    gateway.stop();
+    let kept = std::fs::read_to_string(gateway.folder().join("run/last-known-good.yaml")).expect("kept");
+    assert!(kept.contains("/round-6"), "what was in force at the end: {kept}");
+}
+
+#[test]
+fn that_the_last_known_good_configuration_cannot_be_kept_is_told_and_stops_nothing() {
+    let witness = Witness::ok();
+    let mut gateway = start(&witness);
+    let kept = gateway.folder().join("run/last-known-good.yaml");
+    let keeps = |path: &'static str| move |text: String| text.contains(path);
+    holds("the first one to be kept", || std::fs::read_to_string(&kept).is_ok_and(keeps("/one")));
+    // A folder that is not empty stands where the file should be.
+    std::fs::remove_file(&kept).expect("removed");
+    std::fs::create_dir_all(kept.join("in the way")).expect("made");
+    gateway.configure(&with(&witness, TWO));
+    gateway.reaches_generation(2);
+    assert_eq!(gateway.get("/two").status, 200);
+    let error = || gateway.status()["last_known_good_error"].as_str().map(str::to_owned);
+    holds("the trouble to be in the status", || error().is_some_and(|text| text.contains("last-known-good.yaml")));
+    assert!(gateway.stderr().contains("last known good configuration could not be kept"), "{}", gateway.stderr());
+    std::fs::remove_dir_all(&kept).expect("removed");
+    gateway.configure(&with(&witness, ONE));
+    gateway.reaches_generation(3);
+    holds("the next one to be kept", || std::fs::read_to_string(&kept).is_ok_and(keeps("/one")));
+    holds("the status to be without trouble", || error().is_none());
+    gateway.is_well();
+}
+
+#[test]
 fn a_signal_right_after_readiness_is_heard() {
     let witness = Witness::ok();
     let mut gateway = start(&witness);
