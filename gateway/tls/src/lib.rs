@@ -2,10 +2,12 @@
 //! and trust from files.
 
 mod certificates;
+mod coverage;
 mod stream;
 mod trust;
 
 pub use certificates::load_certificate;
+pub use coverage::check_coverage;
 pub use stream::{Side, TlsStream};
 pub use trust::{read_trust, system_trust};
 

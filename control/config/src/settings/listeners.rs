@@ -78,7 +78,7 @@ choice! {
 }
 
 section! {
-    /// A certificate and the hosts it is used for.
+    /// A certificate and the hosts it is used for; it must cover each of them by its subject alternative names.
     pub struct CertificateSettings {
         /// The server names it is used for: exact, or `*.example.com` for names below it.
         pub hosts: Numbered<Spanned<Host>>,

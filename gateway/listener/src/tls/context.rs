@@ -2,7 +2,7 @@
 
 use super::certificates::CertificateFiles;
 use super::tickets::TicketKeys;
-use portcullis_gateway_tls::{Side, crypto, load_certificate};
+use portcullis_gateway_tls::{Side, check_coverage, crypto, load_certificate};
 use portcullis_model::Clock;
 use rustls::ServerConfig;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConnectionData, UnbufferedServerConnection};
@@ -65,7 +65,8 @@ impl TlsContext {
     /// Reads the certificates and makes a context.
     ///
     /// # Errors
-    /// The first certificate that cannot serve: which file, why, and what to do; a host of two certificates; no certificate at all.
+    /// The first certificate that cannot serve, or does not cover a host it is for: which file, why, and what to do; a host of two
+    /// certificates; no certificate at all.
     pub fn build(
         certificates: &[CertificateFiles],
         oldest: OldestVersion,
@@ -79,6 +80,7 @@ impl TlsContext {
         }
         for files in certificates {
             let key = load_certificate(&files.certificate, &files.key, &crypto, clock)?;
+            check_coverage(&files.certificate, &key, &files.hosts)?;
             names.add(&files.hosts, key)?;
         }
         let names = Arc::new(names);

@@ -377,6 +377,10 @@ fn e113_certificates_that_cannot_serve_are_refused_with_their_file() {
     let problem = TlsContext::build(&[weak], OldestVersion::Tls13, &TicketKeys::new(clock()), &Clock::System).unwrap_err();
     assert!(problem.contains("weak.pem`: the certificate's RSA key has 1024 bits; at least 2048 are needed"), "{problem}");
     assert!(build(&[]).contains("needs at least one"));
-    let twice = CertificateFiles { hosts: vec!["B.test".to_owned(), "a.test".to_owned()], ..good.files.clone() };
-    assert_eq!(build(&[other.files, twice]), "the host `B.test` has two certificates; keep one of them");
+    let uncovered =
+        CertificateFiles { hosts: vec!["a.test".to_owned(), "c.test".to_owned(), "*.a.test".to_owned()], ..good.files.clone() };
+    let problem = build(&[uncovered]);
+    assert!(problem.contains("does not cover `c.test`, `*.a.test`, which it is configured for; it covers `a.test`"), "{problem}");
+    let twice = site("twice", &["B.test", "a.test"], (-1, 30));
+    assert_eq!(build(&[other.files, twice.files]), "the host `B.test` has two certificates; keep one of them");
 }

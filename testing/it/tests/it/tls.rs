@@ -261,7 +261,6 @@ fn a_certificate_that_is_broken_expired_or_without_its_key_replaces_nothing() {
     for (what, bad) in [
         ("expired", expired.certificate.as_str()),
         ("of another key", other.certificate.as_str()),
-        ("for another host", stranger.certificate.as_str()),
         ("empty", ""),
         ("garbage", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
         ("truncated", good.get(..200).unwrap_or_default()),
@@ -274,6 +273,14 @@ fn a_certificate_that_is_broken_expired_or_without_its_key_replaces_nothing() {
         refused = site.gateway.refused_reloads();
         assert!(text(&site.curl("a.test", &[])).starts_with("HTTP/1.1 200"), "{what}");
     }
+    // A certificate that goes with its key, but is for another host.
+    let key = std::fs::read_to_string(site.gateway.folder().join("tls/a.key")).expect("there");
+    site.gateway.write("tls/a.key", &stranger.key);
+    site.gateway.write("tls/a.crt", &stranger.certificate);
+    let told = "does not cover `a.test`, `www.a.test`, which it is configured for; it covers `evil.test`";
+    portcullis_testing_kit::holds("a certificate for another host to be refused", || site.gateway.stderr().contains(told));
+    assert!(text(&site.curl("a.test", &[])).starts_with("HTTP/1.1 200"));
+    site.gateway.write("tls/a.key", &key);
     site.gateway.write("tls/a.crt", &good);
     assert!(text(&site.curl("a.test", &[])).starts_with("HTTP/1.1 200"));
 }
