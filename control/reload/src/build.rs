@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_control_config::{ApiPlan, ListenerMode as PlannedMode, ListenerPlan, Plan, PolicyLevels, RoutePlan, UpstreamPlan};
 use portcullis_gateway_listener::{CertificateFiles, OldestVersion, TicketKeys, TlsContext};
 use portcullis_gateway_policy::{Pipeline, PipelineStep, PolicyDefinition};
-use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerLimits, ListenerMode, Route, Snapshot};
+use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Route, Snapshot};
 use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
 use portcullis_gateway_upstream::{EndpointSpec, Origin, Timeouts, Upstream, UpstreamSettings};
 use portcullis_model::{Clock, Generation, PolicyId};
@@ -156,7 +156,8 @@ impl Builder {
         };
         let trusted = planned.balancers.iter().map(|network| (network.network(), network.prefix_len())).collect();
         let balancers = ClientAddressRule { trusted };
-        Ok(Arc::new(Listener { name: Arc::clone(&planned.name), mode, tls, limits: limits(planned), balancers }))
+        let key = ListenerKey::new(planned.address, &planned.name);
+        Ok(Arc::new(Listener { key, name: Arc::clone(&planned.name), mode, tls, limits: limits(planned), balancers }))
     }
 }
 

@@ -2,9 +2,9 @@
 
 use crate::build::{Builder, Built};
 use crate::last_good::LastGood;
-use portcullis_control_config::{Loader, Plan};
+use portcullis_control_config::{ListenerPlan, Loader, Plan};
 use portcullis_gateway_listener::{ConnectionCaps, ConnectionLimits, bind};
-use portcullis_gateway_proxy::{DataPlane, Published, Snapshot};
+use portcullis_gateway_proxy::{DataPlane, ListenerKey, Published, Snapshot};
 use portcullis_model::Generation;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
@@ -37,7 +37,9 @@ pub struct Outcome {
     pub warnings: Vec<String>,
 }
 
+/// A listener that is listened on: its sockets are the workers', whatever its name becomes.
 struct Listening {
+    name: Arc<str>,
     address: SocketAddr,
     caps: Arc<ConnectionCaps>,
 }
@@ -50,7 +52,7 @@ pub struct Reloader {
     running: Running,
     published: Arc<Published>,
     plane: DataPlane,
-    listening: HashMap<Arc<str>, Listening>,
+    listening: HashMap<ListenerKey, Listening>,
     /// Snapshots that are out of force and may still be looked at by an exchange. Freed here rather than by a worker.
     retired: Vec<Arc<Snapshot>>,
 }
@@ -140,49 +142,63 @@ impl Reloader {
 
     /// The addresses that are listened on, by listener.
     pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.listening.iter().map(|(name, listening)| (&**name, listening.address))
+        self.listening.values().map(|listening| (&*listening.name, listening.address))
     }
 
-    /// Binds what is not bound yet. An address that only changes its listener's name must be given up first, which would drop
-    /// what is queued on it; so that is refused by the kernel, and told.
-    fn bind_new(&self, plan: &Plan) -> Result<HashMap<Arc<str>, Vec<TcpListener>>, String> {
+    /// Binds what is not bound yet. A listener whose name alone is new has its sockets already: what is queued on them is not lost.
+    fn bind_new(&self, plan: &Plan) -> Result<HashMap<ListenerKey, Vec<TcpListener>>, String> {
         let mut bound = HashMap::new();
         for listener in &plan.listeners {
-            if self.listening.get(&listener.name).is_some_and(|running| running.address == listener.address) {
+            let key = key_of(listener);
+            if self.listening.contains_key(&key) {
                 continue;
             }
-            let sockets =
-                bind(listener.address, self.plane.workers()).map_err(|error| format!("listener `{}`: {error}", listener.name))?;
-            bound.insert(Arc::clone(&listener.name), sockets);
+            let refused = |error| format!("listener `{}`: {}", listener.name, self.explain(listener.address, &error));
+            bound.insert(key, bind(listener.address, self.plane.workers()).map_err(refused)?);
         }
         Ok(bound)
     }
 
-    fn listen(&mut self, plan: &Plan, mut sockets: HashMap<Arc<str>, Vec<TcpListener>>) -> Result<(), String> {
+    /// Why an address cannot be had, also when it is this gateway that stands in the way.
+    fn explain(&self, address: SocketAddr, error: &std::io::Error) -> String {
+        let in_the_way =
+            |other: &&Listening| other.address.port() == address.port() && other.address.is_ipv4() == address.is_ipv4();
+        match self.listening.values().find(in_the_way) {
+            Some(other) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                let (name, held) = (&other.name, other.address);
+                format!(
+                    "{address}: the running listener `{name}` holds {held}; take it out in a reload of its own first, or choose another port"
+                )
+            }
+            _ => error.to_string(),
+        }
+    }
+
+    fn listen(&mut self, plan: &Plan, mut sockets: HashMap<ListenerKey, Vec<TcpListener>>) -> Result<(), String> {
+        let mut gone: HashMap<ListenerKey, Listening> = std::mem::take(&mut self.listening);
         for listener in &plan.listeners {
             let limits =
                 ConnectionLimits { connections: listener.limits.connections, per_client: listener.limits.connections_per_client };
-            match sockets.remove(&listener.name) {
-                None => {
-                    if let Some(running) = self.listening.get(&listener.name) {
-                        running.caps.set_limits(limits);
-                    }
+            let key = key_of(listener);
+            let caps = match gone.remove(&key) {
+                Some(running) => {
+                    running.caps.set_limits(limits);
+                    running.caps
                 }
-                Some(sockets) => {
-                    let caps = ConnectionCaps::new(limits);
-                    self.plane.listen(&listener.name, sockets, &caps).map_err(|error| error.to_string())?;
-                    self.listening.insert(Arc::clone(&listener.name), Listening { address: listener.address, caps });
-                }
+                None => ConnectionCaps::new(limits),
+            };
+            if let Some(sockets) = sockets.remove(&key) {
+                self.plane.listen(&key, sockets, &caps).map_err(|error| error.to_string())?;
             }
+            self.listening.insert(key, Listening { name: Arc::clone(&listener.name), address: listener.address, caps });
         }
-        let gone: Vec<Arc<str>> =
-            self.listening.keys().filter(|name| !plan.listeners.iter().any(|listener| listener.name == **name)).cloned().collect();
-        for name in gone {
-            self.plane.unlisten(&name);
-            self.listening.remove(&name);
-        }
+        gone.keys().for_each(|key| self.plane.unlisten(key));
         Ok(())
     }
+}
+
+fn key_of(listener: &ListenerPlan) -> ListenerKey {
+    ListenerKey::new(listener.address, &listener.name)
 }
 
 fn warnings(plan: &Plan, built: &Built) -> Vec<String> {

@@ -28,5 +28,5 @@ pub use connection::serve_connection;
 pub use plane::{DataPlane, SinkMaker};
 pub use portcullis_wire::HeadLimits;
 pub use route::{check_form, check_method};
-pub use snapshot::{ClientAddressRule, Listener, ListenerLimits, ListenerMode, Published, Route, Snapshot};
+pub use snapshot::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Published, Route, Snapshot};
 pub use worker::{Worker, WorkerView};

@@ -5,10 +5,11 @@ use crate::worker::{Worker, WorkerView};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// The configuration that decides this exchange. The connection's listener follows it.
+/// The configuration that decides this exchange. The connection's listener follows it; a connection whose listener is gone keeps the
+/// last one it had.
 pub(crate) fn look(connection: &mut Connection, worker: &Worker) -> Rc<WorkerView> {
     let view = worker.view();
-    let current = view.listener(&connection.listener.name);
+    let current = view.successor(&connection.listener);
     if let Some(listener) = current
         && !Arc::ptr_eq(listener, &connection.listener)
     {

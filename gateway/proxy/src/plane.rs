@@ -2,7 +2,7 @@
 
 use crate::balancer::{Arrival, arrive};
 use crate::connection::serve_connection;
-use crate::snapshot::Published;
+use crate::snapshot::{ListenerKey, Published};
 use crate::worker::Worker;
 use portcullis_gateway_listener::{ConnectionCaps, ConnectionPermit, Io, accept_loop, handshake};
 use portcullis_gateway_policy::ConnectionFacts;
@@ -29,8 +29,8 @@ const COMMANDS_MAX: usize = 64;
 pub type SinkMaker = Box<dyn FnOnce() -> Rc<dyn RecordSink> + Send>;
 
 enum Command {
-    Listen { name: Arc<str>, socket: std::net::TcpListener, caps: Arc<ConnectionCaps> },
-    Unlisten { name: Arc<str> },
+    Listen { key: ListenerKey, socket: std::net::TcpListener, caps: Arc<ConnectionCaps> },
+    Unlisten { key: ListenerKey },
     Stop { within: Duration },
 }
 
@@ -82,23 +82,23 @@ impl DataPlane {
         self.workers.len()
     }
 
-    /// Gives each worker one of `sockets` to accept on, for the listener of this name in whatever configuration is in force.
+    /// Gives each worker one of `sockets` to accept on, for the listener of this key in whatever configuration is in force.
     ///
     /// # Errors
     /// When a worker is gone.
-    pub fn listen(&self, name: &Arc<str>, sockets: Vec<std::net::TcpListener>, caps: &Arc<ConnectionCaps>) -> io::Result<()> {
+    pub fn listen(&self, key: &ListenerKey, sockets: Vec<std::net::TcpListener>, caps: &Arc<ConnectionCaps>) -> io::Result<()> {
         for (worker, socket) in self.workers.iter().zip(sockets) {
-            let command = Command::Listen { name: Arc::clone(name), socket, caps: Arc::clone(caps) };
+            let command = Command::Listen { key: key.clone(), socket, caps: Arc::clone(caps) };
             worker.commands.blocking_send(command).map_err(|_| io::Error::other("a worker is gone"))?;
         }
         Ok(())
     }
 
     /// Stops accepting for a listener; its connections go on.
-    pub fn unlisten(&self, name: &Arc<str>) {
+    pub fn unlisten(&self, key: &ListenerKey) {
         for worker in &self.workers {
             // A worker that is gone accepts nothing.
-            let _gone = worker.commands.blocking_send(Command::Unlisten { name: Arc::clone(name) });
+            let _gone = worker.commands.blocking_send(Command::Unlisten { key: key.clone() });
         }
     }
 
@@ -116,7 +116,7 @@ impl DataPlane {
 
 /// A worker's life.
 async fn work(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
-    let mut accepting: HashMap<Arc<str>, AbortHandle> = HashMap::new();
+    let mut accepting: HashMap<ListenerKey, AbortHandle> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     loop {
         let command = tokio::select! {
@@ -127,14 +127,14 @@ async fn work(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
             }
         };
         match command {
-            Some(Command::Listen { name, socket, caps }) => {
-                let task = tokio::task::spawn_local(accept(Arc::clone(&name), socket, caps, Rc::clone(&worker)));
-                if let Some(before) = accepting.insert(name, task.abort_handle()) {
+            Some(Command::Listen { key, socket, caps }) => {
+                let task = tokio::task::spawn_local(accept(key.clone(), socket, caps, Rc::clone(&worker)));
+                if let Some(before) = accepting.insert(key, task.abort_handle()) {
                     before.abort();
                 }
             }
-            Some(Command::Unlisten { name }) => {
-                if let Some(task) = accepting.remove(&name) {
+            Some(Command::Unlisten { key }) => {
+                if let Some(task) = accepting.remove(&key) {
                     task.abort();
                 }
             }
@@ -157,25 +157,28 @@ async fn drain(worker: &Worker, within: Duration) {
     }
 }
 
-async fn accept(name: Arc<str>, socket: std::net::TcpListener, caps: Arc<ConnectionCaps>, worker: Rc<Worker>) {
-    let refused_by = Rc::clone(&worker);
-    let refused_at = Arc::clone(&name);
+async fn accept(key: ListenerKey, socket: std::net::TcpListener, caps: Arc<ConnectionCaps>, worker: Rc<Worker>) {
     let outcome = accept_loop(
         socket,
         &caps,
-        |address| worker.view().listener(&name).is_some_and(|listener| listener.balancers.trusts(address)),
+        |address| worker.view().listener(&key).is_some_and(|listener| listener.balancers.trusts(address)),
         |stream, peer, permit| {
-            tokio::task::spawn_local(begin(stream, peer, permit, Arc::clone(&name), Rc::clone(&worker)));
+            tokio::task::spawn_local(begin(stream, peer, permit, key.clone(), Rc::clone(&worker)));
         },
-        |reason| refused_by.connection_event(&refused_at, ConnectionEvent::Refused(reason)),
+        |reason| {
+            if let Some(listener) = worker.view().listener(&key) {
+                worker.connection_event(&listener.name, ConnectionEvent::Refused(reason));
+            }
+        },
     )
     .await;
     debug_assert!(outcome.is_ok(), "a bound socket can be registered");
 }
 
 /// One accepted connection: its handshake, and then its exchanges. Counted while it lives.
-async fn begin(mut stream: TcpStream, peer: SocketAddr, mut permit: ConnectionPermit, name: Arc<str>, worker: Rc<Worker>) {
-    let Some(listener) = worker.view().listener(&name).cloned() else { return };
+async fn begin(mut stream: TcpStream, peer: SocketAddr, mut permit: ConnectionPermit, key: ListenerKey, worker: Rc<Worker>) {
+    let Some(listener) = worker.view().listener(&key).cloned() else { return };
+    let name = Arc::clone(&listener.name);
     let _open = Open::new(&worker, &name);
     let limits = &listener.limits;
     let deadline = Instant::now() + if listener.tls.is_some() { limits.handshake_deadline } else { limits.header_deadline };

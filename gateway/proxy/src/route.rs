@@ -24,6 +24,10 @@ pub(crate) fn route<'v>(view: &'v Snapshot, connection: &Connection, exchange: &
 
 fn check_listener(connection: &Connection, now_seconds: u64) -> Result<(), Rejection> {
     match connection.listener.mode {
+        // SECURITY: the listener was plain when this connection was made; a reload has taken that back.
+        ListenerMode::Tls if connection.facts.tls.is_none() => {
+            Err(Rejection::new(Reason::WeakeningExpired, "the listener encrypts now, and this connection is plain"))
+        }
         ListenerMode::Tls => Ok(()),
         ListenerMode::RedirectToHttps { .. } => Err(Reason::RedirectToHttps.into()),
         ListenerMode::DangerPlaintext { expires } if now_seconds >= expires => {

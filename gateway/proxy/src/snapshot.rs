@@ -7,7 +7,7 @@ use portcullis_gateway_router::RouteTable;
 use portcullis_gateway_upstream::Upstream;
 use portcullis_model::{Clock, Generation};
 use portcullis_wire::HeadLimits;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -48,8 +48,26 @@ pub enum ListenerMode {
     },
 }
 
+/// What a listener is known by while configurations change: its address, whatever its name becomes. Where the system chooses the
+/// port (0), which several listeners may ask for, its name tells them apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerKey {
+    address: SocketAddr,
+    name: Option<Arc<str>>,
+}
+
+impl ListenerKey {
+    /// The key of a listener with this name, at this address as it is configured.
+    #[must_use]
+    pub fn new(address: SocketAddr, name: &Arc<str>) -> Self {
+        Self { address, name: (address.port() == 0).then(|| Arc::clone(name)) }
+    }
+}
+
 /// A listener as the running configuration has it.
 pub struct Listener {
+    /// What it is known by.
+    pub key: ListenerKey,
     /// Its name.
     pub name: Arc<str>,
     /// What it does with requests.
@@ -114,7 +132,7 @@ pub struct Snapshot {
     pub generation: Generation,
     /// The hash of what it was made from.
     pub hash: String,
-    /// Listeners by name.
+    /// Listeners.
     pub listeners: Vec<Arc<Listener>>,
     /// Routes.
     pub routes: RouteTable<Arc<Route>>,
@@ -127,10 +145,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The listener of a name.
+    /// The listener that new connections on a socket belong to.
     #[must_use]
-    pub fn listener(&self, name: &str) -> Option<&Arc<Listener>> {
-        self.listeners.iter().find(|listener| *listener.name == *name)
+    pub fn listener(&self, key: &ListenerKey) -> Option<&Arc<Listener>> {
+        self.listeners.iter().find(|listener| listener.key == *key)
+    }
+
+    /// What has become of a listener of an earlier configuration: the one with its address, or else the one with its name.
+    #[must_use]
+    pub fn successor(&self, before: &Listener) -> Option<&Arc<Listener>> {
+        self.listener(&before.key).or_else(|| self.listeners.iter().find(|listener| listener.name == before.name))
     }
 }
 

@@ -4,7 +4,7 @@
 use portcullis_gateway_listener::Io;
 use portcullis_gateway_policy::{ConnectionFacts, Exchange, Pipeline, PipelineStep, Policy, Step};
 use portcullis_gateway_proxy::{
-    ClientAddressRule, Listener, ListenerLimits, ListenerMode, Published, Route, Snapshot, Worker, serve_connection,
+    ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Published, Route, Snapshot, Worker, serve_connection,
 };
 use portcullis_gateway_router::{HostPattern, PathTemplate, RouteSpec, RouteTable};
 use portcullis_gateway_upstream::{Origin, Timeouts, Upstream, UpstreamSettings};
@@ -73,13 +73,9 @@ fn listener() -> Arc<Listener> {
         rate_window: seconds(10),
         requests_max: Some(3),
     };
-    Arc::new(Listener {
-        name: "l".into(),
-        mode: ListenerMode::DangerPlaintext { expires: NOW + 60 },
-        tls: None,
-        limits,
-        balancers: ClientAddressRule::default(),
-    })
+    let (name, mode) = ("l".into(), ListenerMode::DangerPlaintext { expires: NOW + 60 });
+    let key = ListenerKey::new("127.0.0.1:80".parse().unwrap(), &name);
+    Arc::new(Listener { key, name, mode, tls: None, limits, balancers: ClientAddressRule::default() })
 }
 
 fn snapshot(generation: u64) -> Snapshot {

@@ -1,6 +1,6 @@
 //! Reloads: whole or not at all, without a lost connection; what is broken changes nothing.
 
-use portcullis_testing_kit::{Gateway, Plain, RawClient, Witness, get, holds};
+use portcullis_testing_kit::{Authority, Gateway, Plain, RawClient, Witness, get, holds};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -154,6 +154,124 @@ fn a_listener_comes_and_goes() {
     assert_eq!(gateway.get("/one").status, 200);
 }
 
+/// Clients that keep their connection, and clients that make a new one for each request, until it is told to stop. Gives the number of
+/// requests served; a single one that fails, fails the test.
+struct Load {
+    stop: Arc<AtomicBool>,
+    served: Arc<AtomicU64>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Load {
+    fn on(address: std::net::SocketAddr) -> Self {
+        let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let threads = (0..4).map(|number| {
+            let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
+            thread::spawn(move || {
+                let mut client = RawClient::connect(address);
+                while !stop.load(Ordering::Acquire) {
+                    if number % 2 == 0 {
+                        client = RawClient::connect(address);
+                    }
+                    let response = client.send("GET /one HTTP/1.1\r\nHost: a.test\r\n\r\n").response();
+                    assert_eq!(response.status, 200);
+                    served.fetch_add(1, Ordering::AcqRel);
+                }
+            })
+        });
+        Self { threads: threads.collect(), stop, served }
+    }
+
+    fn served(&self) -> u64 {
+        self.served.load(Ordering::Acquire)
+    }
+
+    #[track_caller]
+    fn ends_well(self) {
+        self.stop.store(true, Ordering::Release);
+        for thread in self.threads {
+            thread.join().expect("no request failed");
+        }
+    }
+}
+
+#[test]
+fn a_listener_that_changes_its_name_keeps_its_sockets_its_connections_and_its_caps() {
+    let witness = Witness::ok();
+    let mut plain = Plain::to(witness.address());
+    plain.routes = ONE;
+    plain.listener = "limits: { connections_per_client: 50 }";
+    let mut gateway = plain.start();
+    let base = plain.yaml();
+    let mut held = RawClient::connect(gateway.http());
+    held.send("GET /one HTTP/1.1\r\nHost: a.test\r\n\r\n").response();
+    let load = Load::on(gateway.http());
+    for round in 2..=21_u64 {
+        let before = load.served();
+        gateway.configure(&base.replacen("  plain:", &format!("  name-{round}:"), 1));
+        gateway.reaches_generation(round);
+        holds("requests between reloads", || load.served() > before + 20);
+    }
+    load.ends_well();
+    // Under the new name it is ruled by what is written for that name.
+    let limited =
+        base.replacen("  plain:", "  last:", 1).replace("connections_per_client: 50", "connections_per_client: 1, headers_max: 8");
+    gateway.configure(&limited);
+    gateway.reaches_generation(22);
+    assert_eq!(gateway.status()["listeners"][0]["name"], "last");
+    // The held connection takes the only place, which it has had since before the first rename.
+    assert_eq!(RawClient::connect(gateway.http()).rest(), b"");
+    let refused = "portcullis_connections_refused_total{listener=\"last\",reason=\"client_connections_exhausted\"}";
+    holds("the refusal to be counted under the new name", || gateway.metric(refused) >= 1.0);
+    let many = format!("GET /one HTTP/1.1\r\nHost: a.test\r\n{}\r\n", "A: 1\r\n".repeat(8));
+    held.send("GET /one HTTP/1.1\r\nHost: a.test\r\n\r\n").response();
+    assert_eq!(held.send(many).response().status, 431, "a connection of the first name follows the last");
+    holds("its place to be given back", || {
+        let mut client = RawClient::connect(gateway.http());
+        client.send("GET /one HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").rest().starts_with(b"HTTP/1.1 200")
+    });
+    gateway.is_well();
+}
+
+#[test]
+fn listeners_can_exchange_their_names() {
+    let witness = Witness::ok();
+    let second = "  second:\n    address: 127.0.0.1:@other@\n    protocols: [h1]\n    redirect_to_https: true\n";
+    let before = with(&witness, ONE).replacen("  plain:", &format!("{second}  plain:"), 1);
+    let gateway = Gateway::start(&before);
+    let status = |mark| get(gateway.address(mark), "a.test", "/one").status;
+    assert_eq!((status("http"), status("other")), (200, 308));
+    gateway.configure(&before.replace("plain:", "third:").replace("second:", "plain:").replace("third:", "second:"));
+    gateway.reaches_generation(2);
+    assert_eq!((status("http"), status("other")), (200, 308));
+}
+
+#[test]
+fn a_connection_that_was_plain_is_not_served_when_its_listener_encrypts() {
+    let witness = Witness::ok();
+    let leaf = Authority::new().leaf(&["a.test"]);
+    let files = [("server.crt", leaf.certificate.as_str()), ("server.key", leaf.key.as_str())];
+    let before = with(&witness, ONE);
+    let gateway = Gateway::start_with(&files, &before);
+    let mut client = RawClient::connect(gateway.http());
+    assert_eq!(client.send("GET /one HTTP/1.1\r\nHost: a.test\r\n\r\n").response().status, 200);
+    let tls = "tls: { certificates: [ { hosts: [a.test], files: { certificate: server.crt, key: server.key } } ] }";
+    gateway.configure(&before.replace("danger_plaintext: { reason: test, owner: test, expires: 2099-01-01 }", tls));
+    gateway.reaches_generation(2);
+    let response = client.send("GET /one HTTP/1.1\r\nHost: a.test\r\n\r\n").response();
+    assert_eq!((response.status, response.code().as_str()), (503, "weakening_expired"));
+}
+
+#[test]
+fn an_address_that_this_gateway_itself_holds_is_named() {
+    let witness = Witness::ok();
+    let gateway = start(&witness);
+    gateway.configure(&with(&witness, ONE).replacen("127.0.0.1:@http@", "0.0.0.0:@http@", 1));
+    gateway.refuses_reload(1);
+    holds("who holds the address to be told", || gateway.stderr().contains("the running listener `plain` holds"));
+    assert_eq!(gateway.get("/one").status, 200);
+}
+
 #[test]
 fn a_listener_on_a_taken_port_is_refused_and_the_old_configuration_serves() {
     let witness = Witness::ok();
@@ -172,35 +290,17 @@ fn a_listener_on_a_taken_port_is_refused_and_the_old_configuration_serves() {
 fn f146_a_hundred_reloads_under_load_fail_no_request() {
     let witness = Witness::ok();
     let mut gateway = start(&witness);
-    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let address = gateway.http();
-    let load: Vec<_> = (0..4)
-        .map(|_| {
-            let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
-            thread::spawn(move || {
-                let mut client = RawClient::connect(address);
-                while !stop.load(Ordering::Acquire) {
-                    // The same connection throughout: a closed one would fail here.
-                    let response = client.send("GET /one HTTP/1.1\r\nHost: a.test\r\n\r\n").response();
-                    assert_eq!(response.status, 200);
-                    served.fetch_add(1, Ordering::AcqRel);
-                }
-            })
-        })
-        .collect();
+    let load = Load::on(gateway.http());
     let base = with(&witness, ONE);
     for round in 2..=101_u64 {
         let more =
             format!("\n      - {{ name: r{round}, methods: [GET], path: \"/r{round}\", access: {{ public: true }} }}\nrecord:");
-        let before = served.load(Ordering::Acquire);
+        let before = load.served();
         gateway.configure(&base.replacen("\nrecord:", &more, 1));
         gateway.reaches_generation(round);
-        holds("requests between reloads", || served.load(Ordering::Acquire) > before);
+        holds("requests between reloads", || load.served() > before);
     }
-    stop.store(true, Ordering::Release);
-    for thread in load {
-        thread.join().expect("no request failed");
-    }
+    load.ends_well();
     assert_eq!((gateway.get("/r101").status, gateway.get("/r100").status), (200, 404));
     gateway.is_well();
 }
