@@ -30,7 +30,7 @@ impl Protocol {
 }
 
 /// Facts of the TLS connection, shared by its exchanges.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFacts {
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,

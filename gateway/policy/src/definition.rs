@@ -13,6 +13,7 @@ pub struct CompileError(pub String);
 pub type Compile = fn(&[Arc<dyn Any + Send + Sync>]) -> Result<Arc<dyn Policy>, CompileError>;
 
 /// A policy as the table of policies lists it: its settings and how they become a running policy.
+#[derive(Clone, Copy)]
 pub struct PolicyDefinition {
     /// The name, how its settings are read, tightened and documented.
     pub settings: PolicySchema,

@@ -23,6 +23,11 @@ pub fn check(repo: &Repo) -> Vec<Finding> {
         for file in FILES.iter().filter(|file| repo.text(&format!("policies/src/{folder}/{file}")).is_none()) {
             findings.push(Finding::of(&format!("policies/src/{folder}"), format!("has no {file}")));
         }
+        let cases = format!("policies/src/{folder}/cases/");
+        if !repo.files.keys().any(|path| path.starts_with(&cases) && path.ends_with(".case")) {
+            let what = "has no case: one that passes and one that is refused (see testing/cases/src/lib.rs)";
+            findings.push(Finding::of(&cases, what));
+        }
     }
     for row in rows.iter().filter(|row| !folders.contains(row.name)) {
         findings.push(Finding::at(TABLE, row.line, format!("there is no folder for `{}`", row.name)));
@@ -73,7 +78,8 @@ mod tests {
         };
         let mut files = vec![(TABLE.to_owned(), rows.iter().map(row).collect::<String>())];
         for folder in folders {
-            files.extend(FILES.iter().map(|file| (format!("policies/src/{folder}/{file}"), String::new())));
+            files
+                .extend(FILES.iter().chain(&["cases/a.case"]).map(|file| (format!("policies/src/{folder}/{file}"), String::new())));
         }
         check(&Repo::of(files)).iter().map(|finding| format!("{finding}\n")).collect()
     }
@@ -94,6 +100,8 @@ mod tests {
     #[test]
     fn a_policy_has_its_files() {
         let repo = Repo::sample(&[(TABLE, "PolicySchema::of::<a::A>(\"a\"), phase: Phase::Admit"), ("policies/src/a/mod.rs", "")]);
-        assert_eq!(check(&repo).len(), FILES.len() - 1);
+        let found: String = check(&repo).iter().map(|finding| format!("{finding}\n")).collect();
+        assert_eq!(found.lines().count(), FILES.len() - 1 + 1, "{found}");
+        assert!(found.contains("policies/src/a/cases/: has no case"), "{found}");
     }
 }
