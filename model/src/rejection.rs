@@ -144,8 +144,12 @@ reasons! {
     UpstreamMalformed = "upstream_malformed", 502, Upstream, true, "the service gave an invalid response";
     /// The upstream switched protocols without being asked, or to another one.
     UpstreamUpgradeInvalid = "upstream_upgrade_invalid", 502, Upstream, true, "the service gave an invalid response";
-    /// The upstream has as many connections as it may have.
+    /// The upstream has as many connections as it may have, and none became free in time.
     UpstreamExhausted = "upstream_exhausted", 503, Gateway, false, "the service is busy";
+    /// Health checks find no endpoint of the upstream fit.
+    UpstreamUnhealthy = "upstream_unhealthy", 503, Upstream, false, "the service is not available";
+    /// Too large a share of requests to the upstream failed, so it is left alone for a while (`breaker`).
+    UpstreamCircuitOpen = "upstream_circuit_open", 503, Upstream, false, "the service is not available";
     /// The gateway is going away.
     ShuttingDown = "shutting_down", 503, Gateway, true, "not available";
     /// A fault of the gateway; the exchange died alone.

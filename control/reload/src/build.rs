@@ -6,7 +6,9 @@ use portcullis_gateway_listener::{CertificateFiles, OldestVersion, TicketKeys, T
 use portcullis_gateway_policy::{Pipeline, PipelineStep, PolicyDefinition};
 use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Route, Snapshot};
 use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
-use portcullis_gateway_upstream::{EndpointSpec, Origin, Timeouts, Upstream, UpstreamSettings};
+use portcullis_gateway_upstream::{
+    Balance, EndpointSpec, Origin, OutlierSettings, RetrySettings, Timeouts, Upstream, UpstreamSettings,
+};
 use portcullis_model::{Clock, Generation, PolicyId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -190,7 +192,13 @@ fn upstream_settings(planned: &UpstreamPlan) -> UpstreamSettings {
             total: timeouts.total,
             upgraded_idle: timeouts.idle.max(UPGRADED_IDLE_MIN),
         },
+        balance: Balance::RoundRobin,
+        slow_start: Duration::from_secs(10),
+        outlier: Some(OutlierSettings { consecutive_failures: 5, eject_for: Duration::from_secs(30), eject_at_most_percent: 50 }),
+        breaker: None,
+        retry: RetrySettings { attempts: 3, budget_percent: 20, on_connect: true, on_reset_before_bytes: true },
         connections_max: planned.limits.connections,
+        pending_max: 1024,
         idle_per_worker: planned.limits.idle_per_worker as usize,
         pooled_idle: POOLED_IDLE,
         plaintext_expires: planned.danger_plaintext.as_ref().map(|weakening| weakening.expires_unix_seconds),

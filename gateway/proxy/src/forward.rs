@@ -8,8 +8,8 @@ use crate::snapshot::Route;
 use crate::upstream_head::{HeadOutcome, UpstreamHead};
 use crate::worker::Worker;
 use portcullis_gateway_policy::{Cleared, Exchange};
-use portcullis_gateway_upstream::{Timeouts, UpstreamConnection, checkout, write_request_head};
-use portcullis_model::{Attempt, AttemptOutcome, Phase, Reason, Rejection};
+use portcullis_gateway_upstream::{Failure, Timeouts, Tries, UpstreamConnection, checkout, write_request_head};
+use portcullis_model::{Attempt, AttemptOutcome, Blame, Phase, Reason, Rejection};
 use portcullis_wire::{BodyFraming, ChunkedDecoder, Method, ResponseHead, Version};
 use std::future::poll_fn;
 use std::task::{Context, Poll};
@@ -37,8 +37,20 @@ pub(crate) struct Forwarded {
 /// Why a try at a connection did not bring an answer.
 struct Failed {
     rejection: Rejection,
-    /// Nothing of an answer came, and the connection had been used before: the upstream may just have closed it.
-    stale: bool,
+    /// What it means for trying again.
+    failure: Failure,
+}
+
+impl Failed {
+    /// A failure after which there is no other try.
+    fn finally(rejection: impl Into<Rejection>) -> Self {
+        Self { rejection: rejection.into(), failure: Failure::Final }
+    }
+
+    /// Whether the endpoint is to blame for it; a connection that was closed while it was unused is nobody's fault.
+    fn is_endpoints(&self) -> bool {
+        self.rejection.reason.blame() == Blame::Upstream && self.failure != Failure::Stale
+    }
 }
 
 /// Sends the request and waits for the head of the answer.
@@ -50,31 +62,39 @@ pub(crate) async fn forward(
     decided: Instant,
 ) -> Result<Forwarded, (Exchange, Rejection)> {
     cleared.record().upstream = Some(route.upstream.settings.name.clone());
-    let mut fresh_only = false;
+    let mut tries = match Tries::begin(&route.upstream, decided) {
+        Ok(tries) => tries,
+        Err(rejection) => return Err((cleared.into_exchange(), rejection)),
+    };
+    let mut begun = decided;
     loop {
-        let mut upstream = match checkout(&mut cleared, &route.upstream, &worker.pools, fresh_only, decided).await {
+        let mut upstream = match checkout(&mut cleared, &mut tries, &worker.pools, begun).await {
             Ok(upstream) => upstream,
             Err(rejection) => return Err((cleared.into_exchange(), rejection)),
         };
-        let now = if upstream.reused { decided } else { Instant::now() };
-        cleared.record().timings.add(Phase::Connect, (now - decided).as_micros() as u64);
-        let mut sending = Sending::new(&cleared, route, connection, worker, now);
+        let now = if upstream.reused { begun } else { Instant::now() };
+        cleared.record().timings.add(Phase::Connect, (now - begun).as_micros() as u64);
+        let mut sending = Sending::new(&cleared, &tries, connection, worker, now);
         match sending.run(&mut cleared, &mut upstream, connection, worker).await {
             Ok(()) => {
                 let (endpoint, reused) = (upstream.address, upstream.reused);
                 cleared.record().note_attempt(Attempt { endpoint, reused, outcome: AttemptOutcome::Answered });
-                return Ok(sending.finish(cleared, upstream, connection, worker, decided));
+                let answered = Instant::now();
+                tries.note_answer(&upstream, sending.head.response.status(), sending.waited(now, answered), answered);
+                return Ok(sending.finish(cleared, upstream, connection, worker, decided, answered));
             }
             Err(failed) => {
                 let outcome = AttemptOutcome::Failed(failed.rejection.reason);
                 let (endpoint, reused) = (upstream.address, upstream.reused);
                 cleared.record().note_attempt(Attempt { endpoint, reused, outcome });
-                if failed.stale && !fresh_only && may_repeat(&cleared) {
-                    fresh_only = true;
-                    continue;
+                begun = Instant::now();
+                if failed.is_endpoints() {
+                    tries.note_failure(upstream.endpoint(), begun);
                 }
                 sending.abandon(worker);
-                return Err((cleared.into_exchange(), failed.rejection));
+                if !tries.may_try_again(upstream.endpoint(), failed.failure, may_repeat(&cleared), begun) {
+                    return Err((cleared.into_exchange(), failed.rejection));
+                }
             }
         }
     }
@@ -97,13 +117,15 @@ struct Sending {
     silence: Silence,
     total: Option<Instant>,
     has_body: bool,
+    /// When the last byte of a body had been sent.
+    sent: Option<Instant>,
     sink_failed: bool,
     /// Whether the client's connection is looked at for a reset while the upstream is waited for.
     watches_client: bool,
 }
 
 impl Sending {
-    fn new(cleared: &Cleared, route: &Route, connection: &mut Connection, worker: &Worker, now: Instant) -> Self {
+    fn new(cleared: &Cleared, tries: &Tries<'_>, connection: &mut Connection, worker: &Worker, now: Instant) -> Self {
         let exchange = cleared.exchange();
         let mut out = worker.out();
         write_request_head(cleared, &mut out);
@@ -116,11 +138,11 @@ impl Sending {
         let has_body = framing != BodyFraming::None;
         let begun = if has_body { connection.carry.take() } else { None };
         let upload = Transfer::new(reading, writing, out, begun, exchange.body_bytes_max());
-        let times = route.upstream.settings.timeouts;
+        let times = tries.upstream.settings.timeouts;
         let limits = &connection.listener.limits;
         let pace = Pace::new(limits.body_rate_min, limits.rate_window, Reason::BodyTimeout);
         let silence = Silence::new(now, times.first_byte, Reason::UpstreamTimeout);
-        let total = times.total.map(|total| now + total);
+        let total = tries.total();
         Self {
             upload: Some(upload),
             head: UpstreamHead::new(worker.response_head()),
@@ -129,6 +151,7 @@ impl Sending {
             silence,
             total,
             has_body,
+            sent: None,
             sink_failed: false,
             watches_client: true,
         }
@@ -157,7 +180,7 @@ impl Sending {
             interim += 1;
             if status == 101 || interim > INTERIM_MAX {
                 let detail = "the upstream switched protocols unasked, or sent interim answers without end";
-                return Err(Failed { rejection: Rejection::new(Reason::UpstreamUpgradeInvalid, detail), stale: false });
+                return Err(Failed::finally(Rejection::new(Reason::UpstreamUpgradeInvalid, detail)));
             }
             // 100 is ours to give, and has been given; the rest (103 above all) is passed on to those who know of it.
             if status != 100 && cleared.exchange().request.version() == Version::H11 {
@@ -171,7 +194,7 @@ impl Sending {
         if self.upload.as_ref().is_some_and(|upload| !upload.has_unread()) {
             connection.alarm.set(Instant::now() + connection.listener.limits.rate_window);
             if !connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", &[]).await {
-                return Err(Failed { rejection: Reason::ClientGone.into(), stale: false });
+                return Err(Failed::finally(Reason::ClientGone));
             }
         }
         Ok(())
@@ -185,7 +208,7 @@ impl Sending {
         let written = connection.write_all(&out, &[]).await;
         worker.keep_out(out);
         connection.alarm.set(self.silence.deadline());
-        if written { Ok(()) } else { Err(Failed { rejection: Reason::ClientGone.into(), stale: false }) }
+        if written { Ok(()) } else { Err(Failed::finally(Reason::ClientGone)) }
     }
 
     fn poll(
@@ -203,17 +226,21 @@ impl Sending {
             HeadOutcome::Pending => {}
             HeadOutcome::Complete => return Poll::Ready(Ok(())),
             HeadOutcome::Malformed(error) => {
-                return Poll::Ready(Err(Failed { rejection: error.into(), stale: false }));
+                return Poll::Ready(Err(Failed::finally(error)));
             }
             HeadOutcome::Ended { bytes } => {
-                let stale = bytes == 0 && upstream.reused;
+                let failure = match bytes {
+                    0 if upstream.reused => Failure::Stale,
+                    0 => Failure::ResetBeforeBytes,
+                    _ => Failure::Final,
+                };
                 let detail = "the connection ended before the head of an answer was complete";
-                return Poll::Ready(Err(Failed { rejection: Rejection::new(Reason::UpstreamReset, detail), stale }));
+                return Poll::Ready(Err(Failed { rejection: Rejection::new(Reason::UpstreamReset, detail), failure }));
             }
         }
         if self.watches_client && self.upload.is_none() {
             match connection.io.poll_gone(cx) {
-                Poll::Ready(true) => return Poll::Ready(Err(Failed { rejection: Reason::ClientGone.into(), stale: false })),
+                Poll::Ready(true) => return Poll::Ready(Err(Failed::finally(Reason::ClientGone))),
                 Poll::Ready(false) => self.watches_client = false,
                 Poll::Pending => {}
             }
@@ -236,6 +263,7 @@ impl Sending {
                     connection.carry = upload.take_rest(&worker.buffers);
                     self.head.request_body = upload.moved;
                     let now = Instant::now();
+                    self.sent = Some(now);
                     self.silence.note(now, 0, true);
                     connection.alarm.set(self.silence.deadline());
                 }
@@ -254,7 +282,7 @@ impl Sending {
                 Rejection::new(Reason::BodyTooLarge, "the body has more bytes than the route allows")
             }
         };
-        Err(Failed { rejection: reason, stale: false })
+        Err(Failed::finally(reason))
     }
 
     fn poll_deadlines(&mut self, cx: &mut Context<'_>, connection: &mut Connection) -> Poll<Result<(), Failed>> {
@@ -270,7 +298,7 @@ impl Sending {
             let late = self.total.is_some_and(|total| now >= total);
             let verdict = if late { Err(Reason::UpstreamTimeout) } else { self.silence.check(now) };
             if let Err(reason) = verdict.and_then(|()| self.pace.check(now, moved)) {
-                return Poll::Ready(Err(Failed { rejection: Rejection::new(reason, "waiting for the answer"), stale: false }));
+                return Poll::Ready(Err(Failed::finally(Rejection::new(reason, "waiting for the answer"))));
             }
             let next = [self.pace.deadline(), self.total, Some(self.silence.deadline())].into_iter().flatten().min();
             connection.alarm.set(next.unwrap_or(now + self.times.idle));
@@ -288,6 +316,12 @@ impl Sending {
         }
     }
 
+    /// How long the answer took, from when the request was there, in microseconds; 0 if the answer came before all of the request.
+    fn waited(&self, begun: Instant, answered: Instant) -> u64 {
+        let since = if self.has_body { self.sent } else { Some(begun) };
+        since.map_or(0, |since| u64::try_from((answered - since).as_micros()).unwrap_or(u64::MAX).max(1))
+    }
+
     fn finish(
         self,
         cleared: Cleared,
@@ -295,8 +329,8 @@ impl Sending {
         connection: &Connection,
         worker: &Worker,
         decided: Instant,
+        answered: Instant,
     ) -> Forwarded {
-        let answered = Instant::now();
         let Self { upload, head, has_body, .. } = self;
         let mut exchange = cleared.into_exchange();
         exchange.record.traffic.request_body = upload.as_ref().map_or(head.request_body, |upload| upload.moved);

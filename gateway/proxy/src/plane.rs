@@ -7,6 +7,7 @@ use crate::worker::Worker;
 use portcullis_gateway_listener::{ConnectionCaps, ConnectionPermit, Io, accept_loop, handshake};
 use portcullis_gateway_policy::ConnectionFacts;
 use portcullis_model::{ConnectionEvent, RecordSink};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -118,11 +119,23 @@ impl DataPlane {
 async fn work(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
     let mut accepting: HashMap<ListenerKey, AbortHandle> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    let (mut origin, presses) = (worker.origin(), Cell::new(0));
     loop {
+        let pressed = async {
+            match &origin {
+                Some(origin) => origin.is_pressed(&presses).await,
+                None => std::future::pending().await,
+            }
+        };
         let command = tokio::select! {
             command = commands.recv() => command,
+            () = pressed => {
+                worker.relieve();
+                continue;
+            }
             _ = sweep.tick() => {
                 worker.sweep();
+                origin = worker.origin();
                 continue;
             }
         };

@@ -2,7 +2,7 @@
 
 use crate::buffers::BufferPool;
 use crate::snapshot::{Published, Snapshot};
-use portcullis_gateway_upstream::Pools;
+use portcullis_gateway_upstream::{Origin, Pools};
 use portcullis_model::{ConnectionEvent, IdSource, RecordGuard, RecordSink, RequestId};
 use portcullis_wire::{RequestHead, ResponseHead};
 use std::cell::{Cell, RefCell};
@@ -82,6 +82,17 @@ impl Worker {
     pub fn sweep(&self) {
         let view = self.view();
         self.pools.sweep(view.upstreams.iter().map(Arc::as_ref));
+    }
+
+    /// Closes unused upstream connections where another worker's request waits for one.
+    pub(crate) fn relieve(&self) {
+        let view = self.view();
+        self.pools.relieve(view.upstreams.iter().map(Arc::as_ref));
+    }
+
+    /// What tells when there is something to relieve; none without upstreams.
+    pub(crate) fn origin(&self) -> Option<Arc<Origin>> {
+        self.view().upstreams.first().map(|upstream| Arc::clone(upstream.origin()))
     }
 
     /// From now on connections end with the exchange they are in.

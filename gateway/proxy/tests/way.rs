@@ -7,7 +7,7 @@ use portcullis_gateway_proxy::{
     ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Published, Route, Snapshot, Worker, serve_connection,
 };
 use portcullis_gateway_router::{HostPattern, PathTemplate, RouteSpec, RouteTable};
-use portcullis_gateway_upstream::{Origin, Timeouts, Upstream, UpstreamSettings};
+use portcullis_gateway_upstream::{Balance, Origin, RetrySettings, Timeouts, Upstream, UpstreamSettings};
 use portcullis_model::{Clock, DecisionRecord, Generation, PolicyId, Reason, RecordSink};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -55,7 +55,13 @@ fn upstream() -> Arc<Upstream> {
     let settings = UpstreamSettings {
         name: "u".into(),
         timeouts,
+        balance: Balance::RoundRobin,
+        slow_start: Duration::ZERO,
+        outlier: None,
+        breaker: None,
+        retry: RetrySettings { attempts: 1, budget_percent: 20, on_connect: true, on_reset_before_bytes: true },
         connections_max: 1,
+        pending_max: 1,
         idle_per_worker: 1,
         pooled_idle: seconds(1),
         plaintext_expires: None,

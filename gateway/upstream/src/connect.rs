@@ -5,13 +5,20 @@ use crate::endpoint::EndpointPlace;
 use crate::{Upstream, UpstreamConnection};
 use portcullis_model::{Reason, Rejection};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
-/// Connects within the upstream's deadline; where the endpoint wants TLS, its handshake is a part of connecting.
+/// Connects within the upstream's deadline, and before `total` if that is given; where the endpoint wants TLS, its handshake is a part
+/// of connecting.
 ///
 /// # Errors
 /// Why no connection came about; no byte of a request has been sent then. The place is given back.
-pub(crate) async fn connect(upstream: &Upstream, place: EndpointPlace) -> Result<UpstreamConnection, Rejection> {
-    match tokio::time::timeout(upstream.settings.timeouts.connect, open(&place)).await {
+pub(crate) async fn connect(
+    upstream: &Upstream,
+    place: EndpointPlace,
+    total: Option<Instant>,
+) -> Result<UpstreamConnection, Rejection> {
+    let limit = Instant::now() + upstream.settings.timeouts.connect;
+    match tokio::time::timeout_at(total.map_or(limit, |total| total.min(limit)), open(&place)).await {
         Ok(Ok(stream)) => Ok(UpstreamConnection::new(stream, place)),
         Ok(Err(rejection)) => Err(rejection),
         Err(_elapsed) => Err(Rejection::new(Reason::UpstreamConnectTimeout, NOT_REACHED)),

@@ -26,12 +26,29 @@ pub struct UpstreamConnection {
     pub address: SocketAddr,
     /// Whether it has carried an exchange before.
     pub reused: bool,
+    /// Whether an exchange is under way on it.
+    in_use: bool,
     place: EndpointPlace,
 }
 
 impl UpstreamConnection {
     pub(crate) fn new(stream: Stream, place: EndpointPlace) -> Self {
-        Self { stream, address: place.endpoint().address, reused: false, place }
+        place.endpoint().state.begin_exchange();
+        Self { stream, address: place.endpoint().address, reused: false, in_use: true, place }
+    }
+
+    /// Another exchange begins on it.
+    pub(crate) fn begin_again(&mut self) {
+        self.reused = true;
+        self.in_use = true;
+        self.endpoint().state.begin_exchange();
+    }
+
+    /// Its exchange is over.
+    pub(crate) fn end_exchange(&mut self) {
+        if std::mem::replace(&mut self.in_use, false) {
+            self.endpoint().state.end_exchange();
+        }
     }
 
     /// The endpoint.
@@ -99,5 +116,11 @@ impl UpstreamConnection {
     pub(crate) fn is_fresh(&mut self) -> bool {
         let mut one = [0_u8; 1];
         self.poll_read(&mut Context::from_waker(std::task::Waker::noop()), &mut one).is_pending()
+    }
+}
+
+impl Drop for UpstreamConnection {
+    fn drop(&mut self) {
+        self.end_exchange();
     }
 }

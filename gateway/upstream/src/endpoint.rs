@@ -1,9 +1,12 @@
 //! One address of an upstream, and what all workers know of it.
 
+use crate::latency::Latency;
+use crate::outlier::OutlierState;
+use crate::room::Room;
 use crate::tls::EndpointTls;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// What is known of an endpoint before it is used: by the configuration, or by an answer of the DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,13 +35,78 @@ impl EndpointSpec {
 #[repr(align(128))]
 pub struct EndpointState {
     open: AtomicU32,
+    in_flight: AtomicU32,
+    pub(crate) latency: Latency,
+    pub(crate) outlier: OutlierState,
+    /// Set by active health checks alone.
+    unhealthy: AtomicBool,
+    /// When it came, or came back to health; in microseconds, 0 if it was there from the beginning.
+    since: AtomicU64,
 }
 
 impl EndpointState {
+    /// The state of an endpoint that comes at `since` (microseconds); 0 for one that is there from the beginning.
+    pub(crate) fn coming(since: u64) -> Self {
+        Self { since: AtomicU64::new(since), ..Self::default() }
+    }
+
     /// How many connections are open, used and unused, by all workers.
     #[must_use]
     pub fn open_connections(&self) -> u32 {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// How many exchanges are under way, by all workers.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether active health checks find it unfit.
+    #[must_use]
+    pub fn is_unhealthy(&self) -> bool {
+        self.unhealthy.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is left out at `now` (microseconds) because it failed again and again.
+    #[must_use]
+    pub fn is_ejected(&self, now: u64) -> bool {
+        self.outlier.is_ejected(now)
+    }
+
+    /// Its moving average of latency, microseconds, if it has answered yet.
+    #[must_use]
+    pub fn latency_micros(&self, now: u64) -> Option<u64> {
+        self.latency.at(now)
+    }
+
+    /// Whether requests may go to it at `now`.
+    pub(crate) fn is_available(&self, now: u64) -> bool {
+        !self.is_unhealthy() && !self.outlier.is_ejected(now)
+    }
+
+    /// What active health checks have found at `now`. Says whether that is a change.
+    pub fn note_health(&self, healthy: bool, now: u64) -> bool {
+        let changed = self.unhealthy.swap(!healthy, Ordering::Relaxed) == healthy;
+        if changed && healthy {
+            self.since.store(now.max(1), Ordering::Relaxed);
+        }
+        changed
+    }
+
+    /// When it came or came back last; 0 if it has been there all the time.
+    pub(crate) fn back_since(&self) -> u64 {
+        self.since.load(Ordering::Relaxed).max(self.outlier.back_since())
+    }
+
+    /// One more exchange under way.
+    pub(crate) fn begin_exchange(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One less.
+    pub(crate) fn end_exchange(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -57,6 +125,8 @@ pub struct Endpoint {
     pub id: u64,
     /// What all workers know of it.
     pub state: Arc<EndpointState>,
+    /// Where those wait who find no place at any endpoint of the upstream.
+    pub(crate) room: Arc<Room>,
 }
 
 impl Endpoint {
@@ -89,6 +159,7 @@ impl EndpointPlace {
 impl Drop for EndpointPlace {
     fn drop(&mut self) {
         self.0.state.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.room.one_place_more();
     }
 }
 
@@ -96,17 +167,24 @@ impl Drop for EndpointPlace {
 mod tests {
     use super::EndpointSpec;
     use crate::set::EndpointSet;
-    use crate::upstream::Origin;
 
     #[test]
     fn the_limit_of_connections_holds_and_a_place_comes_back() {
-        let spec = EndpointSpec::literal("127.0.0.1:1".parse().unwrap());
-        let set = EndpointSet::build(1, &[spec], None, &Origin::default());
+        let set = EndpointSet::of_test(&[EndpointSpec::literal("127.0.0.1:1".parse().unwrap())]);
         let endpoint = &set.endpoints()[0];
         let (first, second) = (endpoint.admit(2), endpoint.admit(2));
         assert!(first.is_some() && second.is_some() && endpoint.admit(2).is_none());
         drop(first);
         assert_eq!(endpoint.state.open_connections(), 1);
         assert!(endpoint.admit(2).is_some());
+    }
+
+    #[test]
+    fn health_tells_of_changes_alone() {
+        let set = EndpointSet::of_test(&[EndpointSpec::literal("127.0.0.1:1".parse().unwrap())]);
+        let state = &set.endpoints()[0].state;
+        assert!(!state.note_health(true, 5) && state.note_health(false, 6) && !state.note_health(false, 7));
+        assert!(!state.is_available(8) && state.note_health(true, 9) && state.is_available(9));
+        assert_eq!(state.back_since(), 9);
     }
 }

@@ -2,19 +2,35 @@
 //!
 //! Nothing but a [`portcullis_gateway_policy::Cleared`] exchange is written to an upstream.
 
+mod balance;
+mod breaker;
+mod budget;
 mod connect;
 mod connection;
 mod endpoint;
 mod forward;
+mod latency;
+mod outlier;
 mod pool;
+mod retry;
+mod ring;
+mod room;
 mod set;
 mod tls;
 mod upstream;
+mod wheel;
 
+pub use balance::{Balance, Chance, Chosen, HashKey, Passed, choose};
+pub use breaker::{Breaker, BreakerSettings, Passage};
+pub use budget::RetryBudget;
 pub use connection::UpstreamConnection;
 pub use endpoint::{Endpoint, EndpointPlace, EndpointSpec, EndpointState};
 pub use forward::{checkout, write_request_head};
+pub use outlier::OutlierSettings;
 pub use pool::Pools;
-pub use set::EndpointSet;
+pub use retry::{Failure, Tries};
+pub use room::Room;
+pub use set::{ENDPOINTS_MAX, EndpointSet};
 pub use tls::{ClientCertificateFiles, EndpointTls, UpstreamTls};
-pub use upstream::{Origin, Timeouts, Upstream, UpstreamSettings};
+pub use upstream::{Origin, Outcome, RetrySettings, Timeouts, Upstream, UpstreamCounts, UpstreamSettings, UpstreamState};
+pub use wheel::Wheel;

@@ -1,9 +1,15 @@
 //! The unused connections of one worker.
 
+use crate::ring::mix;
+use crate::room::Room;
 use crate::{Upstream, UpstreamConnection};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 struct Idle {
@@ -11,19 +17,34 @@ struct Idle {
     since: Instant,
 }
 
-/// The unused connections of one worker, by endpoint; the one used last is taken first.
+/// Those of one worker who wait in one room.
 #[derive(Default)]
+struct Local {
+    count: Cell<usize>,
+    freed: Notify,
+}
+
+/// The unused connections of one worker, by endpoint; the one used last is taken first.
 pub struct Pools {
     idle: RefCell<HashMap<u64, Vec<Idle>>>,
-    turn: Cell<usize>,
+    /// By the address of the room, which lives as long as one waits in it.
+    waiting: RefCell<HashMap<usize, Rc<Local>>>,
+    random: Cell<u64>,
+}
+
+impl Default for Pools {
+    fn default() -> Self {
+        let random = Cell::new(RandomState::new().build_hasher().finish());
+        Self { idle: RefCell::default(), waiting: RefCell::default(), random }
+    }
 }
 
 impl Pools {
-    /// Whose turn it is; counts up.
-    pub(crate) fn next_turn(&self) -> usize {
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        turn
+    /// A number that nobody can foretell well enough to aim at an endpoint; not for secrets.
+    pub(crate) fn next_random(&self) -> u64 {
+        let next = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(next);
+        mix(next)
     }
 
     /// An unused connection to the endpoint that is still fit for use. Ones that are not are closed on the way.
@@ -32,19 +53,31 @@ impl Pools {
         let kept = idle.get_mut(&endpoint_id)?;
         while let Some(mut candidate) = kept.pop() {
             if now.saturating_duration_since(candidate.since) < kept_for && candidate.connection.is_fresh() {
-                candidate.connection.reused = true;
+                candidate.connection.begin_again();
                 return Some(candidate.connection);
             }
         }
         None
     }
 
-    /// Keeps a connection whose exchange is complete in both directions, unless there are `kept_max` already.
-    pub fn put_back(&self, connection: UpstreamConnection, kept_max: usize, now: Instant) {
+    /// Keeps a connection whose exchange is complete in both directions, unless there are `kept_max` already, or somebody waits for its
+    /// place in another worker.
+    pub fn put_back(&self, mut connection: UpstreamConnection, kept_max: usize, now: Instant) {
+        let room = &connection.endpoint().room;
+        let waits_here = if room.pending() > 0 {
+            let Some(local) = self.waiting_in(room) else { return };
+            Some(local)
+        } else {
+            None
+        };
+        connection.end_exchange();
         let mut idle = self.idle.borrow_mut();
         let kept = idle.entry(connection.endpoint().id).or_default();
-        if kept.len() < kept_max {
+        if kept.len() < kept_max || waits_here.is_some() {
             kept.push(Idle { connection, since: now });
+        }
+        if let Some(local) = waits_here {
+            local.freed.notify_one();
         }
     }
 
@@ -63,6 +96,31 @@ impl Pools {
         });
     }
 
+    /// Closes unused connections of upstreams where somebody waits for a place in another worker.
+    pub fn relieve<'a>(&self, upstreams: impl Iterator<Item = &'a Upstream>) {
+        for upstream in upstreams.filter(|upstream| upstream.state.room.pending() > 0) {
+            if self.waiting_in(&upstream.state.room).is_none() {
+                for endpoint in upstream.endpoints().endpoints() {
+                    // Closed after the map is no longer borrowed: closing tells the one who waits.
+                    let closed = self.idle.borrow_mut().remove(&endpoint.id);
+                    drop(closed);
+                }
+            }
+        }
+    }
+
+    /// Notes that somebody of this worker waits in a room.
+    pub(crate) fn wait_in(&self, room: &Arc<Room>) -> LocalWaiting<'_> {
+        let key = Arc::as_ptr(room).addr();
+        let local = Rc::clone(self.waiting.borrow_mut().entry(key).or_default());
+        local.count.set(local.count.get() + 1);
+        LocalWaiting { pools: self, key, local }
+    }
+
+    fn waiting_in(&self, room: &Arc<Room>) -> Option<Rc<Local>> {
+        self.waiting.borrow().get(&Arc::as_ptr(room).addr()).cloned()
+    }
+
     /// How many unused connections there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -73,5 +131,29 @@ impl Pools {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// Somebody of this worker who waits; leaves when dropped.
+pub(crate) struct LocalWaiting<'p> {
+    pools: &'p Pools,
+    key: usize,
+    local: Rc<Local>,
+}
+
+impl LocalWaiting<'_> {
+    /// Waits until a connection of this worker may have become unused.
+    pub(crate) async fn wait(&self) {
+        self.local.freed.notified().await;
+    }
+}
+
+impl Drop for LocalWaiting<'_> {
+    fn drop(&mut self) {
+        let left = self.local.count.get().saturating_sub(1);
+        self.local.count.set(left);
+        if left == 0 {
+            self.pools.waiting.borrow_mut().remove(&self.key);
+        }
     }
 }
