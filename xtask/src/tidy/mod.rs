@@ -10,6 +10,7 @@ mod places;
 mod policies;
 mod secrets;
 mod shape;
+mod signs;
 mod sizes;
 mod supply;
 mod threats;
@@ -71,6 +72,7 @@ const FILE_CHECKS: &[(&str, FileCheck)] = &[
     ("the life of a request", life::check),
     ("links", links::check),
     ("the page of errors", errors::check),
+    ("what metrics and codes mean", signs::check),
     ("coverage of threats", threats::check),
 ];
 
