@@ -2,6 +2,7 @@
 
 use crate::events::{Event, tell};
 use crate::management::State;
+use crate::reminders::Daily;
 use portcullis_control_config::{AccessLogPlan, Loader, Plan};
 use portcullis_control_reload::{Builder, Built, LastGood, Outcome, Reloader, Watch, watch};
 use portcullis_gateway_proxy::{DataPlane, Published, SinkMaker};
@@ -19,6 +20,8 @@ const QUIET: Duration = Duration::from_millis(10);
 const STEPS_MAX: usize = 50;
 /// How long exchanges may take to finish when the gateway stops.
 const DRAIN: Duration = Duration::from_secs(20);
+/// How often it is looked whether something is overdue.
+const REMIND: Duration = Duration::from_hours(1);
 /// Commands that may wait.
 const COMMANDS_MAX: usize = 64;
 
@@ -86,6 +89,9 @@ impl Gateway {
         state.now_running(reloader.running());
         let shown: Vec<String> = reloader.addresses().map(|(name, address)| format!("{address} ({name})")).collect();
         tell(&Event::Started { generation: 1, addresses: &shown });
+        for warning in &reloader.running().plan.warnings {
+            tell(&Event::Warning { text: &warning.what });
+        }
         let own = Arc::clone(&state);
         let changed = commands.clone();
         let control = std::thread::Builder::new().name("control".to_owned());
@@ -144,7 +150,16 @@ fn control_loop(mut reloader: Reloader, state: &State, commands: &Receiver<Comma
     follow(&mut watching, &reloader);
     // What changed between the first reading and the begin of the watch has been seen by nobody.
     let _told = reload(&mut reloader, state);
-    while let Ok(command) = commands.recv() {
+    let mut daily = Daily::begin(state.now_unix_seconds());
+    loop {
+        let command = match commands.recv_timeout(REMIND) {
+            Ok(command) => command,
+            Err(RecvTimeoutError::Timeout) => {
+                daily.tell_overdue(&reloader.running().plan, state.now_unix_seconds());
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         match command {
             Command::Stop => break,
             Command::Reload(reply) => {

@@ -11,6 +11,7 @@ mod init;
 mod management;
 mod output;
 mod process;
+mod reminders;
 mod run;
 mod status;
 

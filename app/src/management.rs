@@ -2,6 +2,7 @@
 
 use crate::gateway::{Command, beside_socket};
 use crate::process::{open_descriptors, resident_bytes};
+use crate::reminders;
 use portcullis_control_admin::{Actor, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status};
 use portcullis_control_config::{Access, ListenerMode, Plan, Weakening};
 use portcullis_control_reload::Running;
@@ -42,6 +43,11 @@ impl State {
     pub fn new(recorder: Arc<Recorder>, commands: SyncSender<Command>, workers: usize, clock: Clock) -> Arc<Self> {
         let started = clock.unix_seconds();
         Arc::new(Self { recorder, commands, workers, clock, started, now: Mutex::default() })
+    }
+
+    /// The time, in seconds since the Unix epoch.
+    pub fn now_unix_seconds(&self) -> u64 {
+        self.clock.unix_seconds()
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
@@ -116,6 +122,7 @@ impl Management for State {
             listeners: listeners.collect(),
             routes: snapshot.map_or(0, |snapshot| snapshot.routes.len()),
             weakenings: plan.map_or_else(Vec::new, |plan| self.weakenings(plan)),
+            reminders: plan.map_or_else(Vec::new, |plan| reminders::shown(plan, self.clock.unix_seconds())),
         }
     }
 

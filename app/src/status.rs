@@ -48,6 +48,9 @@ fn show(status: &Status, output: Output) {
     for weakening in &status.weakenings {
         output.line(&format!("{} {weakening}", output.paint(Colour::Yellow, "weakened:")));
     }
+    for reminder in &status.reminders {
+        output.line(&format!("{} {reminder}", output.paint(Colour::Yellow, "to look at:")));
+    }
 }
 
 fn duration(seconds: u64) -> String {

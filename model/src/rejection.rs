@@ -128,6 +128,10 @@ reasons! {
     RedirectToHttps = "redirect_to_https", 308, Policy, true, "use https";
     /// A weakening of the configuration has expired and what it allowed is closed.
     WeakeningExpired = "weakening_expired", 503, Policy, true, "not available";
+    /// The configuration turns this route off (`disabled`); the operator's reason is in the log.
+    Disabled = "disabled", 503, Policy, false, "this operation is disabled";
+    /// A rule of the configuration refuses requests of this form (`disabled.refuse`); which one is in the log.
+    RequestRefused = "request_refused", 403, Policy, false, "the request is not allowed";
     /// No connection to the upstream could be made.
     UpstreamUnreachable = "upstream_unreachable", 502, Upstream, false, "the service could not be reached";
     /// The upstream's certificate was not accepted, or there was no TLS handshake with it for another reason; nothing was sent.

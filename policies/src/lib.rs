@@ -3,6 +3,7 @@
 use portcullis_gateway_policy::{Phase, PolicyDefinition};
 use portcullis_model_settings::PolicySchema;
 
+mod disabled;
 mod request_limits;
 mod security_headers;
 
@@ -13,6 +14,12 @@ pub const POLICIES: &[PolicyDefinition] = &[
         phase: Phase::Admit,
         always: true,
         compile: security_headers::compile,
+    },
+    PolicyDefinition {
+        settings: PolicySchema::of::<disabled::Disabled>("disabled"),
+        phase: Phase::Admit,
+        always: false,
+        compile: disabled::compile,
     },
     PolicyDefinition {
         settings: PolicySchema::of::<request_limits::RequestLimits>("request_limits"),

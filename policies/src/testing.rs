@@ -1,9 +1,13 @@
-//! What the tests of policies share: an exchange from the bytes of a request.
+//! What the tests of policies share: an exchange from the bytes of a request, and settings from JSON.
 
 use portcullis_gateway_policy::{ConnectionFacts, Exchange, Scheme};
 use portcullis_model::{DecisionRecord, RecordGuard, RecordSink};
+use portcullis_model_settings::{Decode, Diagnostics, FileId, Tree, TreeBuilder};
 use portcullis_wire::{HeadLimits, RequestHead};
+use serde_json::Value;
+use std::any::Any;
 use std::rc::Rc;
+use std::sync::Arc;
 
 struct Forget;
 
@@ -24,4 +28,37 @@ pub(crate) fn exchange(head: &str, scheme: Scheme) -> Exchange {
     let mut facts = ConnectionFacts::new("l".into(), "192.0.2.1:5".parse().unwrap(), None);
     facts.scheme = scheme;
     Exchange::new(request, RecordGuard::begin(&sink), Rc::new(facts), "192.0.2.1".parse().unwrap(), u64::MAX)
+}
+
+/// Settings as the configuration gives them to a policy, from JSON.
+pub(crate) fn settings<T: Decode + Any + Send + Sync>(json: &str) -> Arc<dyn Any + Send + Sync> {
+    let mut diagnostics = Diagnostics::default();
+    let decoded = T::decode(&tree(json).root(), &mut diagnostics);
+    assert!(!diagnostics.has_errors(), "{json}: {:?}", diagnostics.found());
+    Arc::new(decoded.unwrap())
+}
+
+fn tree(json: &str) -> Arc<Tree> {
+    fn add(builder: &mut TreeBuilder, value: &Value) {
+        match value {
+            Value::Object(entries) => {
+                builder.begin_map(1, 1).unwrap();
+                for (key, value) in entries {
+                    builder.scalar(key, false, 1, 1).unwrap();
+                    add(builder, value);
+                }
+                builder.end();
+            }
+            Value::Array(items) => {
+                builder.begin_list(1, 1).unwrap();
+                items.iter().for_each(|item| add(builder, item));
+                builder.end();
+            }
+            Value::String(text) => builder.scalar(text, false, 1, 1).unwrap(),
+            other => builder.scalar(&other.to_string(), true, 1, 1).unwrap(),
+        }
+    }
+    let mut builder = TreeBuilder::new(FileId(0), 10_000, 32);
+    add(&mut builder, &serde_json::from_str(json).unwrap());
+    builder.finish().unwrap()
 }

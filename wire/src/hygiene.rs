@@ -184,6 +184,20 @@ fn must_go(fields: &Fields, field: &Field, nominated: &[Vec<u8>]) -> bool {
     }
 }
 
+/// Whether the gateway removes or writes fields of this lower-case name itself, under any alias, so that nobody else can decide by them
+/// or change them: framing, the connection, the host, and who the client is.
+#[must_use]
+pub fn is_gateways_own(name: &str) -> bool {
+    KnownName::of_lower(name.as_bytes()).is_some_and(|known| REMOVED_KNOWN.contains(known)) || is_removed_spelling(name.as_bytes())
+}
+
+/// Whether two lower-case names are one to a reader that takes `_` and `.` for `-`, as many upstreams do.
+#[must_use]
+pub fn is_same_field(one: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: &u8| if matches!(byte, b'_' | b'.') { b'-' } else { *byte };
+    one.len() == other.len() && one.iter().map(fold).eq(other.iter().map(fold))
+}
+
 /// How much of a name is folded; more than any name looked for has.
 const FOLDED_BYTES: usize = 64;
 

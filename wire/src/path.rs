@@ -118,6 +118,12 @@ pub(crate) fn check_utf8(escaped: &[u8]) -> Result<(), WireError> {
     if std::str::from_utf8(&decode(escaped)).is_err() { refuse("escapes that do not spell UTF-8") } else { Ok(()) }
 }
 
+/// The bytes that canonical text of a path or query stands for, as an upstream will decode it.
+#[must_use]
+pub fn unescape(canonical: &str) -> Vec<u8> {
+    decode(canonical.as_bytes())
+}
+
 /// The bytes that canonical text stands for.
 pub(crate) fn decode(escaped: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(escaped.len());

@@ -44,6 +44,8 @@ pub struct Status {
     pub routes: usize,
     /// Weakenings in force, each with who answers for it and until when.
     pub weakenings: Vec<String>,
+    /// What is to be looked at again on a day, each with who is to do it and whether that day has come.
+    pub reminders: Vec<String>,
 }
 
 /// One listener.

@@ -33,6 +33,7 @@ impl Management for Fake {
             listeners: Vec::new(),
             routes: 0,
             weakenings: Vec::new(),
+            reminders: Vec::new(),
         }
     }
     fn routes(&self) -> Vec<RouteInfo> {

@@ -30,6 +30,8 @@ pub struct Plan {
     pub workers: Option<u16>,
     /// Everything that weakens security, until when, and who answers for it.
     pub weakenings: Vec<Weakening>,
+    /// What an operator means to look at again on a day, and what stays in force until then and after.
+    pub reminders: Vec<Reminder>,
     /// What the operator should know although it loads.
     pub warnings: Vec<Finding>,
     pub(crate) policies: Arc<[PolicySchema]>,
@@ -264,4 +266,17 @@ pub struct Weakening {
     pub owner: String,
     /// When it ends in the running gateway, in seconds since the Unix epoch.
     pub expires_unix_seconds: u64,
+}
+
+/// Something that an operator means to look at again on a day. It stays in force; from that day on the operator is reminded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reminder {
+    /// Where it is written, as a JSON pointer.
+    pub path: String,
+    /// What it is, and why it is there.
+    pub what: String,
+    /// Who is to look at it.
+    pub owner: Option<Arc<str>>,
+    /// When, in seconds since the Unix epoch.
+    pub due_unix_seconds: u64,
 }

@@ -1,6 +1,6 @@
 //! What the configuration knows of a policy: a row of a table that it is given.
 
-use crate::{Decode, Diagnostics, Node, NodeRef, Schema};
+use crate::{Date, Decode, Diagnostics, Node, NodeRef, Schema, Spanned};
 use serde_json::Value;
 use std::any::Any;
 use std::fmt;
@@ -18,6 +18,10 @@ pub struct PolicySchema {
     pub decode: fn(&Node<'_>, &mut Diagnostics) -> Option<PolicySettings>,
     /// Reports every way in which `inner` (an API or a route) would weaken what `outer` (the defaults or the API) demands.
     pub tighten: fn(outer: &dyn Any, inner: &dyn Any, at: &Node<'_>, &mut Diagnostics),
+    /// Reports what is wrong with settings where they are written: what only the place, the routes around it or the whole section tell.
+    pub check: fn(&dyn Any, at: &Node<'_>, Level<'_>, &mut Diagnostics),
+    /// What is to be looked at again on a day.
+    pub dues: fn(&dyn Any) -> Vec<Due>,
     /// The settings in canonical form, defaults visible.
     pub encode: fn(&dyn Any) -> Value,
     /// The JSON schema of the settings.
@@ -30,10 +34,47 @@ impl fmt::Debug for PolicySchema {
     }
 }
 
+/// Where settings of a policy are written.
+#[derive(Clone, Copy, Debug)]
+pub enum Level<'l> {
+    /// In `defaults`.
+    Defaults,
+    /// In an API, whose routes have these names.
+    Api {
+        /// The names of its routes.
+        routes: &'l [&'l str],
+    },
+    /// In a route.
+    Route,
+}
+
+/// Something in the settings of a policy that an operator means to look at again on a day. It stays in force; the operator is reminded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Where in the settings, as the end of a JSON pointer: `/refuse/0/expires`.
+    pub place: String,
+    /// What it is, and why it is there.
+    pub what: String,
+    /// Who is to look at it.
+    pub owner: Option<Arc<str>>,
+    /// The day.
+    pub day: Spanned<Date>,
+}
+
 /// Settings that a level further in may only make stricter.
 pub trait Tighten: Decode + Send + Sync + 'static {
     /// Reports every way in which `inner`, written at `at`, is weaker than `outer`.
     fn tighten(outer: &Self, inner: &Self, at: &Node<'_>, diagnostics: &mut Diagnostics);
+
+    /// Reports what is wrong with these settings, written at `at`, that decoding each value alone does not show.
+    fn check(&self, at: &Node<'_>, level: Level<'_>, diagnostics: &mut Diagnostics) {
+        let _ = (at, level, diagnostics);
+    }
+
+    /// What is to be looked at again on a day.
+    fn dues(&self) -> Vec<Due> {
+        Vec::new()
+    }
 }
 
 impl PolicySchema {
@@ -48,6 +89,11 @@ impl PolicySchema {
                 // SECURITY: settings of another policy cannot be compared, so they are refused rather than let through.
                 _ => diagnostics.error(at, "these settings belong to another policy"),
             },
+            check: |settings, at, level, diagnostics| match settings.downcast_ref::<T>() {
+                Some(settings) => settings.check(at, level, diagnostics),
+                None => diagnostics.error(at, "these settings belong to another policy"),
+            },
+            dues: |settings| settings.downcast_ref::<T>().map_or_else(Vec::new, Tighten::dues),
             encode: |settings| settings.downcast_ref::<T>().map_or(Value::Null, Decode::encode),
             schema: T::schema,
         }

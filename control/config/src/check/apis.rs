@@ -5,7 +5,7 @@ use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
 use crate::plan::{Access, ApiPlan, OwnPolicies, Plan, PolicyLevels, RoutePlan};
 use crate::settings::{ApiSettings, Part, RouteSettings};
-use portcullis_model_settings::{Method, PolicySchema, PolicySettings, PolicyUse, PolicyUses, Spanned, nearest};
+use portcullis_model_settings::{Level, Method, PolicySchema, PolicySettings, PolicyUse, PolicyUses, Spanned, nearest};
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher};
@@ -48,6 +48,9 @@ impl ApiCache {
             Some((digest, levels)) if *digest == defaults_digest => levels.clone(),
             _ => PolicyLevels(merged.defaults.iter().map(|one| (one.policy, vec![Arc::clone(&one.settings)])).collect()),
         };
+        for one in &merged.defaults {
+            check_use(policies, one, Level::Defaults, checker);
+        }
         let upstreams: HashSet<&str> = merged.upstreams.iter().map(|part| &*part.name.value).collect();
         let mut plans = Vec::with_capacity(merged.apis.len());
         for part in &merged.apis {
@@ -88,7 +91,8 @@ impl ApiCache {
                 hosts.push(name);
             }
         }
-        levels.check_tightens(&settings.policies, &[], checker);
+        let names: Vec<&str> = settings.routes.0.iter().map(|(_, route)| &**route.name).collect();
+        levels.check_uses(&settings.policies, &[], Level::Api { routes: &names }, checker);
         let base = levels.of_api(&settings.policies);
         let mut own: HashMap<Digest, (PolicyLevels, OwnPolicies)> = HashMap::new();
         let mut names: HashMap<&str, &Spanned<_>> = HashMap::new();
@@ -101,7 +105,7 @@ impl ApiCache {
                 checker.error(&route.name, route_path() + "/name", format!("two routes have the name `{}`", &**route.name), help);
             }
             check_route(settings, route, &route_path, checker);
-            levels.check_tightens(&route.policies, &settings.policies.0, checker);
+            levels.check_uses(&route.policies, &settings.policies.0, Level::Route, checker);
             let policies = if route.policies.0.is_empty() {
                 (base.clone(), OwnPolicies::default())
             } else {
@@ -216,9 +220,10 @@ impl Levels<'_> {
         if uses.0.is_empty() { self.defaults.clone() } else { inner(self.defaults, uses) }
     }
 
-    /// Lets each policy report how it would be weaker than the same policy in the defaults and in `api`.
-    fn check_tightens(&self, uses: &PolicyUses, api: &[PolicyUse], checker: &mut Checker<'_>) {
+    /// Lets each policy report what is wrong with it here, and how it would be weaker than the same policy in the defaults and in `api`.
+    fn check_uses(&self, uses: &PolicyUses, api: &[PolicyUse], level: Level<'_>, checker: &mut Checker<'_>) {
         for one in &*uses.0 {
+            check_use(self.policies, one, level, checker);
             let Some(row) = self.policies.get(one.policy) else { continue };
             // The nearest level first; what is weaker than that need not be said of the ones above too.
             for outer in api.iter().chain(self.outer.iter().copied()).filter(|outer| outer.policy == one.policy) {
@@ -229,6 +234,12 @@ impl Levels<'_> {
                 }
             }
         }
+    }
+}
+
+fn check_use(policies: &[PolicySchema], one: &PolicyUse, level: Level<'_>, checker: &mut Checker<'_>) {
+    if let Some(row) = policies.get(one.policy) {
+        (row.check)(&*one.settings, &one.at.node(), level, checker.diagnostics);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Settings -> [`Plan`]: names resolved, contradictions and insecure combinations refused, everything at once.
 
 mod apis;
+mod dues;
 mod listeners;
 mod upstreams;
 
@@ -107,6 +108,7 @@ pub(crate) fn check(
     let (defaults, apis) = apis.check(&merged, policies, &mut checker);
     listeners::check_reach(&merged, &mut checker);
     upstreams::check_use(&merged, &mut checker);
+    let reminders = dues::reminders(&merged, policies, &mut checker);
     let mut weakenings = checker.weakenings;
     weakenings.sort_by(|a, b| a.path.cmp(&b.path));
     Some(Plan {
@@ -118,6 +120,7 @@ pub(crate) fn check(
         access_log,
         workers: merged.workers,
         weakenings,
+        reminders,
         warnings: Vec::new(),
         policies: Arc::clone(policies),
         defaults_digest: apis::digest_of_uses(merged.defaults.iter().copied()),

@@ -19,6 +19,8 @@ mod forward;
 mod headers;
 mod limits;
 mod management;
+mod policies_disabled;
+mod policies_refused;
 mod proxy_protocol;
 mod record;
 mod reload;
