@@ -92,6 +92,15 @@ pub enum Command {
         #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
         socket: PathBuf,
     },
+    /// Ask clients to go elsewhere: not ready, and connections end with their exchanges; everything is still served.
+    Drain {
+        /// The gateway's management socket.
+        #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
+        socket: PathBuf,
+        /// Be ready again.
+        #[arg(long)]
+        end: bool,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

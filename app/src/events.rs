@@ -2,6 +2,7 @@
 
 use portcullis_model::Clock;
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 /// Something that happened to the gateway itself.
 pub enum Event<'a> {
@@ -13,8 +14,10 @@ pub enum Event<'a> {
     ReloadRefused { problem: &'a str },
     /// Something to know that stops nothing.
     Warning { text: &'a str },
-    /// It is going away.
-    Stopping,
+    /// Clients are asked to go elsewhere, or no longer.
+    Draining { draining: bool },
+    /// It is going away, and stops accepting after a delay.
+    Stopping { delay: Duration },
     /// It has gone.
     Stopped,
 }
@@ -32,7 +35,12 @@ fn for_people(event: &Event<'_>) -> String {
         Event::Reloaded { generation, .. } => format!("configuration in force: generation {generation}"),
         Event::ReloadRefused { problem } => format!("configuration refused, the one before serves on\n{problem}"),
         Event::Warning { text } => format!("warning: {text}"),
-        Event::Stopping => "stopping: no new connections, exchanges under way are finished".to_owned(),
+        Event::Draining { draining: true } => "draining: not ready, clients are asked to go elsewhere".to_owned(),
+        Event::Draining { draining: false } => "no longer draining".to_owned(),
+        Event::Stopping { delay } if delay.is_zero() => "stopping: no new connections, exchanges under way are finished".to_owned(),
+        Event::Stopping { delay } => {
+            format!("stopping: not ready; new connections are accepted for {} s more", delay.as_secs_f32())
+        }
         Event::Stopped => "stopped".to_owned(),
     }
 }
@@ -50,7 +58,12 @@ fn for_programs(event: &Event<'_>) -> serde_json::Value {
             serde_json::json!({ "unix_seconds": at, "event": "reload_refused", "problem": problem })
         }
         Event::Warning { text } => serde_json::json!({ "unix_seconds": at, "event": "warning", "text": text }),
-        Event::Stopping => serde_json::json!({ "unix_seconds": at, "event": "stopping" }),
+        Event::Draining { draining } => {
+            serde_json::json!({ "unix_seconds": at, "event": "draining", "draining": draining })
+        }
+        Event::Stopping { delay } => {
+            serde_json::json!({ "unix_seconds": at, "event": "stopping", "delay_seconds": delay.as_secs_f32() })
+        }
         Event::Stopped => serde_json::json!({ "unix_seconds": at, "event": "stopped" }),
     }
 }

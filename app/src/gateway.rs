@@ -5,7 +5,7 @@ use crate::management::State;
 use crate::reminders::Daily;
 use portcullis_control_config::{AccessLogPlan, Loader, Plan};
 use portcullis_control_reload::{Builder, Built, LastGood, Outcome, Reloader, Watch, watch};
-use portcullis_gateway_proxy::{DataPlane, Published, SinkMaker};
+use portcullis_gateway_proxy::{DataPlane, Hurry, Published, SinkMaker};
 use portcullis_insight_record::{AccessLog, RecordSettings, Recorder, Rotation};
 use portcullis_model::{Clock, Generation};
 use std::path::{Path, PathBuf};
@@ -18,8 +18,6 @@ use std::time::Duration;
 const QUIET: Duration = Duration::from_millis(10);
 /// How many steps it may take.
 const STEPS_MAX: usize = 50;
-/// How long exchanges may take to finish when the gateway stops.
-const DRAIN: Duration = Duration::from_secs(20);
 /// How often it is looked whether something is overdue.
 const REMIND: Duration = Duration::from_hours(1);
 /// Commands that may wait.
@@ -31,8 +29,10 @@ pub enum Command {
     Reload(SyncSender<Result<Outcome, String>>),
     /// Files may have changed.
     Changed,
-    /// End.
-    Stop,
+    /// Ask clients to go elsewhere, or no longer; who asked hears when it is so.
+    Leave(bool, SyncSender<()>),
+    /// End; exchanges under way may take this long.
+    Stop(Duration),
 }
 
 /// A running gateway.
@@ -41,6 +41,7 @@ pub struct Gateway {
     pub state: Arc<State>,
     commands: SyncSender<Command>,
     control: JoinHandle<()>,
+    hurry: Arc<Hurry>,
 }
 
 /// What a gateway is started from.
@@ -82,6 +83,7 @@ impl Gateway {
         let mut seed = [0_u8; 16];
         aws_lc_rs::rand::fill(&mut seed).map_err(|_| "the system gives no random bytes".to_owned())?;
         let plane = DataPlane::start(&published, sinks, seed).map_err(|error| format!("workers cannot be started: {error}"))?;
+        let hurry = Arc::new(plane.hurry());
         let (commands, received) = sync_channel(COMMANDS_MAX);
         let state = State::new(Arc::new(recorder), commands.clone(), workers, clock);
         let last_good = keep_last_good(&plan, &state)?;
@@ -96,13 +98,17 @@ impl Gateway {
         let changed = commands.clone();
         let control = std::thread::Builder::new().name("control".to_owned());
         let control = control.spawn(move || control_loop(reloader, &own, &received, changed)).map_err(|error| error.to_string())?;
-        Ok(Self { state, commands, control })
+        Ok(Self { state, commands, control, hurry })
+    }
+
+    /// What ends it at once while it stops.
+    pub fn hurry(&self) -> Arc<Hurry> {
+        Arc::clone(&self.hurry)
     }
 
     /// Stops: no new connections, exchanges under way are finished within a bound, records are written.
-    pub fn stop(self) {
-        tell(&Event::Stopping);
-        let _gone = self.commands.send(Command::Stop);
+    pub fn stop(self, within: Duration) {
+        let _gone = self.commands.send(Command::Stop(within));
         let ended = self.control.join();
         self.state.recorder.stop();
         if ended.is_ok() {
@@ -151,38 +157,30 @@ fn control_loop(mut reloader: Reloader, state: &State, commands: &Receiver<Comma
     // What changed between the first reading and the begin of the watch has been seen by nobody.
     let _told = reload(&mut reloader, state);
     let mut daily = Daily::begin(state.now_unix_seconds());
-    loop {
-        let command = match commands.recv_timeout(REMIND) {
-            Ok(command) => command,
-            Err(RecvTimeoutError::Timeout) => {
-                daily.tell_overdue(&reloader.running().plan, state.now_unix_seconds());
-                continue;
+    let mut next = None;
+    let within = loop {
+        match next.take().map_or_else(|| commands.recv_timeout(REMIND), Ok) {
+            Ok(Command::Stop(within)) => break within,
+            Err(RecvTimeoutError::Disconnected) => break Duration::ZERO,
+            Err(RecvTimeoutError::Timeout) => daily.tell_overdue(&reloader.running().plan, state.now_unix_seconds()),
+            Ok(Command::Leave(leaving, done)) => {
+                reloader.leave(leaving);
+                let _nobody_waits = done.send(());
             }
-            Err(RecvTimeoutError::Disconnected) => break,
-        };
-        match command {
-            Command::Stop => break,
-            Command::Reload(reply) => {
+            Ok(Command::Reload(reply)) => {
                 let outcome = reload(&mut reloader, state);
                 follow(&mut watching, &reloader);
                 let _nobody_waits = reply.send(outcome);
             }
-            Command::Changed => {
-                let next = wait_until_quiet(commands);
+            Ok(Command::Changed) => {
+                next = wait_until_quiet(commands);
                 let _told = reload(&mut reloader, state);
                 follow(&mut watching, &reloader);
-                match next {
-                    Some(Command::Stop) => break,
-                    Some(Command::Reload(reply)) => {
-                        let _nobody_waits = reply.send(reload(&mut reloader, state));
-                    }
-                    Some(Command::Changed) | None => {}
-                }
             }
         }
-    }
+    };
     drop(watching);
-    if !reloader.stop(DRAIN) {
+    if !reloader.stop(within) {
         tell(&Event::Warning { text: "the disk did not take the last known good configuration in time" });
     }
 }

@@ -8,6 +8,7 @@ mod events;
 mod explain;
 mod gateway;
 mod init;
+mod life;
 mod management;
 mod output;
 mod process;
@@ -62,6 +63,7 @@ fn perform(command: Command, output: Output) -> Result<(), String> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_err(|error| error.to_string())?.block_on(status::status(&socket, output))
         }
+        Command::Drain { socket, end } => life::drain(&socket, end, output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
             Ok(())

@@ -1,10 +1,11 @@
 //! What the management API and the probes know of the gateway.
 
+use crate::events::{Event, tell};
 use crate::gateway::{Command, beside_socket};
 use crate::process::{open_descriptors, resident_bytes};
 use crate::reminders;
 use portcullis_control_admin::{Actor, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status};
-use portcullis_control_config::{Access, ListenerMode, Plan, Weakening};
+use portcullis_control_config::{Access, DrainPlan, ListenerMode, Plan, Weakening};
 use portcullis_control_reload::Running;
 use portcullis_gateway_proxy::Snapshot;
 use portcullis_insight_record::{Gauges, Recorder};
@@ -14,8 +15,10 @@ use std::future::Future;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// What is known of the running gateway.
 pub struct State {
@@ -26,6 +29,8 @@ pub struct State {
     clock: Clock,
     started: u64,
     now: Mutex<Now>,
+    leaving: AtomicBool,
+    stopping: AtomicBool,
 }
 
 #[derive(Default)]
@@ -42,7 +47,8 @@ impl State {
     /// Knows nothing yet.
     pub fn new(recorder: Arc<Recorder>, commands: SyncSender<Command>, workers: usize, clock: Clock) -> Arc<Self> {
         let started = clock.unix_seconds();
-        Arc::new(Self { recorder, commands, workers, clock, started, now: Mutex::default() })
+        let (leaving, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { recorder, commands, workers, clock, started, now: Mutex::default(), leaving, stopping })
     }
 
     /// The time, in seconds since the Unix epoch.
@@ -80,6 +86,37 @@ impl State {
         self.now().last_good_trouble = trouble;
     }
 
+    /// How the gateway goes away by the configuration in force.
+    pub fn drain_plan(&self) -> DrainPlan {
+        let nothing = DrainPlan { delay: Duration::ZERO, deadline: Duration::ZERO };
+        self.now().running.as_ref().map_or(nothing, |(plan, _)| plan.management.drain)
+    }
+
+    /// The end has begun: probes say that it is not ready, and nobody takes that back.
+    pub fn begin_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire) || self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Asks clients to go elsewhere, or no longer, which only lasts until the end begins. Probes say so first.
+    pub async fn leave(&self, leaving: bool) {
+        if !leaving && self.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        self.leaving.store(leaving, Ordering::Release);
+        let commands = self.commands.clone();
+        // Control that is gone has nobody left to ask.
+        let _gone = tokio::task::spawn_blocking(move || {
+            let (done, is_done) = sync_channel(1);
+            commands.send(Command::Leave(leaving, done)).ok()?;
+            is_done.recv().ok()
+        })
+        .await;
+    }
+
     fn weakenings(&self, plan: &Plan) -> Vec<String> {
         let now = self.clock.unix_seconds();
         let shown = |one: &Weakening| {
@@ -112,7 +149,7 @@ impl Management for State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_seconds: self.clock.unix_seconds().saturating_sub(self.started),
-            ready: plan.is_some(),
+            ready: plan.is_some() && !self.is_leaving(),
             generation: snapshot.map_or(0, |snapshot| snapshot.generation.0),
             configuration_hash: snapshot.map_or_else(String::new, |snapshot| snapshot.hash.clone()),
             configured_unix_seconds: now.since,
@@ -175,6 +212,13 @@ impl Management for State {
         })
     }
 
+    fn drain(&self, draining: bool) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            self.leave(draining).await;
+            tell(&Event::Draining { draining });
+        })
+    }
+
     fn metrics(&self) -> String {
         let status = self.status();
         let (reloads_done, reloads_refused) = {
@@ -195,7 +239,7 @@ impl Management for State {
     }
 
     fn ready(&self) -> bool {
-        self.now().running.is_some()
+        self.now().running.is_some() && !self.is_leaving()
     }
 
     fn audit(&self, actor: Actor, action: &str) -> Result<(), Failure> {

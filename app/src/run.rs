@@ -6,10 +6,11 @@ use crate::management::State;
 use crate::output::Output;
 use crate::process::raise_descriptor_limit;
 use portcullis_control_admin::{Management, bind, serve_probes, serve_unix};
-use portcullis_control_config::{Loader, Plan};
+use portcullis_control_config::{DrainPlan, Loader, Plan};
 use portcullis_model::Clock;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Runs until SIGTERM or SIGINT.
@@ -50,9 +51,35 @@ pub fn run(config: &Path, workers: Option<usize>, or_last_known_good: bool, outp
     if let Some(probes) = probes {
         runtime.spawn(serve_probes(probes, Arc::clone(&state) as Arc<dyn Management>));
     }
-    runtime.block_on(signals.wait_for_end(&state));
-    gateway.stop();
+    runtime.block_on(async {
+        let mut signals = signals;
+        signals.wait_for_end(&state).await;
+        end(gateway, signals).await;
+    });
     Ok(())
+}
+
+/// Ends the gateway in order: not ready, then no new connections, then whatever goes on is finished. Another signal ends it at once.
+async fn end(gateway: Gateway, mut signals: Signals) {
+    let DrainPlan { delay, deadline } = gateway.state.drain_plan();
+    tell(&Event::Stopping { delay });
+    gateway.state.begin_stopping();
+    let mut within = deadline;
+    if !delay.is_zero() {
+        gateway.state.leave(true).await;
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = signals.told_to_end() => within = Duration::ZERO,
+        }
+    }
+    let hurry = gateway.hurry();
+    let mut stopped = tokio::task::spawn_blocking(move || gateway.stop(within));
+    loop {
+        tokio::select! {
+            _ = &mut stopped => return,
+            () = signals.told_to_end() => hurry.now(),
+        }
+    }
 }
 
 /// The last known good configuration of the gateway that this configuration belongs to.
@@ -83,7 +110,7 @@ impl Signals {
     }
 
     /// SIGHUP reads the configuration again and opens logs anew; SIGTERM and SIGINT end.
-    async fn wait_for_end(mut self, state: &State) {
+    async fn wait_for_end(&mut self, state: &State) {
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => {
@@ -94,6 +121,14 @@ impl Signals {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
             }
+        }
+    }
+
+    /// Waits for SIGTERM or SIGINT.
+    async fn told_to_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

@@ -12,6 +12,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// How long exchanges may take to finish when the demo ends.
+const DRAIN: Duration = Duration::from_secs(5);
+
 /// Runs the demo until it is interrupted.
 pub fn demo(port: u16, state: &Path, output: Output) -> Result<(), String> {
     let clock = Clock::System;
@@ -35,7 +38,7 @@ pub fn demo(port: u16, state: &Path, output: Output) -> Result<(), String> {
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
         Ok::<(), String>(())
     });
-    gateway.stop();
+    gateway.stop(DRAIN);
     drop(ended);
     let _shown = shower.join();
     waited

@@ -108,6 +108,8 @@ pub trait Management: Send + Sync + 'static {
     fn configuration(&self) -> serde_json::Value;
     /// Reads the configuration again and puts it in force if it is sound.
     fn reload(&self) -> Pin<Box<dyn Future<Output = Result<Reloaded, Failure>> + Send + '_>>;
+    /// Asks clients to go elsewhere (not ready, connections end with their exchanges, everything is still served), or no longer.
+    fn drain(&self, draining: bool) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     /// Metrics in the text format of Prometheus.
     fn metrics(&self) -> String;
     /// Whether the gateway serves.

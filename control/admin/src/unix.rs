@@ -95,11 +95,21 @@ async fn handle(request: Request<Incoming>, actor: Actor, management: Arc<dyn Ma
         (&Method::GET, "/v1/configuration") => json(StatusCode::OK, &management.configuration()),
         (&Method::GET, "/openapi.json") => answer(StatusCode::OK, "application/json", OPENAPI),
         (&Method::POST, "/v1/reload") => reload(&request, actor, &*management).await,
-        (_, "/v1/status" | "/v1/routes" | "/v1/configuration" | "/openapi.json" | "/v1/reload") => {
+        (&Method::POST, "/v1/drain") => drain(true, actor, &*management).await,
+        (&Method::POST, "/v1/undrain") => drain(false, actor, &*management).await,
+        (_, "/v1/status" | "/v1/routes" | "/v1/configuration" | "/openapi.json" | "/v1/reload" | "/v1/drain" | "/v1/undrain") => {
             problem(StatusCode::METHOD_NOT_ALLOWED, "method_unknown", "see /openapi.json for the operations of this API")
         }
         _ => problem(StatusCode::NOT_FOUND, "route_unknown", "see /openapi.json for the operations of this API"),
     }
+}
+
+async fn drain(draining: bool, actor: Actor, management: &dyn Management) -> Answer {
+    if let Err(failure) = management.audit(actor, if draining { "drain" } else { "undrain" }) {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "audit_failed", &failure.message);
+    }
+    management.drain(draining).await;
+    json(StatusCode::OK, &serde_json::json!({ "draining": draining }))
 }
 
 async fn reload(request: &Request<Incoming>, actor: Actor, management: &dyn Management) -> Answer {

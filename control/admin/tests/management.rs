@@ -47,6 +47,9 @@ impl Management for Fake {
         let done = Reloaded { generation: 8, configuration_hash: "def".to_owned(), changed: true };
         Box::pin(std::future::ready(if self.refuse { Err(refused) } else { Ok(done) }))
     }
+    fn drain(&self, _: bool) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
     fn metrics(&self) -> String {
         "portcullis_up 1\n".to_owned()
     }

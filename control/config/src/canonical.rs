@@ -43,6 +43,8 @@ impl Plan {
         let mut out = Object::new();
         out.insert("socket".to_owned(), path(&self.management.socket));
         out.extend(self.management.probes.map(|probes| ("probes".to_owned(), probes.encode())));
+        let drain = self.management.drain;
+        out.insert("drain".to_owned(), json!({ "delay": drain.delay.encode(), "deadline": drain.deadline.encode() }));
         Value::Object(out)
     }
 

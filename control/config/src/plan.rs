@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -117,6 +118,17 @@ pub struct ManagementPlan {
     pub socket: PathBuf,
     /// Where probes and metrics are served; a loopback address.
     pub probes: Option<SocketAddr>,
+    /// How the gateway goes away.
+    pub drain: DrainPlan,
+}
+
+/// How the gateway goes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainPlan {
+    /// From not being ready until connections are no longer accepted.
+    pub delay: Duration,
+    /// From then on until what is left is cut off.
+    pub deadline: Duration,
 }
 
 /// A named destination.

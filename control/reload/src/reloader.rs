@@ -126,6 +126,11 @@ impl Reloader {
         Ok(Outcome { generation, hash, changed: true, warnings })
     }
 
+    /// Asks clients to go elsewhere, or no longer.
+    pub fn leave(&self, leaving: bool) {
+        self.plane.leave(leaving);
+    }
+
     /// Ends the data plane, letting exchanges finish for at most `within`. `false`: the last known good configuration was not on disk
     /// in time.
     #[must_use]

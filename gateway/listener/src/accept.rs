@@ -2,8 +2,10 @@
 
 use crate::{ConnectionCaps, ConnectionPermit};
 use portcullis_model::Reason;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -11,8 +13,12 @@ use tokio::net::{TcpListener, TcpStream};
 /// How long to wait when the process has no descriptors left; clients wait in the kernel's queue meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts until it is aborted. Each connection that has a place goes to `accepted`; of others `refused` hears the reason, and
-/// they are closed. Who connects from where `is_balancer` is no client itself: its connections are counted for whom it tells of.
+/// What is still accepted at the end; more than a socket's queue can hold.
+const REST_MAX: usize = 8192;
+
+/// Accepts until `until` is ready, and then what is queued on the socket. Each connection that has a place goes to `accepted`; of
+/// others `refused` hears the reason, and they are closed. Who connects from where `is_balancer` is no client itself: its connections
+/// are counted for whom it tells of.
 ///
 /// # Errors
 /// When the socket cannot be registered with the runtime.
@@ -22,20 +28,42 @@ pub async fn accept_loop(
     is_balancer: impl Fn(IpAddr) -> bool,
     mut accepted: impl FnMut(TcpStream, SocketAddr, ConnectionPermit),
     refused: impl Fn(Reason),
+    until: impl Future,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(socket)?;
+    let mut take = |stream: TcpStream, peer: SocketAddr| {
+        let admitted = if is_balancer(peer.ip()) { caps.admit_unknown() } else { caps.admit(peer.ip()) };
+        match admitted {
+            // A socket that cannot be set up has been reset by its client.
+            Ok(permit) if stream.set_nodelay(true).is_ok() => accepted(stream, peer, permit),
+            Ok(_) => {}
+            Err(reason) => refused(reason),
+        }
+    };
+    let mut until = pin!(until);
     loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => match if is_balancer(peer.ip()) { caps.admit_unknown() } else { caps.admit(peer.ip()) } {
-                // A socket that cannot be set up has been reset by its client.
-                Ok(permit) if stream.set_nodelay(true).is_ok() => accepted(stream, peer, permit),
-                Ok(_) => {}
-                Err(reason) => refused(reason),
-            },
+        let arrival = tokio::select! {
+            biased;
+            _ = &mut until => break,
+            arrival = listener.accept() => arrival,
+        };
+        match arrival {
+            Ok((stream, peer)) => take(stream, peer),
             // The client went away between its SYN and us; nobody is harmed.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
             // No descriptors or no memory: both come back.
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
+    // Closing a socket resets what is queued on it. The kernel is asked itself: the runtime may not have heard of the last ones.
+    let socket = listener.into_std()?;
+    for _ in 0..REST_MAX {
+        let Ok((stream, peer)) = socket.accept() else { break };
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            take(stream, peer);
+        }
+    }
+    Ok(())
 }

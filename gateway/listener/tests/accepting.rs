@@ -18,7 +18,15 @@ fn accept(socket: std::net::TcpListener, caps: &Arc<ConnectionCaps>) -> mpsc::Re
     tokio::spawn(async move {
         let refused = told.clone();
         let accepted = |stream, _, permit| told.try_send(Ok((stream, permit))).unwrap();
-        accept_loop(socket, &caps, |_| false, accepted, |reason| refused.try_send(Err(reason)).unwrap()).await
+        accept_loop(
+            socket,
+            &caps,
+            |_| false,
+            accepted,
+            |reason| refused.try_send(Err(reason)).unwrap(),
+            std::future::pending::<()>(),
+        )
+        .await
     });
     arrivals
 }
@@ -124,4 +132,27 @@ fn places_are_counted_right_by_many_threads() {
         assert_eq!(caps.admit(address).unwrap_err(), Reason::ClientConnectionsExhausted);
         drop(held);
     }
+}
+
+#[tokio::test]
+async fn what_is_queued_when_accepting_ends_is_accepted_and_not_reset() {
+    let socket = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+    let address = socket.local_addr().unwrap();
+    let clients: Vec<TcpStream> = (0..50).map(|_| connect(address)).collect();
+    let (told, mut arrivals) = mpsc::channel(100);
+    let accepted = |stream: tokio::net::TcpStream, _, permit| told.try_send((stream, permit)).unwrap();
+    // The end has come before the runtime has looked at the socket for the first time.
+    accept_loop(socket, &caps(100, 100), |_| false, accepted, |reason| panic!("{reason:?}"), std::future::ready(())).await.unwrap();
+    drop(told);
+    let mut served = 0;
+    while let Some((stream, _permit)) = arrivals.recv().await {
+        stream.writable().await.unwrap();
+        assert_eq!(stream.try_write(b"x").unwrap(), 1);
+        served += 1;
+    }
+    assert_eq!(served, 50);
+    for mut client in clients {
+        assert_eq!(client.read(&mut [0]).unwrap(), 1);
+    }
+    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
 }

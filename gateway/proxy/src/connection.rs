@@ -2,12 +2,13 @@
 
 use crate::alarm::Alarm;
 use crate::buffers::Buffer;
+use crate::drain::{FIRST_GRACE, IDLE_GRACE, Stage};
 use crate::life_of_a_request::life_of_a_request;
 use crate::snapshot::Listener;
 use crate::worker::Worker;
 use portcullis_gateway_listener::Io;
 use portcullis_gateway_policy::ConnectionFacts;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -73,17 +74,23 @@ impl Connection {
     }
 
     /// Waits for the next request without holding a buffer. `false`: there will be none.
-    async fn wait_for_request(&mut self) -> bool {
+    async fn wait_for_request(&mut self, worker: &Worker) -> bool {
         if self.carry.is_some() || self.io.has_buffered() {
             return true;
         }
         // Whoever has just connected wants something; only who has been served may be idle.
         let limits = &self.listener.limits;
-        let patience = if self.requests == 0 { limits.header_deadline } else { limits.idle_timeout };
+        let (patience, grace) =
+            if self.requests == 0 { (limits.header_deadline, FIRST_GRACE) } else { (limits.idle_timeout, IDLE_GRACE) };
         self.alarm.set(self.finished + patience);
         poll_fn(|cx| match self.io.poll_read_ready(cx) {
             Poll::Ready(outcome) => Poll::Ready(outcome.is_ok()),
-            Poll::Pending => self.alarm.poll(cx).map(|()| false),
+            Poll::Pending => {
+                if worker.drain.stage() >= Stage::Ending {
+                    self.alarm.set(self.finished + grace.min(patience));
+                }
+                self.alarm.poll(cx).map(|()| false)
+            }
         })
         .await
     }
@@ -133,12 +140,19 @@ pub async fn serve_connection(io: Io, facts: ConnectionFacts, listener: Arc<List
         Connection { io, facts: Rc::new(facts), listener, alarm, carry: None, requests: 0, finished: Instant::now() };
     let _count = worker.count_connection();
     let after = loop {
-        if !connection.wait_for_request().await {
+        if !connection.wait_for_request(&worker).await {
             break After::Close;
         }
         // Boxed, so that an idle connection does not keep room for the state of an exchange.
-        let after = Box::pin(life_of_a_request(&mut connection, &worker)).await;
-        if after != After::KeepAlive || worker.is_draining() {
+        let mut life = Box::pin(life_of_a_request(&mut connection, &worker));
+        // When time is up an exchange is dropped wherever it is; its record leaves all the same.
+        let after = poll_fn(|cx| match life.as_mut().poll(cx) {
+            Poll::Pending if worker.is_cut() => Poll::Ready(After::Close),
+            outcome => outcome,
+        })
+        .await;
+        drop(life);
+        if after != After::KeepAlive {
             break after;
         }
     };

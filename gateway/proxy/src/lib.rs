@@ -9,6 +9,7 @@ mod connection;
 mod date;
 mod decide;
 mod decode;
+mod drain;
 mod forward;
 mod forwarded_fields;
 mod life_of_a_request;
@@ -25,7 +26,7 @@ mod worker;
 mod write;
 
 pub use connection::serve_connection;
-pub use plane::{DataPlane, SinkMaker};
+pub use plane::{DataPlane, Hurry, SinkMaker};
 pub use portcullis_wire::HeadLimits;
 pub use route::{check_form, check_method};
 pub use snapshot::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Published, Route, Snapshot};

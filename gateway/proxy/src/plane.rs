@@ -2,6 +2,7 @@
 
 use crate::balancer::{Arrival, arrive};
 use crate::connection::serve_connection;
+use crate::drain::{Place, Stage};
 use crate::snapshot::{ListenerKey, Published};
 use crate::worker::Worker;
 use portcullis_gateway_listener::{ConnectionCaps, ConnectionPermit, Io, accept_loop, handshake};
@@ -9,20 +10,24 @@ use portcullis_gateway_policy::ConnectionFacts;
 use portcullis_model::{ConnectionEvent, RecordSink};
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle as Task;
 use tokio::time::Instant;
 
 /// How often unused upstream connections are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How long connections that are cut off may take to end in order.
+const CUT_TIME_MAX: Duration = Duration::from_secs(1);
 /// Commands a worker may have waiting.
 const COMMANDS_MAX: usize = 64;
 
@@ -30,8 +35,9 @@ const COMMANDS_MAX: usize = 64;
 pub type SinkMaker = Box<dyn FnOnce() -> Rc<dyn RecordSink> + Send>;
 
 enum Command {
-    Listen { key: ListenerKey, socket: std::net::TcpListener, caps: Arc<ConnectionCaps> },
+    Listen { key: ListenerKey, sockets: Vec<std::net::TcpListener>, caps: Arc<ConnectionCaps> },
     Unlisten { key: ListenerKey },
+    Leave { leaving: bool, heard: std::sync::mpsc::SyncSender<()> },
     Stop { within: Duration },
 }
 
@@ -83,16 +89,35 @@ impl DataPlane {
         self.workers.len()
     }
 
-    /// Gives each worker one of `sockets` to accept on, for the listener of this key in whatever configuration is in force.
+    /// Shares `sockets` out to the workers to accept on, for the listener of this key in whatever configuration is in force, in
+    /// place of those that it accepted on before.
     ///
     /// # Errors
-    /// When a worker is gone.
+    /// When a worker is gone, or the system gives no more descriptors.
     pub fn listen(&self, key: &ListenerKey, sockets: Vec<std::net::TcpListener>, caps: &Arc<ConnectionCaps>) -> io::Result<()> {
-        for (worker, socket) in self.workers.iter().zip(sockets) {
-            let command = Command::Listen { key: key.clone(), socket, caps: Arc::clone(caps) };
+        for (worker, sockets) in self.workers.iter().zip(share_out(sockets, self.workers.len())?) {
+            let command = Command::Listen { key: key.clone(), sockets, caps: Arc::clone(caps) };
             worker.commands.blocking_send(command).map_err(|_| io::Error::other("a worker is gone"))?;
         }
         Ok(())
+    }
+
+    /// Asks clients to go elsewhere, or no longer: answers say that connections end with them. Everything is still served. Comes
+    /// back when every worker does so.
+    pub fn leave(&self, leaving: bool) {
+        let (heard, all_heard) = std::sync::mpsc::sync_channel(self.workers.len());
+        for worker in &self.workers {
+            // A worker that is gone serves nobody.
+            let _gone = worker.commands.blocking_send(Command::Leave { leaving, heard: heard.clone() });
+        }
+        drop(heard);
+        while all_heard.recv().is_ok() {}
+    }
+
+    /// What ends the workers at once while [`DataPlane::stop`] waits for them.
+    #[must_use]
+    pub fn hurry(&self) -> Hurry {
+        Hurry(self.workers.iter().map(|worker| worker.commands.clone()).collect())
     }
 
     /// Stops accepting for a listener; its connections go on.
@@ -103,7 +128,8 @@ impl DataPlane {
         }
     }
 
-    /// Stops accepting, lets exchanges finish for at most `within`, and ends every worker.
+    /// Stops accepting, serves what the kernel has accepted already, lets exchanges finish for at most `within`, and ends every
+    /// worker.
     pub fn stop(self, within: Duration) {
         for worker in &self.workers {
             let _gone = worker.commands.blocking_send(Command::Stop { within });
@@ -115,9 +141,53 @@ impl DataPlane {
     }
 }
 
+/// Ends the workers of a data plane at once.
+pub struct Hurry(Vec<mpsc::Sender<Command>>);
+
+impl Hurry {
+    /// Cuts off what still goes on.
+    pub fn now(&self) {
+        for worker in &self.0 {
+            // A worker that is gone, or has so much to hear, has been told already.
+            let _told = worker.try_send(Command::Stop { within: Duration::ZERO });
+        }
+    }
+}
+
+/// Which worker accepts on which sockets: each socket has a worker, and each worker a socket, which it may share with others.
+fn share_out(sockets: Vec<std::net::TcpListener>, workers: usize) -> io::Result<Vec<Vec<std::net::TcpListener>>> {
+    let mut shares: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    let few: Vec<_> = sockets.iter().take(workers).map(std::net::TcpListener::try_clone).collect::<io::Result<_>>()?;
+    let count = few.len().max(1);
+    for (index, share) in shares.iter_mut().enumerate().skip(few.len()) {
+        share.extend(few.get(index % count).map(std::net::TcpListener::try_clone).transpose()?);
+    }
+    for (index, socket) in sockets.into_iter().enumerate() {
+        if let Some(share) = shares.get_mut(index % workers.max(1)) {
+            share.push(socket);
+        }
+    }
+    Ok(shares)
+}
+
+/// A socket that is accepted on until this is dropped.
+struct Accepting {
+    _until: oneshot::Sender<()>,
+    task: Task<()>,
+}
+
+/// Accepts no more; what the kernel has accepted already is served.
+async fn finish(accepting: Vec<Accepting>) {
+    let tasks: Vec<_> = accepting.into_iter().map(|one| one.task).collect();
+    for task in tasks {
+        // A task that failed accepts nothing any more.
+        let _ended = task.await;
+    }
+}
+
 /// A worker's life.
 async fn work(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
-    let mut accepting: HashMap<ListenerKey, AbortHandle> = HashMap::new();
+    let mut accepting: HashMap<ListenerKey, Vec<Accepting>> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     let (mut origin, presses) = (worker.origin(), Cell::new(0));
     loop {
@@ -140,56 +210,89 @@ async fn work(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
             }
         };
         match command {
-            Some(Command::Listen { key, socket, caps }) => {
-                let task = tokio::task::spawn_local(accept(key.clone(), socket, caps, Rc::clone(&worker)));
-                if let Some(before) = accepting.insert(key, task.abort_handle()) {
-                    before.abort();
-                }
+            Some(Command::Listen { key, sockets, caps }) => {
+                let begin = |socket| {
+                    let (_until, until) = oneshot::channel();
+                    let accepted = accept(key.clone(), socket, Arc::clone(&caps), Rc::clone(&worker), until);
+                    Accepting { _until, task: tokio::task::spawn_local(accepted) }
+                };
+                let begun = sockets.into_iter().map(begin).collect();
+                finish(accepting.insert(key, begun).unwrap_or_default()).await;
             }
-            Some(Command::Unlisten { key }) => {
-                if let Some(task) = accepting.remove(&key) {
-                    task.abort();
+            Some(Command::Unlisten { key }) => finish(accepting.remove(&key).unwrap_or_default()).await,
+            Some(Command::Leave { leaving, heard }) => {
+                if leaving {
+                    worker.drain.enter(Stage::Leaving);
+                } else {
+                    worker.drain.come_back();
                 }
+                // Whoever asked may have stopped waiting.
+                let _nobody_waits = heard.try_send(());
             }
             Some(Command::Stop { within }) => {
-                accepting.values().for_each(AbortHandle::abort);
-                return drain(&worker, within).await;
+                worker.drain.enter(Stage::Leaving);
+                finish(accepting.into_values().flatten().collect()).await;
+                return drain(&worker, within, &mut commands).await;
             }
             None => return,
         }
     }
 }
 
-/// Waits until no exchange is going on.
-async fn drain(worker: &Worker, within: Duration) {
+/// Waits until every connection has ended; cuts off what is left when time is up, or when told to hurry.
+async fn drain(worker: &Worker, within: Duration, commands: &mut mpsc::Receiver<Command>) {
     worker.begin_draining();
-    let deadline = Instant::now() + within;
-    let mut tick = tokio::time::interval(Duration::from_millis(10));
-    while worker.exchanges() > 0 && Instant::now() < deadline {
-        tick.tick().await;
+    let mut deadline = Instant::now() + within;
+    loop {
+        tokio::select! {
+            () = worker.drain.emptied() => return,
+            () = tokio::time::sleep_until(deadline) => break,
+            command = commands.recv() => match command {
+                Some(Command::Stop { within }) => deadline = deadline.min(Instant::now() + within),
+                Some(_) => {}
+                None => break,
+            }
+        }
     }
+    worker.drain.enter(Stage::Cut);
+    // Those that do not manage are dropped with the runtime.
+    let _in_order = tokio::time::timeout(CUT_TIME_MAX, worker.drain.emptied()).await;
 }
 
-async fn accept(key: ListenerKey, socket: std::net::TcpListener, caps: Arc<ConnectionCaps>, worker: Rc<Worker>) {
+async fn accept(
+    key: ListenerKey,
+    socket: std::net::TcpListener,
+    caps: Arc<ConnectionCaps>,
+    worker: Rc<Worker>,
+    until: oneshot::Receiver<()>,
+) {
     let outcome = accept_loop(
         socket,
         &caps,
         |address| worker.view().listener(&key).is_some_and(|listener| listener.balancers.trusts(address)),
         |stream, peer, permit| {
-            tokio::task::spawn_local(begin(stream, peer, permit, key.clone(), Rc::clone(&worker)));
+            tokio::task::spawn_local(begin(stream, peer, (permit, worker.drain.place()), key.clone(), Rc::clone(&worker)));
         },
         |reason| {
             if let Some(listener) = worker.view().listener(&key) {
                 worker.connection_event(&listener.name, ConnectionEvent::Refused(reason));
             }
         },
+        until,
     )
     .await;
     debug_assert!(outcome.is_ok(), "a bound socket can be registered");
 }
 
 /// One accepted connection: its handshake, and then its exchanges. Counted while it lives.
-async fn begin(mut stream: TcpStream, peer: SocketAddr, mut permit: ConnectionPermit, key: ListenerKey, worker: Rc<Worker>) {
+async fn begin(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    (mut permit, place): (ConnectionPermit, Place),
+    key: ListenerKey,
+    worker: Rc<Worker>,
+) {
+    place.wake(Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await));
     let Some(listener) = worker.view().listener(&key).cloned() else { return };
     let name = Arc::clone(&listener.name);
     let _open = Open::new(&worker, &name);

@@ -81,6 +81,9 @@ pub(crate) async fn tunnel(
         if up.shut && down.shut {
             return Poll::Ready(Ok(()));
         }
+        if worker.is_cut() {
+            return Poll::Ready(Err(Reason::ShuttingDown));
+        }
         let now = Instant::now();
         let progress = up.transfer.progress + down.transfer.progress;
         pace.note(now, !down.ended && down.transfer.waiting == Waiting::Sink, down.transfer.progress);

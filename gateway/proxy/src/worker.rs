@@ -1,6 +1,7 @@
 //! What one worker has: its view of the configuration, its buffers, its upstream connections.
 
 use crate::buffers::BufferPool;
+use crate::drain::{Drain, Stage};
 use crate::snapshot::{Published, Snapshot};
 use portcullis_gateway_upstream::{Origin, Pools};
 use portcullis_model::{ConnectionEvent, IdSource, RecordGuard, RecordSink, RequestId};
@@ -42,7 +43,7 @@ pub struct Worker {
     outs: RefCell<Vec<Vec<u8>>>,
     connections: Cell<usize>,
     exchanges: Cell<usize>,
-    draining: Cell<bool>,
+    pub(crate) drain: Rc<Drain>,
 }
 
 impl Worker {
@@ -63,7 +64,7 @@ impl Worker {
             outs: RefCell::default(),
             connections: Cell::new(0),
             exchanges: Cell::new(0),
-            draining: Cell::new(false),
+            drain: Rc::default(),
         })
     }
 
@@ -95,13 +96,20 @@ impl Worker {
         self.view().upstreams.first().map(|upstream| Arc::clone(upstream.origin()))
     }
 
-    /// From now on connections end with the exchange they are in.
+    /// From now on connections end with the exchange they are in, and those that wait for a request end at once. Their tasks are
+    /// woken for it.
     pub fn begin_draining(&self) {
-        self.draining.set(true);
+        self.drain.enter(Stage::Ending);
     }
 
+    /// Whether clients are to go elsewhere: answers say so, and connections end with their exchanges.
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.get()
+        self.drain.stage() > Stage::Serving
+    }
+
+    /// Whether time is up: what still goes on is cut off.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.drain.stage() == Stage::Cut
     }
 
     /// How many client connections are being served.

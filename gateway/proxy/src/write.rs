@@ -119,6 +119,9 @@ impl Relay {
             }
             Poll::Pending => {}
         }
+        if worker.is_cut() {
+            return Poll::Ready(Err(Reason::ShuttingDown));
+        }
         // A silent event stream would else be kept for a client that is long gone.
         if self.watches_client && self.upload.is_none() {
             match connection.io.poll_gone(cx) {

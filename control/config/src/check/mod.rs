@@ -9,7 +9,7 @@ pub(crate) use apis::ApiCache;
 
 use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
-use crate::plan::{AccessLogPlan, ManagementPlan, Plan, RotatePlan, Weakening};
+use crate::plan::{AccessLogPlan, DrainPlan, ManagementPlan, Plan, RotatePlan, Weakening};
 use crate::settings::{
     AccessLogSettings, AccessLogTarget, ClientIpSettings, ConfigFile, DangerSettings, ManagementSettings, Part, RecordSettings,
 };
@@ -180,7 +180,8 @@ fn check_management(
         }
     }
     let socket = written.socket.resolve(checker.folder);
-    Some(ManagementPlan { socket, probes: written.probes.as_ref().map(|probes| probes.value) })
+    let drain = DrainPlan { delay: written.drain.delay, deadline: written.drain.deadline };
+    Some(ManagementPlan { socket, probes: written.probes.as_ref().map(|probes| probes.value), drain })
 }
 
 fn check_access_log(written: Option<&RecordSettings>, folder: &Path) -> AccessLogPlan {

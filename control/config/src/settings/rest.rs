@@ -5,6 +5,7 @@ use portcullis_model_settings::{
 };
 use serde_json::json;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 section! {
     /// How the gateway itself is operated.
@@ -13,6 +14,19 @@ section! {
         pub socket: FilePath = FilePath::new(super::MANAGEMENT_SOCKET),
         /// A loopback address that serves `/livez`, `/readyz` and `/metrics`, and nothing else.
         pub probes: Option<Spanned<SocketAddr>>,
+        /// How the gateway goes away.
+        pub drain: DrainSettings,
+    }
+}
+
+section! {
+    /// How the gateway goes away: at SIGTERM, and as the old one of an upgrade.
+    pub struct DrainSettings {
+        /// How long it goes on accepting connections after `/readyz` says that it is not ready, so that load balancers send clients
+        /// elsewhere first. Not waited for in an upgrade.
+        pub delay: Duration where (Duration::ZERO, Duration::from_hours(1)) = Duration::ZERO,
+        /// How long exchanges may take to finish from then on. What is left then, WebSockets and streams among it, is cut off.
+        pub deadline: Duration where (Duration::ZERO, Duration::from_hours(24)) = Duration::from_secs(30),
     }
 }
 

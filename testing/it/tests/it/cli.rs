@@ -269,11 +269,13 @@ fn the_management_socket_is_for_its_owner_and_does_what_its_document_says() {
     assert_eq!(manage(&gateway, &[], "/v1/none").0, 404);
     let (_, routes) = manage(&gateway, &[], "/v1/routes");
     assert_eq!((&routes[0]["name"], &routes[0]["access"], &routes[0]["upstream"]), (&"all".into(), &"public".into(), &"u".into()));
-    // Who asked for a reload is on record, before it happens.
+    // Who asked for a change is on record, before it happens.
     let audit = std::fs::read_to_string(gateway.folder().join("run/audit.log")).expect("an audit log");
-    let entry: Value = serde_json::from_str(audit.lines().next().expect("an entry")).expect("JSON");
-    assert_eq!(entry["action"], "reload");
-    assert!(entry["uid"].is_u64() && entry["pid"].is_i64(), "{entry}");
+    for action in ["reload", "drain", "undrain"] {
+        let mut entries = audit.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+        let entry = entries.find(|entry| entry["action"] == action).expect(action);
+        assert!(entry["uid"].is_u64() && entry["pid"].is_i64(), "{entry}");
+    }
 }
 
 #[test]

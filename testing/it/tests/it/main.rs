@@ -17,6 +17,7 @@ mod cli;
 mod early;
 mod forward;
 mod headers;
+mod life;
 mod limits;
 mod management;
 mod policies_disabled;
