@@ -1,7 +1,8 @@
 //! A plan in canonical form: as the operator could have written it, defaults visible, secrets only as references.
 
-use crate::plan::{AccessLogPlan, ApiPlan, ListenerMode, ListenerPlan, Plan, RoutePlan, TlsPlan, UpstreamPlan, Weakening};
-use crate::settings::EndpointUrl;
+use crate::plan::{
+    AccessLogPlan, ApiPlan, ListenerMode, ListenerPlan, Plan, RoutePlan, TlsPlan, UpstreamPlan, UpstreamTlsPlan, Weakening,
+};
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
 use serde_json::json;
 use std::path::Path;
@@ -130,14 +131,31 @@ fn tls_json(tls: &TlsPlan) -> Value {
 }
 
 fn upstream_json(upstream: &UpstreamPlan) -> Value {
-    let endpoints: Vec<Value> = upstream.endpoints.iter().map(|address| json!({ "url": EndpointUrl(*address).encode() })).collect();
+    let endpoints: Vec<Value> = upstream.endpoints.iter().map(|url| json!({ "url": url.encode() })).collect();
     let mut out = Object::new();
     out.insert("endpoints".to_owned(), Value::Array(endpoints));
     if let Some(weakening) = &upstream.danger_plaintext {
         out.insert("danger_plaintext".to_owned(), danger_json(weakening));
     }
+    if upstream.tls != UpstreamTlsPlan::default() {
+        out.insert("tls".to_owned(), upstream_tls_json(&upstream.tls));
+    }
     out.insert("timeouts".to_owned(), upstream.timeouts.encode());
     out.insert("limits".to_owned(), upstream.limits.encode());
+    Value::Object(out)
+}
+
+fn upstream_tls_json(tls: &UpstreamTlsPlan) -> Value {
+    let mut out = Object::new();
+    if let Some(trust) = &tls.trust {
+        out.insert("trust".to_owned(), path(trust));
+    }
+    if let Some(name) = &tls.server_name {
+        out.insert("server_name".to_owned(), Value::from(&**name));
+    }
+    if let Some((certificate, key)) = &tls.client_certificate {
+        out.insert("client_certificate".to_owned(), json!({ "certificate": path(certificate), "key": path(key) }));
+    }
     Value::Object(out)
 }
 

@@ -14,7 +14,6 @@ pub(crate) const LATER: &[&str] = &[
     "/listeners/*/tls/certificates/*/acme",
     "/management/listener",
     "/upstreams/*/balance",
-    "/upstreams/*/tls",
     "/upstreams/*/health",
     "/upstreams/*/outlier",
     "/upstreams/*/retry",

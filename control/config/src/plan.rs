@@ -3,7 +3,7 @@
 use crate::digest::Digest;
 use crate::report::Finding;
 use crate::settings::{
-    ClientIpSettings, EncodedSlash, ListenerLimits, ListenerProtocol, TlsVersion, UpstreamLimits, UpstreamTimeouts,
+    ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, TlsVersion, UpstreamLimits, UpstreamTimeouts,
 };
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings};
 use std::fmt;
@@ -137,7 +137,9 @@ pub struct UpstreamPlan {
     /// Its name.
     pub name: Arc<str>,
     /// The addresses, used in turn.
-    pub endpoints: Vec<SocketAddr>,
+    pub endpoints: Vec<EndpointUrl>,
+    /// What TLS to it is verified with.
+    pub tls: UpstreamTlsPlan,
     /// Set when requests leave this machine without encryption.
     pub danger_plaintext: Option<Weakening>,
     /// Its deadlines.
@@ -146,6 +148,33 @@ pub struct UpstreamPlan {
     pub limits: UpstreamLimits,
     /// A hash of what was written for it.
     pub digest: Digest,
+}
+
+/// The TLS of an upstream's `https://` endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamTlsPlan {
+    /// A file with the authorities to believe; the system's when there is none.
+    pub trust: Option<PathBuf>,
+    /// The name certificates must be for; the endpoint's own host when there is none.
+    pub server_name: Option<Arc<str>>,
+    /// The certificate that is shown to servers that ask for one, PEM, and its private key, PEM.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+}
+
+impl UpstreamTlsPlan {
+    /// The files it names.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let own = self.client_certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
+        self.trust.iter().chain(own)
+    }
+}
+
+impl UpstreamPlan {
+    /// Whether any of its endpoints is reached by TLS.
+    #[must_use]
+    pub fn uses_tls(&self) -> bool {
+        self.endpoints.iter().any(|url| url.is_secure)
+    }
 }
 
 /// An API: hosts, a path below which it lies, and its routes.

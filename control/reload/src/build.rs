@@ -1,13 +1,15 @@
 //! Plan -> snapshot. Reads certificate files; starts nothing.
 
+use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
 use aws_lc_rs::digest::{Context, SHA256};
+use portcullis_control_config::settings::EndpointUrl;
 use portcullis_control_config::{ApiPlan, ListenerMode as PlannedMode, ListenerPlan, Plan, PolicyLevels, RoutePlan, UpstreamPlan};
 use portcullis_gateway_listener::{CertificateFiles, OldestVersion, TicketKeys, TlsContext};
 use portcullis_gateway_policy::{Pipeline, PipelineStep, PolicyDefinition};
 use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Route, Snapshot};
 use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
 use portcullis_gateway_upstream::{
-    Balance, EndpointSpec, Origin, OutlierSettings, RetrySettings, Timeouts, Upstream, UpstreamSettings,
+    Balance, EndpointSpec, EndpointTls, Origin, OutlierSettings, RetrySettings, Timeouts, Upstream, UpstreamSettings, UpstreamTls,
 };
 use portcullis_model::{Clock, Generation, PolicyId};
 use std::collections::HashMap;
@@ -37,7 +39,7 @@ pub struct Routing {
     pub overlaps: Vec<Overlap>,
     /// Policies for answers to requests that found no route.
     pub unrouted: Pipeline,
-    upstreams: Vec<([u8; 32], Arc<Upstream>)>,
+    upstreams: Vec<(ContentDigest, Arc<Upstream>)>,
 }
 
 /// Builds snapshots, and remembers what can be carried over from one to the next.
@@ -45,16 +47,20 @@ pub struct Builder {
     policies: &'static [PolicyDefinition],
     clock: Clock,
     tickets: Arc<TicketKeys>,
-    upstreams: HashMap<Arc<str>, ([u8; 32], Arc<Upstream>)>,
+    upstreams: Upstreams,
+    tls: Contexts,
     origin: Arc<Origin>,
 }
+
+/// Upstreams by name, with a hash of what each was made from.
+type Upstreams = HashMap<Arc<str>, (ContentDigest, Arc<Upstream>)>;
 
 impl Builder {
     /// A builder with the table of policies.
     #[must_use]
     pub fn new(policies: &'static [PolicyDefinition], clock: Clock) -> Self {
         let tickets = TicketKeys::new(clock.clone());
-        Self { policies, clock, tickets, upstreams: HashMap::new(), origin: Arc::default() }
+        Self { policies, clock, tickets, upstreams: HashMap::new(), tls: Contexts::new(), origin: Arc::default() }
     }
 
     /// Builds what runs from a plan. Upstreams that did not change stay the same, and with them workers keep their connections.
@@ -63,9 +69,13 @@ impl Builder {
     /// What could not be built, for the operator. Nothing has changed then.
     pub fn build(&mut self, plan: &Plan, generation: Generation) -> Result<Built, String> {
         let listeners = self.listeners(plan)?;
-        let routing = self.routing(plan)?;
-        let fingerprint = fingerprint(plan);
+        let mut contexts = ContextMaker::new(&self.tls, &self.clock);
+        let upstreams = self.upstreams(plan, &mut contexts)?;
+        let tls = contexts.finish();
+        let routing = self.route(plan, upstreams)?;
+        let fingerprint = fingerprint(plan, &routing);
         // Only now is it certain that this is what will run.
+        self.tls = tls;
         self.upstreams = routing
             .upstreams
             .iter()
@@ -83,12 +93,19 @@ impl Builder {
         Ok(Built { snapshot, overlaps: routing.overlaps, fingerprint })
     }
 
-    /// Builds the routes alone, which needs nothing but the plan.
+    /// Builds the routes alone, which needs nothing but the plan. Their upstreams have no endpoints.
     ///
     /// # Errors
     /// What could not be built, for the operator.
     pub fn routing(&mut self, plan: &Plan) -> Result<Routing, String> {
-        let upstreams = self.upstreams(plan);
+        let upstreams = plan.upstreams.iter().map(|planned| {
+            let upstream = Upstream::new(upstream_settings(planned), &[], None, &self.origin);
+            (Arc::clone(&planned.name), (planned.digest.0, Arc::new(upstream)))
+        });
+        self.route(plan, upstreams.collect())
+    }
+
+    fn route(&self, plan: &Plan, upstreams: Upstreams) -> Result<Routing, String> {
         let mut pipelines = Pipelines { definitions: self.policies, made: HashMap::new() };
         let unrouted = pipelines.of(plan.defaults())?;
         let mut specs = Vec::new();
@@ -106,20 +123,24 @@ impl Builder {
         Ok(Routing { routes, overlaps, unrouted, upstreams: upstreams.into_values().collect() })
     }
 
-    fn upstreams(&self, plan: &Plan) -> HashMap<Arc<str>, ([u8; 32], Arc<Upstream>)> {
+    fn upstreams(&self, plan: &Plan, contexts: &mut ContextMaker<'_>) -> Result<Upstreams, String> {
         let mut all = HashMap::new();
         for planned in &plan.upstreams {
+            let (digest, context) = match planned.uses_tls() {
+                true => contexts.context(planned).map(|(content, context)| (joined(planned.digest.0, content), Some(context)))?,
+                false => (planned.digest.0, None),
+            };
             let upstream = match self.upstreams.get(&planned.name) {
-                Some((digest, running)) if *digest == planned.digest.0 => Arc::clone(running),
+                Some((before, running)) if *before == digest => Arc::clone(running),
                 known => {
-                    let endpoints: Vec<EndpointSpec> = planned.endpoints.iter().copied().map(EndpointSpec::literal).collect();
+                    let endpoints = endpoints(planned, context.as_ref())?;
                     let before = known.map(|(_, running)| &**running);
                     Arc::new(Upstream::new(upstream_settings(planned), &endpoints, before, &self.origin))
                 }
             };
-            all.insert(Arc::clone(&planned.name), (planned.digest.0, upstream));
+            all.insert(Arc::clone(&planned.name), (digest, upstream));
         }
-        all
+        Ok(all)
     }
 
     fn listeners(&self, plan: &Plan) -> Result<Vec<Arc<Listener>>, String> {
@@ -205,6 +226,28 @@ fn upstream_settings(planned: &UpstreamPlan) -> UpstreamSettings {
     }
 }
 
+/// A hash of an upstream's settings and of the files they name.
+fn joined(settings: ContentDigest, files: ContentDigest) -> ContentDigest {
+    sha256([&settings[..], &files[..]])
+}
+
+fn endpoints(planned: &UpstreamPlan, context: Option<&Arc<UpstreamTls>>) -> Result<Vec<EndpointSpec>, String> {
+    let spec = |url: &EndpointUrl| {
+        let tls = match (url.is_secure, context) {
+            (false, _) => None,
+            (true, Some(context)) => {
+                let host = url.address.ip().to_string();
+                Some(EndpointTls::new(context, planned.tls.server_name.as_deref().unwrap_or(&host))?)
+            }
+            // SECURITY: what is to be encrypted never goes out in plain text.
+            (true, None) => return Err("there is nothing to verify its TLS with".to_owned()),
+        };
+        Ok(EndpointSpec { tls, ..EndpointSpec::literal(url.address) })
+    };
+    let described = |problem: String| format!("upstream `{}`: {problem}", planned.name);
+    planned.endpoints.iter().map(spec).collect::<Result<_, _>>().map_err(described)
+}
+
 fn client_address(plan: &Plan) -> ClientAddressRule {
     let trusted = plan.client_ip.trusted_proxies.iter().map(|network| (network.network(), network.prefix_len())).collect();
     ClientAddressRule { trusted }
@@ -270,18 +313,25 @@ impl Pipelines {
     }
 }
 
-/// A hash of the plan and the bytes of the certificate files: equal when a reload would change nothing.
-fn fingerprint(plan: &Plan) -> [u8; 32] {
-    let mut context = Context::new(&SHA256);
-    context.update(&plan.hash().0);
+/// A hash of the plan and the bytes of the files it names: equal when a reload would change nothing.
+fn fingerprint(plan: &Plan, routing: &Routing) -> ContentDigest {
+    let mut parts = vec![plan.hash().0.to_vec()];
     for listener in &plan.listeners {
         if let PlannedMode::Tls(tls) = &listener.mode {
             for path in tls.certificates.iter().flat_map(|certificate| [&certificate.certificate, &certificate.key]) {
                 // A file that cannot be read has failed the build already.
-                context.update(&std::fs::read(path).unwrap_or_default());
+                parts.push(std::fs::read(path).unwrap_or_default());
             }
         }
     }
+    let mut upstreams: Vec<Vec<u8>> = routing.upstreams.iter().map(|(digest, _)| digest.to_vec()).collect();
+    upstreams.sort_unstable();
+    sha256(parts.iter().chain(&upstreams).map(Vec::as_slice))
+}
+
+fn sha256<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> ContentDigest {
+    let mut context = Context::new(&SHA256);
+    parts.into_iter().for_each(|part| context.update(part));
     let mut bytes = [0; 32];
     bytes.iter_mut().zip(context.finish().as_ref()).for_each(|(slot, byte)| *slot = *byte);
     bytes

@@ -3,6 +3,7 @@
 mod build;
 mod last_good;
 mod reloader;
+mod upstream_tls;
 mod watch;
 
 pub use build::{Builder, Built, Routing};

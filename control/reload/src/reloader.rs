@@ -88,7 +88,7 @@ impl Reloader {
         &self.running
     }
 
-    /// The files to watch: the configuration's own, and certificates and keys.
+    /// The files to watch: the configuration's own, certificates and keys, and authorities.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = self.loader.files();
@@ -97,6 +97,7 @@ impl Reloader {
                 files.extend(tls.certificates.iter().flat_map(|one| [one.certificate.clone(), one.key.clone()]));
             }
         }
+        files.extend(self.running.plan.upstreams.iter().flat_map(|upstream| upstream.tls.files().cloned()));
         files
     }
 

@@ -13,6 +13,7 @@ pub struct Gateway {
     process: Guarded,
     folder: TempDir,
     ports: Vec<(&'static str, u16)>,
+    environment: Vec<(String, String)>,
 }
 
 /// The marks that a configuration may have for ports: `@http@` becomes a free one, the same wherever it stands.
@@ -34,14 +35,24 @@ impl Gateway {
     /// When it does not get ready.
     #[track_caller]
     pub fn start_with(files: &[(&str, &str)], config: &str) -> Self {
+        Self::start_in(&[], files, config)
+    }
+
+    /// As [`Gateway::start_with`], with variables in its environment.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    #[track_caller]
+    pub fn start_in(environment: &[(&str, &str)], files: &[(&str, &str)], config: &str) -> Self {
+        let environment: Vec<_> = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let folder = TempDir::new();
         for (name, content) in files {
             folder.write(name, content);
         }
         let ports: Vec<_> = PORTS.iter().map(|name| (*name, free_port())).collect();
         folder.write("portcullis.yaml", with_ports(config, &ports));
-        let process = spawn(&folder);
-        let mut gateway = Self { process, folder, ports };
+        let process = spawn(&folder, &environment);
+        let mut gateway = Self { process, folder, ports, environment };
         gateway.becomes_ready();
         gateway
     }
@@ -65,7 +76,7 @@ impl Gateway {
     #[track_caller]
     pub fn kill_and_restart(&mut self) {
         self.process.kill();
-        self.process = spawn(&self.folder);
+        self.process = spawn(&self.folder, &self.environment);
         self.becomes_ready();
     }
 
@@ -260,12 +271,13 @@ impl Gateway {
     }
 }
 
-fn spawn(folder: &TempDir) -> Guarded {
+fn spawn(folder: &TempDir, environment: &[(String, String)]) -> Guarded {
     let open = |name: &str| {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(folder.path().join(name));
         Stdio::from(file.expect("a log can be written"))
     };
     let mut command = Command::new(binary());
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.args(["run", "--config"]).arg(folder.path().join("portcullis.yaml")).args(["--workers", "2"]);
     Guarded::start(command.current_dir(folder.path()).stdin(Stdio::null()).stdout(open("stdout")).stderr(open("stderr")))
 }

@@ -1,7 +1,7 @@
 //! Real programs as upstreams.
 
 use crate::process::find;
-use crate::{Guarded, TempDir, free_port, holds};
+use crate::{Guarded, Leaf, TempDir, free_port, holds};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,12 +20,38 @@ impl Nginx {
     /// # Panics
     /// When it does not start.
     pub fn start(files: &[(&str, &[u8])]) -> Self {
+        Self::start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())), "", files)
+    }
+
+    /// Starts one that serves these files over TLS only, with `leaf`, and tells in fields `x-tls-…` what was agreed on; `more` are
+    /// further lines of its server.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn secure(leaf: &Leaf, more: &str, files: &[(&str, &[u8])]) -> Self {
+        let own = [("../tls.crt", leaf.certificate.as_bytes()), ("../tls.key", leaf.key.as_bytes())];
+        let versions = if more.contains("ssl_protocols") { "" } else { "ssl_protocols TLSv1.2 TLSv1.3;" };
+        let more = format!(
+            "{versions} ssl_certificate tls.crt; ssl_certificate_key tls.key;\n\
+             add_header X-Tls-Version $ssl_protocol always; add_header X-Tls-Reused $ssl_session_reused always;\n\
+             add_header X-Tls-Name $ssl_server_name always; add_header X-Tls-Client $ssl_client_verify always;\n{more}"
+        );
+        Self::start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())), &more, &[&own[..], files].concat())
+    }
+
+    /// Starts one on an address; `more` are further lines of its server, and files beside its configuration begin with `../`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_on(address: SocketAddr, more: &str, files: &[(&str, &[u8])]) -> Self {
         let folder = TempDir::new();
         for (name, content) in files {
-            folder.write(&format!("www/{name}"), content);
+            match name.strip_prefix("../") {
+                Some(beside) => folder.write(beside, content),
+                None => folder.write(&format!("www/{name}"), content),
+            };
         }
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let conf = folder.write("nginx.conf", configuration(folder.path(), address));
+        let conf = folder.write("nginx.conf", configuration(folder.path(), address, more));
         let mut command = Command::new(find("nginx"));
         command.arg("-p").arg(folder.path()).arg("-c").arg(conf).arg("-e").arg(folder.path().join("error.log"));
         let mut process = Guarded::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
@@ -88,7 +114,8 @@ impl Haproxy {
     }
 }
 
-fn configuration(folder: &Path, address: SocketAddr) -> String {
+fn configuration(folder: &Path, address: SocketAddr, more: &str) -> String {
+    let ssl = if more.contains("ssl_certificate ") { " ssl" } else { "" };
     let folder = folder.display();
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {folder}/tmp-{name};"))
@@ -97,6 +124,6 @@ fn configuration(folder: &Path, address: SocketAddr) -> String {
         "daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;\n\
          events {{ worker_connections 512; }}\n\
          http {{\n{temporary}\naccess_log {folder}/access.log;\nkeepalive_requests 1000000;\n\
-         server {{ listen {address}; root {folder}/www; }}\n}}\n"
+         server {{ listen {address}{ssl}; root {folder}/www;\n{more}\n}}\n}}\n"
     )
 }

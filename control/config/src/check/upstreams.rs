@@ -2,8 +2,8 @@
 
 use super::{Checker, listeners};
 use crate::merge::Merged;
-use crate::plan::{ListenerPlan, ManagementPlan, UpstreamPlan};
-use crate::settings::{Part, UpstreamSettings};
+use crate::plan::{ListenerPlan, ManagementPlan, UpstreamPlan, UpstreamTlsPlan};
+use crate::settings::{EndpointUrl, Part, ServerName, UpstreamSettings};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,19 +22,21 @@ pub(super) fn check(
         check_endpoints(settings, own, management, &path, checker);
         let danger_plaintext = settings.danger_plaintext.as_ref().map(|danger| {
             let path = format!("{path}/danger_plaintext");
-            if settings.endpoints.0.iter().all(|(_, endpoint)| is_here(endpoint.url.0)) {
-                let what = "every endpoint is on this machine, so nothing is weakened";
+            if !settings.endpoints.0.iter().any(|(_, endpoint)| exposes(&endpoint.url)) {
+                let what = "every endpoint is on this machine or reached by TLS, so nothing is weakened";
                 checker.warning(danger, path.clone(), what, "remove `danger_plaintext`");
             }
             checker.danger(danger, path)
         });
+        let tls = check_tls(settings, &path, checker);
         if settings.timeouts.total.is_some_and(|total| settings.timeouts.first_byte > total) {
             let what = "`first_byte` is longer than `total`, so it never ends first";
             checker.error(&part.name, format!("{path}/timeouts/first_byte"), what, "lower `first_byte`, or raise `total`");
         }
         plans.push(Arc::new(UpstreamPlan {
             name: part.name.shared(),
-            endpoints: settings.endpoints.0.iter().map(|(_, endpoint)| endpoint.url.0).collect(),
+            endpoints: settings.endpoints.0.iter().map(|(_, endpoint)| endpoint.url.value.clone()).collect(),
+            tls,
             danger_plaintext,
             timeouts: settings.timeouts.clone(),
             limits: settings.limits.clone(),
@@ -48,6 +50,25 @@ fn is_here(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
+/// Whether requests to it leave this machine without encryption.
+fn exposes(url: &EndpointUrl) -> bool {
+    !url.is_secure && !is_here(url.address)
+}
+
+fn check_tls(settings: &UpstreamSettings, path: &str, checker: &mut Checker<'_>) -> UpstreamTlsPlan {
+    let Some(tls) = &settings.tls else { return UpstreamTlsPlan::default() };
+    if !settings.endpoints.0.iter().any(|(_, endpoint)| endpoint.url.is_secure) {
+        let what = "no endpoint of this upstream is reached by TLS, so nothing would be verified";
+        checker.error(tls, format!("{path}/tls"), what, "write `https://` in its URLs, or remove `tls`");
+    }
+    let own = tls.client_certificate.as_ref();
+    UpstreamTlsPlan {
+        trust: tls.trust.as_ref().map(|file| file.resolve(checker.folder)),
+        server_name: tls.server_name.as_ref().map(ServerName::shared),
+        client_certificate: own.map(|own| (own.certificate.resolve(checker.folder), own.key.resolve(checker.folder))),
+    }
+}
+
 fn check_endpoints(
     settings: &UpstreamSettings,
     own: &[Arc<ListenerPlan>],
@@ -57,13 +78,13 @@ fn check_endpoints(
 ) {
     let mut seen = HashSet::new();
     for (at, endpoint) in &settings.endpoints.0 {
-        let (url, address) = (&endpoint.url, endpoint.url.0);
+        let (url, address) = (&endpoint.url, endpoint.url.address);
         let path = format!("{path}/endpoints/{at}/url");
         if !seen.insert(address) {
             checker.error(url, path.clone(), format!("the endpoint `{address}` is listed twice"), "remove one of the two");
         }
-        if !is_here(address) && settings.danger_plaintext.is_none() {
-            let help = "say `danger_plaintext` with reason, owner and expires in this upstream, or use a loopback address";
+        if exposes(url) && settings.danger_plaintext.is_none() {
+            let help = "write `https://`, or say `danger_plaintext` with reason, owner and expires in this upstream";
             checker.error(url, path.clone(), format!("requests to `{address}` would leave this machine without encryption"), help);
         }
         // SECURITY: a route to the gateway's own probes would publish them (CVE-2020-13945 and its like).

@@ -23,7 +23,7 @@ impl Host {
     }
 
     /// Why it is not a host pattern, and what to do.
-    fn check(text: &str) -> Result<(), (String, String)> {
+    pub(super) fn check(text: &str) -> Result<(), (String, String)> {
         let wrong = |why: &str, help: &str| Err((format!("{} is not a host: {why}", quoted(text)), help.to_owned()));
         let example = "write a name such as `api.example.com`, `*.example.com` or `*`";
         if text == "*" {

@@ -1,6 +1,7 @@
 //! What the operator writes, section by section. Doc comments become the reference and the JSON schema.
 
 mod apis;
+mod endpoints;
 mod file;
 mod hosts;
 mod listeners;
@@ -10,6 +11,7 @@ mod rest;
 mod upstreams;
 
 pub use apis::{AccessSettings, ApiSettings, EncodedSlash, HeaderMatches, RouteSettings};
+pub use endpoints::{EndpointUrl, ServerName};
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};
 pub use hosts::Host;
 pub use listeners::{
@@ -22,4 +24,4 @@ pub use rest::{
     AccessLogFormat, AccessLogOn, AccessLogSettings, AccessLogTarget, ClientIpHeader, ClientIpSettings, DefendSettings,
     LogRotation, ManagementSettings, RecordSettings,
 };
-pub use upstreams::{EndpointSettings, EndpointUrl, UpstreamLimits, UpstreamSettings, UpstreamTimeouts};
+pub use upstreams::{EndpointSettings, UpstreamLimits, UpstreamSettings, UpstreamTimeouts, UpstreamTlsSettings};

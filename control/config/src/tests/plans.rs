@@ -86,7 +86,7 @@ fn what_can_be_known_in_advance_is_warned_of() {
         warnings,
         [
             "nothing goes to the upstream `spare`",
-            "every endpoint is on this machine, so nothing is weakened",
+            "every endpoint is on this machine or reached by TLS, so nothing is weakened",
             "no certificate is for the host `other.example.com`",
         ]
     );

@@ -31,4 +31,5 @@ mod streaming;
 mod tls;
 mod upstream_faults;
 mod upstream_processes;
+mod upstream_tls;
 mod websocket;

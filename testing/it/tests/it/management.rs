@@ -101,12 +101,12 @@ fn a_second_gateway_on_the_same_port_says_so_and_ends() {
 }
 
 #[test]
-fn f137_an_upstream_over_tls_or_by_name_is_refused_rather_than_left_unverified() {
+fn f141_an_upstream_by_name_is_refused_rather_than_left_unchecked() {
     let folder = portcullis_testing_kit::TempDir::new();
     let plain = portcullis_testing_kit::Plain::to(std::net::SocketAddr::from(([127, 0, 0, 1], 1))).yaml();
     let ready = plain.replace("@http@", "18080").replace("@probes@", "18081");
     for (url, why) in [
-        ("https://127.0.0.1:1", "not available"),
+        ("https://internal.test:1", "not available"),
         ("http://internal.test:1", "not available"),
         ("http://169.254.169.254", "danger_plaintext"),
     ] {
