@@ -26,13 +26,8 @@ pub use digest::Digest;
 pub use document::{reference, schema};
 pub use loader::{Loader, load, load_text};
 pub use plan::{
-<<<<<<< HEAD
     Access, AccessLogPlan, ApiPlan, CertificatePlan, DrainPlan, ListenerMode, ListenerPlan, ManagementPlan, Plan, PolicyLevels,
-    Reminder, RotatePlan, RoutePlan, TlsPlan, UpstreamPlan, Weakening,
-=======
-    Access, AccessLogPlan, ApiPlan, CertificatePlan, ListenerMode, ListenerPlan, ManagementPlan, Plan, PolicyLevels, RotatePlan,
-    RoutePlan, TlsPlan, UpstreamPlan, UpstreamTlsPlan, Weakening,
->>>>>>> 37a39d7 (feat(config,reload): upstreams by https, verified by the system's authorities or named ones)
+    Reminder, RotatePlan, RoutePlan, TlsPlan, UpstreamPlan, UpstreamTlsPlan, Weakening,
 };
 pub use report::{Finding, Report};
 pub use source::Caps;
