@@ -13,8 +13,8 @@ mod verdict;
 pub use clock::Clock;
 pub use ids::{Generation, IdSource, RequestId, TraceContext};
 pub use record::{
-    Attempt, AttemptOutcome, ConnectionEvent, DecisionRecord, Phase, PhaseTimings, Protocol, RecordGuard, RecordSink, TlsFacts,
-    Traffic,
+    Attempt, AttemptOutcome, ClientCertificate, ConnectionEvent, DecisionRecord, Phase, PhaseTimings, Protocol, RecordGuard,
+    RecordSink, TlsFacts, Traffic,
 };
 pub use rejection::{Blame, Reason, Rejection};
 pub use secret::Secret;

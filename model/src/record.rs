@@ -44,6 +44,23 @@ pub struct TlsFacts {
     pub alpn: Option<&'static str>,
     /// Whether the session was resumed from a ticket.
     pub resumed: bool,
+    /// The client's certificate, if it showed one.
+    pub client: Option<ClientCertificate>,
+    /// A hash of everything that decided whether that certificate was taken, or that none was needed.
+    pub client_trust: [u8; 32],
+}
+
+/// What is kept of a client's certificate, which has been verified. Texts are bounded, and e-mail addresses are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The SHA-256 of its DER.
+    pub fingerprint: [u8; 32],
+    /// Its subject, in the form of RFC 4514.
+    pub subject: Box<str>,
+    /// Its issuer, in the form of RFC 4514.
+    pub issuer: Box<str>,
+    /// Its alternative names, such as `DNS:a.test URI:spiffe://a/b`, at most eight.
+    pub names: Box<str>,
 }
 
 /// A part of an exchange whose time is taken.

@@ -112,6 +112,18 @@ reasons! {
     HandshakeTimeout = "handshake_timeout", 0, Downstream, true, "";
     /// The TLS handshake failed.
     HandshakeFailed = "handshake_failed", 0, Downstream, true, "";
+    /// The listener requires a certificate of the client, and it showed none.
+    ClientCertificateMissing = "client_certificate_missing", 0, Downstream, true, "";
+    /// The client's certificate is of no authority that the listener trusts, is not for clients, or is not well-formed.
+    ClientCertificateUntrusted = "client_certificate_untrusted", 0, Downstream, true, "";
+    /// The client's certificate, or one between it and its authority, has expired or is not valid yet.
+    ClientCertificateExpired = "client_certificate_expired", 0, Downstream, true, "";
+    /// The client's certificate, or one between it and its authority, has been revoked.
+    ClientCertificateRevoked = "client_certificate_revoked", 0, Downstream, true, "";
+    /// No revocation list tells of the client's certificate, or the one that does is stale.
+    ClientRevocationUnknown = "client_revocation_unknown", 0, Gateway, true, "";
+    /// Whom the listener trusts has changed since this connection was opened; another connection is judged anew.
+    ClientTrustChanged = "client_trust_changed", 421, Gateway, true, "the connection must be opened anew";
     /// The listener has as many connections as it may have.
     ConnectionsExhausted = "connections_exhausted", 0, Policy, true, "";
     /// The client address has as many connections as it may have.

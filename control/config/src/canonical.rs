@@ -1,7 +1,8 @@
 //! A plan in canonical form: as the operator could have written it, defaults visible, secrets only as references.
 
 use crate::plan::{
-    AccessLogPlan, ApiPlan, ListenerMode, ListenerPlan, Plan, RoutePlan, TlsPlan, UpstreamPlan, UpstreamTlsPlan, Weakening,
+    AccessLogPlan, ApiPlan, ClientCertificatePlan, ListenerMode, ListenerPlan, Plan, RoutePlan, TlsPlan, UpstreamPlan,
+    UpstreamTlsPlan, Weakening,
 };
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
 use serde_json::json;
@@ -127,7 +128,23 @@ fn tls_json(tls: &TlsPlan) -> Value {
         let hosts: Vec<Value> = certificate.hosts.iter().map(|host| Value::from(&**host)).collect();
         json!({ "hosts": hosts, "files": { "certificate": path(&certificate.certificate), "key": path(&certificate.key) } })
     });
-    json!({ "certificates": certificates.collect::<Vec<_>>(), "versions": { "min": tls.version_min.as_str() } })
+    let mut out = json!({ "certificates": certificates.collect::<Vec<_>>(), "versions": { "min": tls.version_min.as_str() } });
+    if let (Value::Object(out), Some(clients)) = (&mut out, &tls.client_certificates) {
+        out.insert("client_certificates".to_owned(), clients_json(clients));
+    }
+    out
+}
+
+fn clients_json(clients: &ClientCertificatePlan) -> Value {
+    let mode = if clients.is_required { "required" } else { "optional" };
+    let mut out = json!({ "mode": mode, "trust": path(&clients.trust) });
+    if let Value::Object(out) = &mut out
+        && !clients.crl.is_empty()
+    {
+        let crl: Vec<Value> = clients.crl.iter().map(|file| path(file)).collect();
+        out.insert("revocation".to_owned(), json!({ "crl": crl, "stale": clients.stale.as_str() }));
+    }
+    out
 }
 
 fn upstream_json(upstream: &UpstreamPlan) -> Value {

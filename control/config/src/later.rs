@@ -9,7 +9,6 @@ pub(crate) const LATER: &[&str] = &[
     "/plans",
     "/alerts",
     "/cluster",
-    "/listeners/*/tls/client_certificates",
     "/listeners/*/tls/acme",
     "/listeners/*/tls/certificates/*/acme",
     "/management/listener",

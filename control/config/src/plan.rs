@@ -3,7 +3,8 @@
 use crate::digest::Digest;
 use crate::report::Finding;
 use crate::settings::{
-    ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, TlsVersion, UpstreamLimits, UpstreamTimeouts,
+    ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, StaleList, TlsVersion, UpstreamLimits,
+    UpstreamTimeouts,
 };
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings};
 use std::fmt;
@@ -98,6 +99,30 @@ pub struct TlsPlan {
     pub certificates: Vec<CertificatePlan>,
     /// The oldest version spoken.
     pub version_min: TlsVersion,
+    /// Which certificates are taken from clients, if they are asked for any.
+    pub client_certificates: Option<ClientCertificatePlan>,
+}
+
+impl TlsPlan {
+    /// Every file that is read for it.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let clients = self.client_certificates.iter();
+        let certificates = self.certificates.iter().flat_map(|one| [&one.certificate, &one.key]);
+        certificates.chain(clients.flat_map(|clients| std::iter::once(&clients.trust).chain(&clients.crl)))
+    }
+}
+
+/// Which certificates are taken from clients.
+#[derive(Clone, Debug)]
+pub struct ClientCertificatePlan {
+    /// Whether a client without one is refused.
+    pub is_required: bool,
+    /// The authorities, PEM.
+    pub trust: PathBuf,
+    /// Certificate revocation lists; none: revocation is not looked at.
+    pub crl: Vec<PathBuf>,
+    /// What happens when a list is stale.
+    pub stale: StaleList,
 }
 
 /// A certificate and the hosts it is used for.

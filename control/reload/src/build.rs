@@ -3,8 +3,10 @@
 use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_control_config::settings::EndpointUrl;
-use portcullis_control_config::{ApiPlan, ListenerMode as PlannedMode, ListenerPlan, Plan, PolicyLevels, RoutePlan, UpstreamPlan};
-use portcullis_gateway_listener::{CertificateFiles, OldestVersion, TicketKeys, TlsContext};
+use portcullis_control_config::{
+    ApiPlan, ClientCertificatePlan, ListenerMode as PlannedMode, ListenerPlan, Plan, PolicyLevels, RoutePlan, UpstreamPlan,
+};
+use portcullis_gateway_listener::{CertificateFiles, ClientCertificates, OldestVersion, Revocation, TicketKeys, TlsContext};
 use portcullis_gateway_policy::{Pipeline, PipelineStep, PolicyDefinition};
 use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Route, Snapshot};
 use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
@@ -172,7 +174,8 @@ impl Builder {
                     portcullis_control_config::settings::TlsVersion::V12 => OldestVersion::Tls12,
                     portcullis_control_config::settings::TlsVersion::V13 => OldestVersion::Tls13,
                 };
-                let context = TlsContext::build(&files, oldest, &self.tickets, &self.clock)
+                let clients = tls.client_certificates.as_ref().map(client_certificates);
+                let context = TlsContext::build(&files, clients.as_ref(), oldest, &self.tickets, &self.clock)
                     .map_err(|problem| format!("listener `{}`: {problem}", planned.name))?;
                 (ListenerMode::Tls, Some(context))
             }
@@ -181,6 +184,15 @@ impl Builder {
         let balancers = ClientAddressRule { trusted };
         let key = ListenerKey::new(planned.address, &planned.name);
         Ok(Arc::new(Listener { key, name: Arc::clone(&planned.name), mode, tls, limits: limits(planned), balancers }))
+    }
+}
+
+fn client_certificates(planned: &ClientCertificatePlan) -> ClientCertificates {
+    let is_stale_accepted = planned.stale == portcullis_control_config::settings::StaleList::Accept;
+    ClientCertificates {
+        is_required: planned.is_required,
+        trust: planned.trust.clone(),
+        revocation: (!planned.crl.is_empty()).then(|| Revocation { lists: planned.crl.clone(), is_stale_accepted }),
     }
 }
 
@@ -318,7 +330,7 @@ fn fingerprint(plan: &Plan, routing: &Routing) -> ContentDigest {
     let mut parts = vec![plan.hash().0.to_vec()];
     for listener in &plan.listeners {
         if let PlannedMode::Tls(tls) = &listener.mode {
-            for path in tls.certificates.iter().flat_map(|certificate| [&certificate.certificate, &certificate.key]) {
+            for path in tls.files() {
                 // A file that cannot be read has failed the build already.
                 parts.push(std::fs::read(path).unwrap_or_default());
             }

@@ -88,13 +88,13 @@ impl Reloader {
         &self.running
     }
 
-    /// The files to watch: the configuration's own, certificates and keys, and authorities.
+    /// The files to watch: the configuration's own, and those of certificates, keys, authorities and revocation.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = self.loader.files();
         for listener in &self.running.plan.listeners {
             if let portcullis_control_config::ListenerMode::Tls(tls) = &listener.mode {
-                files.extend(tls.certificates.iter().flat_map(|one| [one.certificate.clone(), one.key.clone()]));
+                files.extend(tls.files().cloned());
             }
         }
         files.extend(self.running.plan.upstreams.iter().flat_map(|upstream| upstream.tls.files().cloned()));

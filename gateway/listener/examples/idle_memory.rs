@@ -64,7 +64,7 @@ fn context(folder: &Path) -> Outcome<Arc<TlsContext>> {
     std::fs::write(&certificate, made.cert.pem())?;
     std::fs::write(&key, made.signing_key.serialize_pem())?;
     let files = CertificateFiles { hosts: vec![NAME.to_owned()], certificate, key };
-    Ok(TlsContext::build(&[files], OldestVersion::Tls13, &TicketKeys::new(Clock::System), &Clock::System)?)
+    Ok(TlsContext::build(&[files], None, OldestVersion::Tls13, &TicketKeys::new(Clock::System), &Clock::System)?)
 }
 
 fn certificate(folder: &Path) -> PathBuf {

@@ -12,4 +12,4 @@ pub use caps::{ConnectionCaps, ConnectionLimits, ConnectionPermit};
 pub use io::Io;
 pub use proxy_header::read_proxy_header;
 pub use sockets::bind;
-pub use tls::{CertificateFiles, OldestVersion, TicketKeys, TlsContext, TlsStream, handshake};
+pub use tls::{CertificateFiles, ClientCertificates, OldestVersion, Revocation, TicketKeys, TlsContext, TlsStream, handshake};

@@ -28,7 +28,8 @@ impl Server {
         std::fs::write(&certificate, made.cert.pem()).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
         let files = CertificateFiles { hosts, certificate, key };
-        let context = TlsContext::build(&[files], OldestVersion::Tls12, &TicketKeys::new(Clock::System), &Clock::System).unwrap();
+        let context =
+            TlsContext::build(&[files], None, OldestVersion::Tls12, &TicketKeys::new(Clock::System), &Clock::System).unwrap();
         let socket = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
         let port = socket.local_addr().unwrap().port();
         std::thread::spawn(move || {

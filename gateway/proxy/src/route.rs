@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub(crate) fn route<'v>(view: &'v Snapshot, connection: &Connection, exchange: &mut Exchange) -> Result<&'v Arc<Route>, Rejection> {
     let now_seconds = exchange.record.started_unix_micros / 1_000_000;
     check_listener(connection, now_seconds)?;
+    check_client_trust(connection)?;
     check_server_name(connection, &exchange.request)?;
     check_method(&exchange.request)?;
     let route = find(view, &exchange.request)?;
@@ -34,6 +35,17 @@ fn check_listener(connection: &Connection, now_seconds: u64) -> Result<(), Rejec
             Err(Rejection::new(Reason::WeakeningExpired, "danger_plaintext of the listener has expired"))
         }
         ListenerMode::DangerPlaintext { .. } => Ok(()),
+    }
+}
+
+/// What decided on the client's certificate when the connection was opened must still hold: nobody keeps an old connection past a
+/// revocation, an authority that is gone, or certificates that have come to be required (threats E 139).
+fn check_client_trust(connection: &Connection) -> Result<(), Rejection> {
+    match (&connection.facts.tls, &connection.listener.tls) {
+        (Some(facts), Some(context)) if facts.client_trust != context.client_trust() => {
+            Err(Rejection::new(Reason::ClientTrustChanged, "whom the listener trusts has changed since the connection was opened"))
+        }
+        _ => Ok(()),
     }
 }
 

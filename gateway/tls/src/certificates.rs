@@ -20,7 +20,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// What is wrong, in which file, and what to do.
 pub fn load_certificate(certificate: &Path, key: &Path, provider: &CryptoProvider, clock: &Clock) -> Result<CertifiedKey, String> {
     let shown = certificate.display();
-    let chain = read(certificate, FILE_BYTES_MAX)?;
+    let chain = read_file(certificate, FILE_BYTES_MAX)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
     let chain = chain.map_err(|error| format!("`{shown}` is not a certificate chain in PEM: {error}"))?;
     let Some(own) = chain.first() else {
@@ -28,7 +28,7 @@ pub fn load_certificate(certificate: &Path, key: &Path, provider: &CryptoProvide
     };
     check(own, clock).map_err(|problem| format!("`{shown}`: {problem}"))?;
     let key_shown = key.display();
-    let key = portcullis_model::Secret::new(read(key, FILE_BYTES_MAX)?);
+    let key = portcullis_model::Secret::new(read_file(key, FILE_BYTES_MAX)?);
     let key = PrivateKeyDer::from_pem_slice(key.reveal())
         .map_err(|error| format!("`{key_shown}` is not a private key in PEM: {error}"))?;
     CertifiedKey::from_der(chain, key, provider)
@@ -36,7 +36,10 @@ pub fn load_certificate(certificate: &Path, key: &Path, provider: &CryptoProvide
 }
 
 /// Reads a file that has at most `bytes_max`.
-pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
+///
+/// # Errors
+/// When it cannot be read or is larger, for the operator.
+pub fn read_file(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
     let shown = path.display();
     let described = |error: std::io::Error| format!("`{shown}` cannot be read: {error}");
     let bytes = std::fs::metadata(path).map_err(described)?.len();

@@ -6,10 +6,10 @@ mod coverage;
 mod stream;
 mod trust;
 
-pub use certificates::load_certificate;
+pub use certificates::{load_certificate, read_file};
 pub use coverage::check_coverage;
 pub use stream::{Side, TlsStream};
-pub use trust::{read_trust, system_trust};
+pub use trust::{read_certificates, read_trust, system_trust};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 

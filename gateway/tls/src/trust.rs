@@ -1,6 +1,6 @@
 //! Whom a certificate is believed from.
 
-use crate::certificates::read;
+use crate::certificates::read_file;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -16,18 +16,27 @@ const BUNDLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// What is wrong with the file, and what to do.
 pub fn read_trust(path: &Path) -> Result<RootCertStore, String> {
     let shown = path.display();
-    let bytes = read(path, BUNDLE_BYTES_MAX)?;
+    let mut roots = RootCertStore::empty();
+    for (at, certificate) in read_certificates(path)?.into_iter().enumerate() {
+        let number = at + 1;
+        roots.add(certificate).map_err(|error| format!("certificate {number} of `{shown}` cannot be trusted: {error}"))?;
+    }
+    Ok(roots)
+}
+
+/// Reads every certificate of a bundle in PEM; there is at least one.
+///
+/// # Errors
+/// What is wrong with the file, and what to do.
+pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let shown = path.display();
+    let bytes = read_file(path, BUNDLE_BYTES_MAX)?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let certificates = certificates.map_err(|error| format!("`{shown}` is not a bundle of certificates in PEM: {error}"))?;
     if certificates.is_empty() {
         return Err(format!("`{shown}` has no certificate; each must begin with `-----BEGIN CERTIFICATE-----`"));
     }
-    let mut roots = RootCertStore::empty();
-    for (at, certificate) in certificates.into_iter().enumerate() {
-        let number = at + 1;
-        roots.add(certificate).map_err(|error| format!("certificate {number} of `{shown}` cannot be trusted: {error}"))?;
-    }
-    Ok(roots)
+    Ok(certificates)
 }
 
 /// The authorities that the operating system trusts.

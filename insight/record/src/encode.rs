@@ -58,7 +58,24 @@ fn push_connection(out: &mut Vec<u8>, record: &DecisionRecord) {
     push_text(out, key!("group"), tls.group.as_bytes());
     push_optional(out, key!("sni"), tls.sni.as_deref());
     push_boolean(out, key!("resumed"), tls.resumed);
+    if let Some(client) = &tls.client {
+        push_raw(out, key!("client_certificate"));
+        push_text(out, first_key!("fingerprint"), &hexadecimal(&client.fingerprint));
+        push_text(out, key!("subject"), client.subject.as_bytes());
+        push_text(out, key!("issuer"), client.issuer.as_bytes());
+        push_text(out, key!("names"), client.names.as_bytes());
+        out.push(b'}');
+    }
     out.push(b'}');
+}
+
+/// The digits of a fingerprint.
+fn hexadecimal(bytes: &[u8; 32]) -> [u8; 64] {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).map_or(b'0', |digit| digit as u8);
+    let mut digits = [0; 64];
+    let all = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    digits.iter_mut().zip(all).for_each(|(slot, digit)| *slot = digit);
+    digits
 }
 
 fn push_request(out: &mut Vec<u8>, record: &DecisionRecord) {
@@ -148,8 +165,8 @@ fn push_numbers(out: &mut Vec<u8>, record: &DecisionRecord) {
 mod tests {
     use super::Encoder;
     use portcullis_model::{
-        Attempt, AttemptOutcome, DecisionRecord, Generation, PolicyId, PolicyVerdict, Protocol, Reason, RequestId, TlsFacts,
-        TraceContext, VerdictKind,
+        Attempt, AttemptOutcome, ClientCertificate, DecisionRecord, Generation, PolicyId, PolicyVerdict, Protocol, Reason,
+        RequestId, TlsFacts, TraceContext, VerdictKind,
     };
     use std::sync::Arc;
 
@@ -159,6 +176,25 @@ mod tests {
         assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
         assert!(out.iter().all(|byte| *byte >= b' ' || *byte == b'\n'), "no control bytes");
         serde_json::from_slice(&out).unwrap()
+    }
+
+    fn tls_facts() -> TlsFacts {
+        let client = ClientCertificate {
+            fingerprint: std::array::from_fn(|at| 0xf0 + at as u8 / 16),
+            subject: "CN=a\"b".into(),
+            issuer: "CN=ca".into(),
+            names: "DNS:a.test".into(),
+        };
+        TlsFacts {
+            version: "TLSv1.3",
+            suite: "S",
+            group: "G",
+            sni: Some("a.test".into()),
+            alpn: None,
+            resumed: true,
+            client: Some(client),
+            client_trust: [0; 32],
+        }
     }
 
     #[test]
@@ -182,8 +218,7 @@ mod tests {
         record.peer = Some("[2001:db8::1]:443".parse().unwrap());
         record.balancer = Some("10.0.0.5:1024".parse().unwrap());
         record.traffic.response_body = 3;
-        let tls = TlsFacts { version: "TLSv1.3", suite: "S", group: "G", sni: Some("a.test".into()), alpn: None, resumed: true };
-        record.tls = Some(Arc::new(tls));
+        record.tls = Some(Arc::new(tls_facts()));
         for outcome in [AttemptOutcome::Failed(Reason::UpstreamUnreachable), AttemptOutcome::Answered] {
             record.note_attempt(Attempt { endpoint: "10.0.0.1:80".parse().unwrap(), reused: false, outcome });
         }
@@ -194,7 +229,9 @@ mod tests {
             "time": "2026-11-23T13:20:00.000001Z", "request_id": "000000000000000000000000000000ab",
             "trace_id": "000000000000000000000000000000cd", "span_id": "00000000000000ef", "listener": "public",
             "client": "192.0.2.255", "peer": "[2001:db8::1]:443", "balancer": "10.0.0.5:1024", "protocol": "HTTP/2",
-            "tls": { "version": "TLSv1.3", "suite": "S", "group": "G", "sni": "a.test", "resumed": true },
+            "tls": { "version": "TLSv1.3", "suite": "S", "group": "G", "sni": "a.test", "resumed": true, "client_certificate": {
+                "fingerprint": format!("{}{}", "f0".repeat(16), "f1".repeat(16)), "subject": "CN=a\"b", "issuer": "CN=ca", "names": "DNS:a.test",
+            } },
             "method": "GET", "host": "a.test", "path": "/x/%2F", "query": "token=[redacted]&[redacted]", "user_agent": "curl/8",
             "route": "a/x", "api": "a", "upstream": "up", "endpoint": "10.0.0.1:80", "attempts": 2, "reused": false,
             "attempt_failed": "upstream_unreachable", "status": 502, "reason": "upstream_reset", "blame": "upstream",

@@ -1,6 +1,9 @@
 //! Certificates for tests, from an authority of their own.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, KeyPair, PublicKeyData, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 
 /// An authority.
 pub struct Authority {
@@ -32,6 +35,14 @@ impl Leaf {
     }
 }
 
+fn authority_params(name: &str, serial: u64) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.serial_number = Some(SerialNumber::from(serial));
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
 impl Authority {
     /// Makes one.
     ///
@@ -48,11 +59,75 @@ impl Authority {
     /// When no key can be made.
     pub fn named(name: &str) -> Self {
         let key = KeyPair::generate().expect("a key can be made");
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
+        let params = authority_params(name, 1);
         let certificate = params.self_signed(&key).expect("an authority can be made").pem();
         Self { issuer: Issuer::new(params, key), certificate }
+    }
+
+    /// Makes one below this one.
+    ///
+    /// # Panics
+    /// When no key can be made.
+    pub fn below(&self, name: &str, serial: u64) -> Self {
+        let key = KeyPair::generate().expect("a key can be made");
+        let params = authority_params(name, serial);
+        let certificate = params.signed_by(&key, &self.issuer).expect("an authority can be made").pem();
+        Self { issuer: Issuer::new(params, key), certificate }
+    }
+
+    /// A certificate for a client.
+    ///
+    /// # Panics
+    /// When it cannot be signed.
+    pub fn client(&self, name: &str, serial: u64) -> Leaf {
+        self.client_with(name, serial, |_| {})
+    }
+
+    /// A certificate for a client, changed before it is signed.
+    ///
+    /// # Panics
+    /// When it cannot be signed.
+    pub fn client_with(&self, name: &str, serial: u64, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+        self.leaf_with(&[], |params| {
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.serial_number = Some(SerialNumber::from(serial));
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            change(params);
+        })
+    }
+
+    /// A certificate for a key that nobody may have, of a client or of an authority.
+    ///
+    /// # Panics
+    /// When it cannot be signed.
+    pub fn vouch(&self, key: &impl PublicKeyData, for_authority: bool) -> String {
+        let mut params = authority_params("vouched for", 9);
+        if !for_authority {
+            params.is_ca = IsCa::NoCa;
+        }
+        params.signed_by(key, &self.issuer).expect("a certificate can be signed").pem()
+    }
+
+    /// A list of what this authority has revoked, PEM; its successor is far away, or overdue.
+    ///
+    /// # Panics
+    /// When it cannot be signed.
+    pub fn revoked(&self, serials: &[u64], is_fresh: bool) -> String {
+        let revoked = serials.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 2),
+            next_update: if is_fresh { date_time_ymd(2096, 1, 1) } else { date_time_ymd(2026, 2, 1) },
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).expect("a list can be signed").pem().expect("a list can be written")
     }
 
     /// A certificate for hosts.

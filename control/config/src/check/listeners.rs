@@ -2,8 +2,10 @@
 
 use super::Checker;
 use crate::merge::Merged;
-use crate::plan::{CertificatePlan, ListenerMode, ListenerPlan, TlsPlan};
-use crate::settings::{Host, ListenerLimits, ListenerSettings, Part, TlsSettings};
+use crate::plan::{CertificatePlan, ClientCertificatePlan, ListenerMode, ListenerPlan, TlsPlan};
+use crate::settings::{
+    ClientCertificateMode, ClientCertificateSettings, Host, ListenerLimits, ListenerSettings, Part, StaleList, TlsSettings,
+};
 use portcullis_model_settings::{Decode, IpNetwork, Spanned};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -35,6 +37,8 @@ pub(super) fn check(parts: &[&Part<ListenerSettings>], checker: &mut Checker<'_>
     plans
 }
 
+/// How many files of revocation lists a listener can have.
+const CRL_MAX: usize = 64;
 /// How many balancers a listener can have; each connection is compared with them.
 const BALANCERS_MAX: usize = 256;
 
@@ -147,7 +151,40 @@ fn check_tls(tls: &TlsSettings, path: &str, checker: &mut Checker<'_>) -> TlsPla
             key: certificate.files.key.resolve(checker.folder),
         });
     }
-    TlsPlan { certificates, version_min: tls.versions.min }
+    let client_certificates = tls.client_certificates.as_ref().and_then(|clients| check_clients(clients, path, checker));
+    TlsPlan { certificates, version_min: tls.versions.min, client_certificates }
+}
+
+fn check_clients(
+    clients: &Spanned<ClientCertificateSettings>,
+    path: &str,
+    checker: &mut Checker<'_>,
+) -> Option<ClientCertificatePlan> {
+    let path = format!("{path}/tls/client_certificates");
+    if clients.mode == ClientCertificateMode::Off {
+        if clients.trust.is_some() || clients.revocation.is_some() {
+            let help = "write `mode: optional` or `mode: required`, or remove what belongs to them";
+            checker.error(clients, path, "with `mode: off` no certificate is asked for, so nothing here is used", help);
+        }
+        return None;
+    }
+    let Some(trust) = &clients.trust else {
+        let help = "add `trust`: a file with the certificates of your own authorities, PEM";
+        checker.error(clients, path, "`trust` is missing, so no certificate could be taken", help);
+        return None;
+    };
+    let revocation = clients.revocation.as_ref();
+    if let Some(revocation) = revocation.filter(|revocation| revocation.crl.0.len() > CRL_MAX) {
+        let path = format!("{path}/revocation/crl");
+        checker.error(revocation, path, format!("more than {CRL_MAX} files"), "join lists in PEM into one file");
+    }
+    let crl = revocation.into_iter().flat_map(|revocation| &revocation.crl.0).map(|(_, file)| file.resolve(checker.folder));
+    Some(ClientCertificatePlan {
+        is_required: clients.mode == ClientCertificateMode::Required,
+        trust: trust.resolve(checker.folder),
+        crl: crl.collect(),
+        stale: revocation.map_or(StaleList::Refuse, |revocation| revocation.stale),
+    })
 }
 
 /// Whether what is served can be reached at all, and under a certificate that holds its name.

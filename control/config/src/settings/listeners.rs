@@ -56,6 +56,52 @@ section! {
         pub certificates: Numbered<CertificateSettings>,
         /// The versions spoken.
         pub versions: TlsVersions,
+        /// Certificates of clients; the same for every server name of this listener.
+        pub client_certificates: Option<Spanned<ClientCertificateSettings>>,
+    }
+}
+
+section! {
+    /// Which certificates are taken from clients.
+    pub struct ClientCertificateSettings {
+        /// Whether clients are asked for a certificate.
+        pub mode: ClientCertificateMode,
+        /// The authorities whose certificates are taken, a bundle in PEM. It is read again when it changes.
+        pub trust: Option<FilePath>,
+        /// Whether it is looked at who has been revoked; not at all when absent.
+        pub revocation: Option<Spanned<RevocationSettings>>,
+    }
+}
+
+choice! {
+    /// Whether clients are asked for a certificate.
+    pub enum ClientCertificateMode {
+        /// Clients are not asked.
+        Off = "off",
+        /// Clients are asked. One that shows none is served; one that shows a bad one is refused.
+        Optional = "optional",
+        /// A client without a good certificate is refused.
+        Required = "required",
+    }
+}
+
+section! {
+    /// Who has been revoked. Every certificate below the trusted authority must be told of by a list of who issued it, or it is refused.
+    pub struct RevocationSettings {
+        /// Certificate revocation lists, PEM or DER. They are read again when they change.
+        pub crl: Numbered<FilePath>,
+        /// What happens when a list's successor is overdue.
+        pub stale: StaleList = StaleList::Refuse,
+    }
+}
+
+choice! {
+    /// What happens to certificates that only a stale revocation list tells of.
+    pub enum StaleList {
+        /// They are refused until there is a new list.
+        Refuse = "refuse",
+        /// The old list counts on; who was revoked since is not known.
+        Accept = "accept",
     }
 }
 

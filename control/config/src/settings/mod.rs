@@ -15,8 +15,8 @@ pub use endpoints::{EndpointUrl, ServerName};
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};
 pub use hosts::Host;
 pub use listeners::{
-    CertificateFiles, CertificateSettings, DangerSettings, ListenerLimits, ListenerProtocol, ListenerSettings,
-    ProxyProtocolSettings, TlsSettings, TlsVersion, TlsVersions,
+    CertificateFiles, CertificateSettings, ClientCertificateMode, ClientCertificateSettings, DangerSettings, ListenerLimits,
+    ListenerProtocol, ListenerSettings, ProxyProtocolSettings, RevocationSettings, StaleList, TlsSettings, TlsVersion, TlsVersions,
 };
 pub use parts::{Numbered, Once, Part, Parts};
 pub use paths::{BasePath, Template};

@@ -1,16 +1,22 @@
 //! What a TLS listener offers: certificates by server name, protocols, tickets.
 
 use super::certificates::CertificateFiles;
+use super::clients::{ClientCertificates, ClientTrust};
 use super::tickets::TicketKeys;
 use portcullis_gateway_tls::{Side, check_coverage, crypto, load_certificate};
 use portcullis_model::Clock;
 use rustls::ServerConfig;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConnectionData, UnbufferedServerConnection};
+use rustls::pki_types::UnixTime;
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConnectionData, UnbufferedServerConnection, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 use rustls::unbuffered::UnbufferedStatus;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 thread_local! {
     /// The server name of the handshake that this thread is just taking a step of. rustls asks for a certificate inside that step
@@ -50,7 +56,18 @@ pub enum OldestVersion {
 #[derive(Debug)]
 pub struct TlsContext {
     pub(super) config: Arc<ServerConfig>,
+    pub(super) clients: Option<ClientTrust>,
     names: Arc<Names>,
+}
+
+/// Time for the library, from the clock that tests can set.
+#[derive(Debug)]
+struct ClockTime(Clock);
+
+impl TimeProvider for ClockTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.unix_seconds())))
+    }
 }
 
 #[derive(Debug)]
@@ -66,9 +83,10 @@ impl TlsContext {
     ///
     /// # Errors
     /// The first certificate that cannot serve, or does not cover a host it is for: which file, why, and what to do; a host of two
-    /// certificates; no certificate at all.
+    /// certificates; no certificate at all; trust in clients or a revocation list that is not understood.
     pub fn build(
         certificates: &[CertificateFiles],
+        clients: Option<&ClientCertificates>,
         oldest: OldestVersion,
         tickets: &Arc<TicketKeys>,
         clock: &Clock,
@@ -88,17 +106,26 @@ impl TlsContext {
             OldestVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             OldestVersion::Tls13 => &[&rustls::version::TLS13],
         };
-        let mut config = ServerConfig::builder_with_provider(crypto)
+        let clients = clients.map(|clients| ClientTrust::read(clients, &crypto, clock)).transpose()?;
+        let builder = ServerConfig::builder_with_details(crypto, Arc::new(ClockTime(clock.clone())))
             .with_protocol_versions(versions)
-            .map_err(|error| error.to_string())?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&names) as Arc<dyn ResolvesServerCert>);
+            .map_err(|error| error.to_string())?;
+        let verifier = clients.as_ref().map_or_else(WebPkiClientVerifier::no_client_auth, ClientTrust::verifier);
+        let mut config =
+            builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::clone(&names) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.ticketer = tickets.bound_to(NO_CLIENT_TRUST);
+        // SECURITY: a session resumes what was verified when it began, so it must not outlive what it was verified by (threats E 139).
+        config.ticketer = tickets.bound_to(clients.as_ref().map_or(NO_CLIENT_TRUST, |clients| clients.binding));
         config.send_tls13_tickets = 1;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.max_early_data_size = 0;
-        Ok(Arc::new(Self { config: Arc::new(config), names }))
+        Ok(Arc::new(Self { config: Arc::new(config), clients, names }))
+    }
+
+    /// A hash of everything that decides which certificates of clients are taken.
+    #[must_use]
+    pub fn client_trust(&self) -> [u8; 32] {
+        self.clients.as_ref().map_or(NO_CLIENT_TRUST, |clients| clients.binding)
     }
 
     /// Whether `host` is served by the same certificate as the server name `name`; only then may a connection opened for the one

@@ -1,5 +1,7 @@
 //! The handshake, by its deadline.
 
+use super::client_certificate::describe;
+use super::clients::reason_of;
 use super::context::ServerSide;
 use super::{TlsContext, TlsStream};
 use portcullis_model::{Reason, TlsFacts};
@@ -12,19 +14,26 @@ use tokio::net::TcpStream;
 /// Takes a connection through its handshake within `deadline`, and tells what was agreed on.
 ///
 /// # Errors
-/// [`Reason::HandshakeTimeout`] or [`Reason::HandshakeFailed`].
+/// [`Reason::HandshakeTimeout`], [`Reason::HandshakeFailed`], or what is wrong with the client's certificate.
 pub async fn handshake(tcp: TcpStream, context: Arc<TlsContext>, deadline: Duration) -> Result<(TlsStream, TlsFacts), Reason> {
     let mut stream = TlsStream::new(tcp, ServerSide::new(&context).map_err(|_| Reason::HandshakeFailed)?);
     let finished = tokio::time::timeout(deadline, poll_fn(|cx| stream.poll_handshake(cx))).await;
     match finished {
         Err(_) => Err(Reason::HandshakeTimeout),
-        Ok(Err(_)) => {
+        Ok(Err(error)) => {
             // The alert says why; a client that is gone does not hear it.
             let _told = tokio::time::timeout(Duration::from_secs(1), poll_fn(|cx| stream.poll_flush(cx))).await;
-            Err(Reason::HandshakeFailed)
+            let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+            Err(cause.map_or(Reason::HandshakeFailed, reason_of))
         }
         Ok(Ok(())) => {
-            let facts = facts(&mut stream);
+            let connection = stream.side().connection();
+            if let Some(clients) = &context.clients
+                && connection.handshake_kind() == Some(HandshakeKind::Resumed)
+            {
+                clients.verify_again(connection.peer_certificates())?;
+            }
+            let facts = TlsFacts { client_trust: context.client_trust(), ..facts(&mut stream) };
             Ok((stream, facts))
         }
     }
@@ -61,5 +70,7 @@ fn facts(stream: &mut TlsStream) -> TlsFacts {
         sni,
         alpn: connection.alpn_protocol().map(|protocol| if protocol == b"http/1.1" { "http/1.1" } else { "other" }),
         resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        client: connection.peer_certificates().and_then(<[_]>::first).map(describe),
+        client_trust: [0; 32],
     }
 }

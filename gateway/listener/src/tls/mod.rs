@@ -1,11 +1,15 @@
 //! TLS towards clients, by rustls and aws-lc-rs.
 
 mod certificates;
+mod client_certificate;
+mod clients;
 mod context;
 mod handshake;
+mod revocation;
 mod tickets;
 
 pub use certificates::CertificateFiles;
+pub use clients::{ClientCertificates, Revocation};
 pub use context::{OldestVersion, TlsContext};
 pub use handshake::handshake;
 pub use tickets::TicketKeys;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
+mod clients;
 mod traffic;
 
 const NOW: u64 = 1_795_440_000;
@@ -42,7 +43,7 @@ fn clock() -> Clock {
 
 fn context(sites: &[&Site]) -> Arc<TlsContext> {
     let files: Vec<_> = sites.iter().map(|site| site.files.clone()).collect();
-    TlsContext::build(&files, OldestVersion::Tls12, &TicketKeys::new(clock()), &clock()).unwrap()
+    TlsContext::build(&files, None, OldestVersion::Tls12, &TicketKeys::new(clock()), &clock()).unwrap()
 }
 
 fn client_config(sites: &[&Site]) -> Arc<ClientConfig> {
@@ -192,7 +193,7 @@ fn a_ticket_does_not_lead_past_a_name_that_is_no_longer_served() {
     let tickets = TicketKeys::new(clock());
     let context = |sites: &[&Site]| {
         let files: Vec<_> = sites.iter().map(|site| site.files.clone()).collect();
-        TlsContext::build(&files, OldestVersion::Tls12, &tickets, &clock()).unwrap()
+        TlsContext::build(&files, None, OldestVersion::Tls12, &tickets, &clock()).unwrap()
     };
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let config = client_config_of(&[&a], &[version]);
@@ -351,7 +352,7 @@ fn e113_certificates_that_cannot_serve_are_refused_with_their_file() {
     let (good, other) = (site("good", &["a.test"], (-1, 30)), site("other", &["b.test"], (-1, 30)));
     let (expired, early) = (site("expired", &["a.test"], (-30, -1)), site("early", &["a.test"], (1, 30)));
     let build = |files: &[CertificateFiles]| {
-        TlsContext::build(files, OldestVersion::Tls13, &TicketKeys::new(clock()), &clock()).map(|_| ()).unwrap_err()
+        TlsContext::build(files, None, OldestVersion::Tls13, &TicketKeys::new(clock()), &clock()).map(|_| ()).unwrap_err()
     };
     let (weak, weak_key) = (good.files.key.with_file_name("weak.pem"), good.files.key.with_file_name("weak-key.pem"));
     let mut openssl = std::process::Command::new("openssl");
@@ -374,7 +375,7 @@ fn e113_certificates_that_cannot_serve_are_refused_with_their_file() {
         assert!(problem.contains(words) && problem.contains(&file), "{problem}");
     }
     // Made just now by the machine's clock.
-    let problem = TlsContext::build(&[weak], OldestVersion::Tls13, &TicketKeys::new(clock()), &Clock::System).unwrap_err();
+    let problem = TlsContext::build(&[weak], None, OldestVersion::Tls13, &TicketKeys::new(clock()), &Clock::System).unwrap_err();
     assert!(problem.contains("weak.pem`: the certificate's RSA key has 1024 bits; at least 2048 are needed"), "{problem}");
     assert!(build(&[]).contains("needs at least one"));
     let uncovered =

@@ -14,6 +14,7 @@ mod attack_framing;
 mod attack_path;
 mod attack_upgrade;
 mod cli;
+mod client_certificates;
 mod early;
 mod forward;
 mod headers;

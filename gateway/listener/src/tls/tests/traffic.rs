@@ -131,7 +131,8 @@ fn d95_key_updates_without_end_end_the_connection() {
 fn tls_1_2_is_spoken_where_it_is_allowed() {
     let site = site("older", &["a.test"], (-1, 30));
     let config = client_config_of(&[&site], &[&rustls::version::TLS12]);
-    let only_new = TlsContext::build(std::slice::from_ref(&site.files), OldestVersion::Tls13, &TicketKeys::new(clock()), &clock());
+    let only_new =
+        TlsContext::build(std::slice::from_ref(&site.files), None, OldestVersion::Tls13, &TicketKeys::new(clock()), &clock());
     let visit = |context: &Arc<TlsContext>| {
         let config = Arc::clone(&config);
         exchange(context, move |port| ping(connect(&config, "a.test", port)), pong)
