@@ -51,7 +51,31 @@ impl Nginx {
                 None => folder.write(&format!("www/{name}"), content),
             };
         }
-        let conf = folder.write("nginx.conf", configuration(folder.path(), address, more));
+        let ssl = if more.contains("ssl_certificate ") { " ssl" } else { "" };
+        let server = format!(
+            "server {{ listen {address}{ssl}; root {}/www;
+{more}
+}}",
+            folder.path().display()
+        );
+        Self::run(folder, &server, address)
+    }
+
+    /// Starts one with these servers (and what else stands in `http`), one of which listens on `port` of 127.0.0.1; with files beside the
+    /// configuration.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_as(servers: &str, port: u16, files: &[(&str, &[u8])]) -> Self {
+        let folder = TempDir::new();
+        for (name, content) in files {
+            folder.write(name, content);
+        }
+        Self::run(folder, servers, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
+    fn run(folder: TempDir, servers: &str, address: SocketAddr) -> Self {
+        let conf = folder.write("nginx.conf", configuration(folder.path(), servers));
         let mut command = Command::new(find("nginx"));
         command.arg("-p").arg(folder.path()).arg("-c").arg(conf).arg("-e").arg(folder.path().join("error.log"));
         let mut process = Guarded::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
@@ -114,8 +138,7 @@ impl Haproxy {
     }
 }
 
-fn configuration(folder: &Path, address: SocketAddr, more: &str) -> String {
-    let ssl = if more.contains("ssl_certificate ") { " ssl" } else { "" };
+fn configuration(folder: &Path, servers: &str) -> String {
     let folder = folder.display();
     let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|name| format!("{name}_temp_path {folder}/tmp-{name};"))
@@ -124,6 +147,6 @@ fn configuration(folder: &Path, address: SocketAddr, more: &str) -> String {
         "daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/error.log;\n\
          events {{ worker_connections 512; }}\n\
          http {{\n{temporary}\naccess_log {folder}/access.log;\nkeepalive_requests 1000000;\n\
-         server {{ listen {address}{ssl}; root {folder}/www;\n{more}\n}}\n}}\n"
+         {servers}\n}}\n"
     )
 }

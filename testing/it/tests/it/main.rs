@@ -21,6 +21,7 @@ mod headers;
 mod life;
 mod limits;
 mod management;
+mod operations;
 mod policies_disabled;
 mod policies_refused;
 mod proxy_protocol;

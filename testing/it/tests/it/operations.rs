@@ -1,0 +1,93 @@
+//! The pages of docs/operations, done as they say: every block of shell is run, every whole configuration is served.
+
+use portcullis_testing_kit::{Authority, Gateway, Nginx, TempDir, Witness, binary, free_port, output_of};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A page of docs/operations.
+#[track_caller]
+fn page(name: &str) -> String {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let file = package.join("../../docs/operations").join(name);
+    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// The blocks of a page in a language, in order.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let fence = format!("\n```{language}\n");
+    page.split(&fence).skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0.to_owned() + "\n")).collect()
+}
+
+/// A text with the ports of the page replaced by free ones, so that it runs beside others.
+fn with_ports(text: &str, ports: &[(u16, u16)]) -> String {
+    ports.iter().fold(text.to_owned(), |text, (written, free)| text.replace(&format!(":{written}"), &format!(":{free}")))
+}
+
+/// Runs a script in a folder, with the gateway on the path; what it started ends with it.
+#[track_caller]
+fn run(folder: &Path, script: &str) -> String {
+    let beside = binary().parent().map(Path::to_path_buf).expect("a program lies in a folder");
+    let path = std::env::var("PATH").expect("a path");
+    let script = format!("set -eu -o pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");
+    let mut command = Command::new("timeout");
+    command.args(["25", "bash", "-c"]).arg(script).current_dir(folder).env("PATH", format!("{}:{path}", beside.display()));
+    let output = output_of(&mut command);
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let log = std::fs::read_to_string(folder.join("gateway.log")).unwrap_or_default();
+    assert!(output.status.success(), "{}\n{said}\n{log}", output.status);
+    said
+}
+
+#[test]
+fn the_page_on_running_it_works_as_written() {
+    let (folder, witness) = (TempDir::new(), Witness::ok());
+    let blocks = blocks(&page("run.md"), "sh");
+    assert_eq!(blocks.len(), 5, "{blocks:#?}");
+    let ports = [(8443, free_port()), (9464, free_port()), (3000, witness.address().port())];
+    // The starter configuration has its ports from the program: there they are changed in the file.
+    let change = ports.map(|(written, free)| format!("s/:{written}/:{free}/g")).join(";");
+    let script = blocks.concat();
+    let (init, rest) = script.split_once('\n').expect("several lines");
+    let said = run(folder.path(), &format!("{init}\nsed -i '{change}' gateway/portcullis.yaml\n{}", with_ports(rest, &ports)));
+    assert!(said.contains("ok") && said.contains("method_unknown"), "{said}");
+    assert_eq!(witness.requests().len(), 1, "{:#?}", witness.texts());
+}
+
+/// The gateway and the nginx of a page, before an upstream.
+fn behind_nginx(witness: &Witness) -> (Gateway, Nginx) {
+    let page = page("load-balancer.md");
+    let authority = Authority::new();
+    let leaf = authority.leaf(&["api.example.com"]);
+    let files = [("tls/api.crt", leaf.certificate.as_str()), ("tls/api.key", &leaf.key)];
+    let yaml = blocks(&page, "yaml").remove(0).replace(":8443", ":@tls@").replace(":9464", ":@probes@");
+    let gateway = Gateway::start_with(&files, &with_ports(&yaml, &[(3000, witness.address().port())]));
+    let front = free_port();
+    let server = with_ports(&blocks(&page, "nginx").remove(0), &[(8443, gateway.address("tls").port()), (8000, front)]);
+    (gateway, Nginx::start_as(&server, front, &[("tls/ca.crt", authority.certificate.as_bytes())]))
+}
+
+#[test]
+fn c61_behind_a_balancer_as_the_page_has_it_the_client_is_known_and_cannot_lie() {
+    let witness = Witness::ok();
+    let (gateway, nginx) = behind_nginx(&witness);
+    for lines in [
+        &[][..],
+        &["-H", "X-Forwarded-For: 198.51.100.66"],
+        &["-H", "X_Forwarded_For: 198.51.100.66", "-H", "Forwarded: for=198.51.100.66"],
+    ] {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "--interface", "127.0.0.7", "-H", "Host: api.example.com"]).args(lines);
+        let output = output_of(command.arg(format!("http://{}/x", nginx.address())));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "ok", "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    for record in gateway.records_when(3) {
+        assert_eq!(
+            (&record["client"], record["peer"].as_str().map(|peer| peer.starts_with("127.0.0.1"))),
+            (&"127.0.0.7".into(), Some(true)),
+            "{record}"
+        );
+    }
+    for seen in witness.texts() {
+        assert!(seen.contains("x-forwarded-for: 127.0.0.7\r\n") && !seen.contains("198.51.100.66"), "{seen}");
+    }
+}
