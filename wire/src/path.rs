@@ -84,22 +84,27 @@ fn push_decoded(value: u8, out: &mut Vec<u8>) -> Result<(), WireError> {
     Ok(())
 }
 
-/// Refuses empty segments inside, and dot segments, also beside an encoded slash.
+/// Refuses empty and dot segments. An encoded slash parts segments as well: a reader that decodes it must find nothing that would have
+/// been refused. Only the last part of a path may be empty.
 fn check_segments(path: &[u8]) -> Result<(), WireError> {
-    let inner = path.get(1..).unwrap_or_default();
-    let mut segments = inner.split(|byte| *byte == b'/').peekable();
-    while let Some(segment) = segments.next() {
-        if segment.is_empty() && segments.peek().is_some() {
-            return refuse("an empty segment in a path");
+    let mut rest = path.get(1..).unwrap_or_default();
+    while let Some((at, width)) = next_slash(rest) {
+        match rest.get(..at).unwrap_or_default() {
+            b"" => return refuse("an empty segment in a path"),
+            part => check_dots(part)?,
         }
-        let mut part_start = 0;
-        for at in (0..segment.len()).filter(|at| segment.get(*at..at + 3) == Some(b"%2F")) {
-            check_dots(segment.get(part_start..at).unwrap_or_default())?;
-            part_start = at + 3;
-        }
-        check_dots(segment.get(part_start..).unwrap_or_default())?;
+        rest = rest.get(at + width..).unwrap_or_default();
     }
-    Ok(())
+    check_dots(rest)
+}
+
+/// Where the next slash is, plain or encoded, and how many bytes it takes.
+fn next_slash(path: &[u8]) -> Option<(usize, usize)> {
+    path.iter().enumerate().find_map(|(at, byte)| match byte {
+        b'/' => Some((at, 1)),
+        b'%' if path.get(at + 1..at + 3) == Some(b"2F") => Some((at, 3)),
+        _ => None,
+    })
 }
 
 /// Refuses an escaped `%` with two hexadecimal digits behind it: a reader that decodes twice would read another path. Looked for in the
@@ -242,6 +247,7 @@ mod tests {
             ("/c%23", "/c%23"),
             ("/100%25", "/100%25"),
             ("/a%3fb", "/a%3Fb"),
+            ("/a%ef%bc%8f%ef%bc%8eb", "/a%EF%BC%8F%EF%BC%8Eb"),
             ("/a/", "/a/"),
             ("/", "/"),
             ("/.well-known/x", "/.well-known/x"),
@@ -254,6 +260,29 @@ mod tests {
 
     #[test]
     fn b37_an_encoded_slash_is_kept_apart_and_told() {
-        assert_eq!(canonical("/a%2fb"), Ok(("/a%2Fb".to_owned(), true)));
+        for (given, expected) in
+            [("/a%2fb", "/a%2Fb"), ("/a%2Fb%2fc/d", "/a%2Fb%2Fc/d"), ("/a%2f", "/a%2F"), ("/a/b%2F", "/a/b%2F")]
+        {
+            assert_eq!(canonical(given), Ok((expected.to_owned(), true)), "{given}");
+        }
+    }
+
+    #[test]
+    fn b37_b41_nothing_is_empty_beside_an_encoded_slash() {
+        for path in [
+            "/a%2F%2Fb",
+            "/a%2f%2fb",
+            "/%2Fa",
+            "/%2f",
+            "/a/%2Fb",
+            "/a%2F/b",
+            "/a/%2f",
+            "/a%2F%2F",
+            "/a/%2f/b",
+            "/a%2F%2F%2Fb",
+            "/a%2F/",
+        ] {
+            assert_eq!(canonical(path), Err("an empty segment in a path"), "{path}");
+        }
     }
 }

@@ -31,6 +31,9 @@ fn b36_b37_b40_b42_other_spellings_of_a_path_are_refused_in_every_form_of_target
         "/./admin",
         "/pub/..",
         "/pub/..%2fadmin",
+        "/pub/a%2F%2Fb",
+        "/pub/%2Fb",
+        "/pub/a%2f/b",
         "/pub%5c..%5cadmin",
         "/pub\\admin",
         "/pub/..;/admin",
@@ -60,6 +63,7 @@ fn b41_b43_what_is_decided_on_is_what_is_sent() {
         ("/api%2dv1/%7euser", "/api-v1/~user"),
         ("/caf%c3%a9", "/caf%C3%A9"),
         ("/a%2fb", "/a%2Fb"),
+        ("/a%2f", "/a%2F"),
         ("/a/", "/a/"),
         ("/a%3fb", "/a%3Fb"),
     ] {
