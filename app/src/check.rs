@@ -1,7 +1,8 @@
 //! `portcullis check`: every error of a configuration at once, offline.
 
 use crate::output::{Colour, Output};
-use portcullis_control_config::{Plan, Report, load};
+use portcullis_control_config::{Finding, Loader, Plan, Report, load};
+use portcullis_control_reload::{Builder, warnings};
 use portcullis_model::Clock;
 use std::path::Path;
 
@@ -25,9 +26,11 @@ pub fn counted(count: usize, what: &str) -> String {
 
 /// Checks and tells.
 pub fn check(config: &Path, clock: &Clock, output: Output) -> Result<(), String> {
-    let plan = load_plan(config, clock, output)?;
+    let mut loader = Loader::new(config, &portcullis_policies::settings(), clock.clone());
+    let plan = loader.load().map_err(|report| refused(&report, output))?;
+    let routing = Builder::new(portcullis_policies::POLICIES, clock.clone()).routing(&plan)?;
+    let warnings = warnings(&plan, &routing.overlaps, &routing.routes, &loader);
     let routes: usize = plan.apis.iter().map(|api| api.routes.len()).sum();
-    let warnings: Vec<&str> = plan.warnings.iter().map(|warning| warning.what.as_str()).collect();
     let weakenings: Vec<String> = plan
         .weakenings
         .iter()
@@ -35,8 +38,8 @@ pub fn check(config: &Path, clock: &Clock, output: Output) -> Result<(), String>
         .collect();
     if output.is_json() {
         output.json(&serde_json::json!({
-            "ok": true, "hash": plan.hash().to_string(), "listeners": plan.listeners.len(), "upstreams": plan.upstreams.len(),
-            "apis": plan.apis.len(), "routes": routes, "warnings": warnings, "weakenings": weakenings,
+            "ok": true, "warnings": warnings.iter().map(Finding::to_json).collect::<Vec<_>>(), "hash": plan.hash().to_string(), "listeners": plan.listeners.len(), "upstreams": plan.upstreams.len(),
+            "apis": plan.apis.len(), "routes": routes, "weakenings": weakenings,
         }));
         return Ok(());
     }
@@ -49,8 +52,8 @@ pub fn check(config: &Path, clock: &Clock, output: Output) -> Result<(), String>
         counted(plan.apis.len(), "API"),
         counted(routes, "route"),
     ));
-    for warning in warnings {
-        output.line(&format!("{} {warning}", output.paint(Colour::Yellow, "warning:")));
+    if !warnings.is_empty() {
+        output.line(Report { findings: warnings, omitted: 0 }.render(output.has_colour()).trim_end());
     }
     for weakening in weakenings {
         output.line(&format!("{} {weakening}", output.paint(Colour::Yellow, "weakened:")));

@@ -3,8 +3,8 @@
 use crate::events::{Event, tell};
 use crate::management::State;
 use crate::reminders::Daily;
-use portcullis_control_config::{AccessLogPlan, Loader, Plan};
-use portcullis_control_reload::{Builder, Built, LastGood, Outcome, Reloader, Watch, watch};
+use portcullis_control_config::{AccessLogPlan, Finding, Loader, Plan};
+use portcullis_control_reload::{Builder, Built, LastGood, Outcome, Reloader, Watch, warnings, watch};
 use portcullis_gateway_proxy::{DataPlane, Hurry, Published, SinkMaker};
 use portcullis_insight_record::{AccessLog, RecordSettings, Recorder, Rotation};
 use portcullis_model::{Clock, Generation};
@@ -75,7 +75,8 @@ impl Gateway {
         let Start { loader, plan, workers, clock } = start;
         let workers = workers.or(plan.workers.map(usize::from)).unwrap_or_else(cores).max(1);
         let mut builder = Builder::new(portcullis_policies::POLICIES, clock.clone());
-        let Built { snapshot, fingerprint, .. } = builder.build(&plan, Generation(1))?;
+        let Built { snapshot, fingerprint, overlaps } = builder.build(&plan, Generation(1))?;
+        let warnings = warnings(&plan, &overlaps, &snapshot.routes, &loader);
         let recorder = Recorder::start(workers, &record_settings(&plan));
         let (recorder, seeds) = recorder.map_err(|error| format!("the recorder cannot be started: {error}"))?;
         let published = Arc::new(Published::new(snapshot, clock.clone()));
@@ -91,9 +92,7 @@ impl Gateway {
         state.now_running(reloader.running());
         let shown: Vec<String> = reloader.addresses().map(|(name, address)| format!("{address} ({name})")).collect();
         tell(&Event::Started { generation: 1, addresses: &shown });
-        for warning in &reloader.running().plan.warnings {
-            tell(&Event::Warning { text: &warning.what });
-        }
+        tell_warnings(&warnings);
         let own = Arc::clone(&state);
         let changed = commands.clone();
         let control = std::thread::Builder::new().name("control".to_owned());
@@ -204,9 +203,7 @@ fn reload(reloader: &mut Reloader, state: &State) -> Result<Outcome, String> {
             state.recorder.apply(record_settings(&reloader.running().plan));
             state.now_running(reloader.running());
             tell(&Event::Reloaded { generation: outcome.generation.0, hash: &outcome.hash });
-            for text in &outcome.warnings {
-                tell(&Event::Warning { text });
-            }
+            tell_warnings(&outcome.warnings);
         }
         Ok(_) => state.reload_unneeded(),
         Err(problem) => {
@@ -216,6 +213,12 @@ fn reload(reloader: &mut Reloader, state: &State) -> Result<Outcome, String> {
         }
     }
     outcome
+}
+
+fn tell_warnings(warnings: &[Finding]) {
+    for warning in warnings {
+        tell(&Event::Warning { text: &warning.in_one_line() });
+    }
 }
 
 fn follow(watching: &mut Result<Watch, String>, reloader: &Reloader) {

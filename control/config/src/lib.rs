@@ -29,7 +29,7 @@ pub use plan::{
     Access, AccessLogPlan, ApiPlan, CertificatePlan, ClientCertificatePlan, DrainPlan, ListenerMode, ListenerPlan, ManagementPlan,
     Plan, PolicyLevels, Reminder, RotatePlan, RoutePlan, TlsPlan, UpstreamPlan, UpstreamTlsPlan, Weakening,
 };
-pub use report::{Finding, Report};
+pub use report::{Finding, Report, RoutePlace};
 pub use source::Caps;
 
 #[cfg(test)]

@@ -4,12 +4,12 @@ use crate::check::{ApiCache, Checker, check};
 use crate::digest::Digest;
 use crate::later::LATER;
 use crate::plan::Plan;
-use crate::report::{Finding, Report};
+use crate::report::{Finding, Report, RoutePlace};
 use crate::settings::ConfigFile;
 use crate::source::{Caps, Source, Unreadable, folder_of, list, read_all, too_large};
 use portcullis_model::Clock;
 use portcullis_model_settings::{Decode, Diagnostic, Diagnostics, FileId, PolicySchema, Severity};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -99,6 +99,31 @@ impl Loader {
     pub fn load(&mut self) -> Result<Plan, Report> {
         let sources = list(&self.path, &self.caps).and_then(|paths| read_all(paths, &self.caps)).map_err(unreadable)?;
         self.load_sources(&sources)
+    }
+
+    /// Where routes are written in the configuration loaded last, for those `wanted`, each by the name of its API and its own.
+    #[must_use]
+    pub fn route_places(&self, wanted: &HashSet<(&str, &str)>) -> HashMap<(String, String), RoutePlace> {
+        let mut places = HashMap::with_capacity(wanted.len());
+        if wanted.is_empty() {
+            return places;
+        }
+        for (path, config) in self.files.iter().filter_map(|(path, known)| Some((path, known.config.as_ref()?))) {
+            let file: Arc<str> = path.to_string_lossy().into();
+            for part in &config.apis.0 {
+                for (at, route) in part.value.iter().flat_map(|api| &api.routes.0) {
+                    let (api, name): (&str, &str) = (&part.name.value, &route.name.value);
+                    if !wanted.contains(&(api, name)) {
+                        continue;
+                    }
+                    let (position, width) = (route.name.position, route.name.width);
+                    let path = format!("/apis/{api}/routes/{at}");
+                    let place = RoutePlace { file: Arc::clone(&file), line: position.line, column: position.column, width, path };
+                    places.insert((api.to_owned(), name.to_owned()), place);
+                }
+            }
+        }
+        places
     }
 
     fn load_sources(&mut self, sources: &[Source]) -> Result<Plan, Report> {

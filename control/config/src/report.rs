@@ -28,6 +28,27 @@ pub struct Finding {
     pub source: Option<String>,
 }
 
+/// Where a route is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoutePlace {
+    /// The file.
+    pub file: Arc<str>,
+    /// The line of its name from 1; 0 when it is not known.
+    pub line: u32,
+    /// The column in characters from 1.
+    pub column: u32,
+    /// How many characters its name has.
+    pub width: u32,
+    /// The place as a JSON pointer.
+    pub path: String,
+}
+
+impl fmt::Display for RoutePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
 /// Everything that was found, sorted by file, line and column. A configuration with a report that has errors does not load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -87,6 +108,28 @@ impl fmt::Display for Report {
 impl std::error::Error for Report {}
 
 impl Finding {
+    /// In one line, for a log.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let place = if self.line == 0 { String::new() } else { format!("{}:{}:{}: ", self.file, self.line, self.column) };
+        let help = self.help.as_ref().map_or(String::new(), |help| format!("; {help}"));
+        format!("{place}{}{help}", self.what)
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "severity": self.word(),
+            "file": *self.file,
+            "line": self.line,
+            "column": self.column,
+            "path": self.path,
+            "what": self.what,
+            "help": self.help,
+        })
+    }
+
     fn word(&self) -> &'static str {
         match self.severity {
             Severity::Error => "error",
@@ -136,17 +179,5 @@ impl Finding {
     fn carets(&self, shown: &str, skipped: usize) -> usize {
         let left = shown.chars().count().saturating_sub(skipped);
         (self.width as usize).min(left).max(1)
-    }
-
-    fn to_json(&self) -> Value {
-        json!({
-            "severity": self.word(),
-            "file": *self.file,
-            "line": self.line,
-            "column": self.column,
-            "path": self.path,
-            "what": self.what,
-            "help": self.help,
-        })
     }
 }

@@ -4,9 +4,11 @@ mod build;
 mod last_good;
 mod reloader;
 mod upstream_tls;
+mod warnings;
 mod watch;
 
 pub use build::{Builder, Built, Routing};
 pub use last_good::{LastGood, read as read_last_good};
 pub use reloader::{Outcome, Reloader, Running};
+pub use warnings::warnings;
 pub use watch::{Watch, watch};

@@ -1,8 +1,9 @@
 //! Puts configurations in force, one after the other, each wholly or not at all.
 
-use crate::build::{Builder, Built};
+use crate::build::Builder;
 use crate::last_good::LastGood;
-use portcullis_control_config::{ListenerPlan, Loader, Plan};
+use crate::warnings::warnings;
+use portcullis_control_config::{Finding, ListenerPlan, Loader, Plan};
 use portcullis_gateway_listener::{ConnectionCaps, ConnectionLimits, bind};
 use portcullis_gateway_proxy::{DataPlane, ListenerKey, Published, Snapshot};
 use portcullis_model::Generation;
@@ -34,7 +35,7 @@ pub struct Outcome {
     /// Whether anything changed.
     pub changed: bool,
     /// What the operator should know.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Finding>,
 }
 
 /// A listener that is listened on: its sockets are the workers', whatever its name becomes.
@@ -116,7 +117,7 @@ impl Reloader {
         }
         // The last step that can fail comes before the first that changes anything.
         let sockets = self.bind_new(&plan)?;
-        let warnings = warnings(&plan, &built);
+        let warnings = warnings(&plan, &built.overlaps, &built.snapshot.routes, &self.loader);
         let snapshot = Arc::new(built.snapshot);
         self.published.publish(Arc::clone(&snapshot));
         self.listen(&plan, sockets)?;
@@ -205,12 +206,4 @@ impl Reloader {
 
 fn key_of(listener: &ListenerPlan) -> ListenerKey {
     ListenerKey::new(listener.address, &listener.name)
-}
-
-fn warnings(plan: &Plan, built: &Built) -> Vec<String> {
-    let overlaps = built.overlaps.iter().map(|overlap| {
-        let reach = if overlap.hidden { "is never reached" } else { "is not reached where both fit" };
-        format!("route `{}` {reach} on `{}`: `{}` was written before it", overlap.second, overlap.host, overlap.first)
-    });
-    plan.warnings.iter().map(|finding| finding.what.clone()).chain(overlaps).collect()
 }

@@ -17,6 +17,10 @@ pub struct Overlap {
     pub first: Arc<str>,
     /// The route that such requests never reach.
     pub second: Arc<str>,
+    /// The number of the first, for [`crate::RouteTable::target`].
+    pub first_number: u32,
+    /// The number of the second.
+    pub second_number: u32,
     /// The host pattern where they meet.
     pub host: String,
     /// Whether every request for the second is taken by the first.
@@ -55,5 +59,12 @@ fn meet(first: (Candidate, &Details), second: (Candidate, &Details), host: &Host
     }
     let hidden = one.headers.iter().all(|header| two.headers.contains(header))
         && second.methods.names(&two.other_methods).all(|method| of_first.contains(&method));
-    Some(Overlap { first: Arc::clone(&one.name), second: Arc::clone(&two.name), host: host.to_string(), hidden })
+    Some(Overlap {
+        first: Arc::clone(&one.name),
+        second: Arc::clone(&two.name),
+        first_number: first.route,
+        second_number: second.route,
+        host: host.to_string(),
+        hidden,
+    })
 }

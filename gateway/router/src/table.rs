@@ -109,6 +109,12 @@ impl<T> RouteTable<T> {
         self.targets.is_empty()
     }
 
+    /// What the route with this number leads to.
+    #[must_use]
+    pub fn target(&self, number: u32) -> Option<&T> {
+        self.targets.get(number as usize)
+    }
+
     /// Every route.
     pub fn routes(&self) -> impl Iterator<Item = RouteEntry<'_, T>> {
         self.details.iter().zip(&self.targets).map(|(details, target)| RouteEntry { name: &details.name, target })

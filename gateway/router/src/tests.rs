@@ -105,6 +105,8 @@ fn routes_that_meet_are_reported() {
     assert_eq!(find(&table, "h", "GET", "/items/1"), "first");
     let told: Vec<_> = overlaps.iter().map(|o| (&*o.first, &*o.second, o.hidden)).collect();
     assert_eq!(told, [("first", "second", false), ("first", "third", true), ("second", "third", true)]);
+    let numbered = |number: u32| table.target(number).cloned().unwrap_or_default();
+    assert!(overlaps.iter().all(|o| numbered(o.first_number) == *o.first && numbered(o.second_number) == *o.second));
 }
 
 #[test]

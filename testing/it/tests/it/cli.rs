@@ -101,6 +101,52 @@ fn check_names_what_weakens_security() {
     assert!(told["weakenings"][0].as_str().is_some_and(|one| one.contains("danger_plaintext") || one.contains("plain")), "{told}");
 }
 
+/// Routes that no path, host or method tells apart, in two files.
+const MEETING: [(&str, &str); 2] = [
+    (
+        "b.yaml",
+        "apis:\n  second:\n    hosts: [\"*\"]\n    upstream: u\n    routes:\n      \
+        - { name: late, methods: [GET], path: \"/all\", headers: { X-B: b }, access: { public: true } }\n",
+    ),
+    (
+        "a.yaml",
+        "apis:\n  first:\n    hosts: [\"*\"]\n    upstream: u\n    routes:\n      \
+        - { name: early, methods: [GET, PUT], path: \"/all\", headers: { X-A: a }, access: { public: true } }\n",
+    ),
+];
+
+#[test]
+fn routes_that_meet_are_told_by_check_and_at_the_start_with_both_places() {
+    let folder = TempDir::new();
+    let probes = free_port();
+    let plain = Plain::to(([127, 0, 0, 1], 9).into()).yaml().replace("@http@", &free_port().to_string());
+    folder.write("config/c.yaml", plain.replace("@probes@", &probes.to_string()));
+    for (name, content) in MEETING {
+        folder.write(&format!("config/{name}"), content);
+    }
+    let told = told(folder.path(), &["check", "--config", "config"]);
+    let warning = &told["warnings"][0];
+    assert_eq!(
+        (&told["ok"], warning["line"].as_u64(), warning["column"].as_u64()),
+        (&Value::Bool(true), Some(6), Some(17)),
+        "{told:#}"
+    );
+    assert!(warning["file"].as_str().is_some_and(|file| file.ends_with("b.yaml")), "{told:#}");
+    assert!(warning["help"].as_str().is_some_and(|help| help.contains("a.yaml:6:17")), "{told:#}");
+    let shown = printed(folder.path(), &["check", "--config", "config", "--format", "text"]);
+    for part in ["warning: the route `late` of `second`", "config/b.yaml:6:17", "the first one is in config/a.yaml:6:17"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    let said = folder.path().join("said");
+    let mut command = Command::new(binary());
+    command.args(["run", "--config", "config"]).current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut gateway = Guarded::start(command.stderr(std::fs::File::create(&said).expect("a file")));
+    let told = || std::fs::read_to_string(&said).unwrap_or_default();
+    holds("the routes to be told at the start", || told().contains("config/b.yaml:6:17: the route `late` of `second`"));
+    gateway.signal("TERM");
+    assert!(gateway.wait().success(), "{}", told());
+}
+
 #[test]
 fn a_broken_configuration_does_not_run() {
     let folder = TempDir::new();
