@@ -101,6 +101,12 @@ pub enum Command {
         #[arg(long)]
         end: bool,
     },
+    /// Show the upstreams of a running gateway: endpoints, health, requests under way, latency.
+    Upstreams {
+        /// The gateway's management socket.
+        #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
+        socket: PathBuf,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

@@ -15,6 +15,7 @@ mod process;
 mod reminders;
 mod run;
 mod status;
+mod upstreams;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
@@ -64,6 +65,10 @@ fn perform(command: Command, output: Output) -> Result<(), String> {
             runtime.map_err(|error| error.to_string())?.block_on(status::status(&socket, output))
         }
         Command::Drain { socket, end } => life::drain(&socket, end, output),
+        Command::Upstreams { socket } => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map_err(|error| error.to_string())?.block_on(upstreams::show(&socket, output))
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
             Ok(())

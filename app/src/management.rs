@@ -4,7 +4,8 @@ use crate::events::{Event, tell};
 use crate::gateway::{Command, beside_socket};
 use crate::process::{open_descriptors, resident_bytes};
 use crate::reminders;
-use portcullis_control_admin::{Actor, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status};
+use crate::upstreams;
+use portcullis_control_admin::{Actor, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status, UpstreamInfo};
 use portcullis_control_config::{Access, DrainPlan, ListenerMode, Plan, Weakening};
 use portcullis_control_reload::Running;
 use portcullis_gateway_proxy::Snapshot;
@@ -117,6 +118,10 @@ impl State {
         .await;
     }
 
+    fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.now().running.as_ref().map(|(_, snapshot)| Arc::clone(snapshot))
+    }
+
     fn weakenings(&self, plan: &Plan) -> Vec<String> {
         let now = self.clock.unix_seconds();
         let shown = |one: &Weakening| {
@@ -190,6 +195,10 @@ impl Management for State {
         infos
     }
 
+    fn upstreams(&self) -> Vec<UpstreamInfo> {
+        self.snapshot().map_or_else(Vec::new, |snapshot| upstreams::infos(&snapshot))
+    }
+
     fn configuration(&self) -> serde_json::Value {
         self.now().running.as_ref().map_or(serde_json::Value::Null, |(plan, _)| plan.to_canonical_json())
     }
@@ -235,6 +244,7 @@ impl Management for State {
             resident_bytes: resident_bytes(),
             open_descriptors: open_descriptors(),
             weakenings: status.weakenings.len() as u64,
+            upstreams: self.snapshot().map_or_else(Vec::new, |snapshot| upstreams::gauges(&snapshot)),
         })
     }
 

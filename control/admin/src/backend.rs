@@ -80,6 +80,38 @@ pub struct RouteInfo {
     pub policies: Vec<String>,
 }
 
+/// One upstream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UpstreamInfo {
+    /// Its name.
+    pub name: String,
+    /// `closed` or, while it is left alone or probed, `open`.
+    pub circuit: String,
+    /// Requests that wait for a connection.
+    pub pending: u32,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointInfo>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EndpointInfo {
+    /// Its address.
+    pub address: String,
+    /// The host name it came from, if any.
+    pub host: Option<String>,
+    /// Its share beside the others.
+    pub weight: u32,
+    /// `available`, `unhealthy` (by active checks) or `ejected` (it failed again and again).
+    pub state: String,
+    /// Exchanges under way.
+    pub in_flight: u32,
+    /// Open connections, used and unused.
+    pub connections: u32,
+    /// The moving average of its latency, if it has answered.
+    pub latency_micros: Option<u64>,
+}
+
 /// What a reload brought.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reloaded {
@@ -104,6 +136,8 @@ pub trait Management: Send + Sync + 'static {
     fn status(&self) -> Status;
     /// Every route.
     fn routes(&self) -> Vec<RouteInfo>;
+    /// Every upstream and its endpoints.
+    fn upstreams(&self) -> Vec<UpstreamInfo>;
     /// The configuration in force, without secrets.
     fn configuration(&self) -> serde_json::Value;
     /// Reads the configuration again and puts it in force if it is sound.

@@ -6,7 +6,7 @@ mod probes;
 mod server;
 mod unix;
 
-pub use backend::{Actor, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status};
+pub use backend::{Actor, EndpointInfo, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status, UpstreamInfo};
 pub use client::{ClientError, call};
 pub use probes::serve_probes;
 pub use unix::{Bound, bind, serve_unix};

@@ -92,14 +92,17 @@ async fn handle(request: Request<Incoming>, actor: Actor, management: Arc<dyn Ma
     match (method, path) {
         (&Method::GET, "/v1/status") => json(StatusCode::OK, &management.status()),
         (&Method::GET, "/v1/routes") => json(StatusCode::OK, &management.routes()),
+        (&Method::GET, "/v1/upstreams") => json(StatusCode::OK, &management.upstreams()),
         (&Method::GET, "/v1/configuration") => json(StatusCode::OK, &management.configuration()),
         (&Method::GET, "/openapi.json") => answer(StatusCode::OK, "application/json", OPENAPI),
         (&Method::POST, "/v1/reload") => reload(&request, actor, &*management).await,
         (&Method::POST, "/v1/drain") => drain(true, actor, &*management).await,
         (&Method::POST, "/v1/undrain") => drain(false, actor, &*management).await,
-        (_, "/v1/status" | "/v1/routes" | "/v1/configuration" | "/openapi.json" | "/v1/reload" | "/v1/drain" | "/v1/undrain") => {
-            problem(StatusCode::METHOD_NOT_ALLOWED, "method_unknown", "see /openapi.json for the operations of this API")
-        }
+        (
+            _,
+            "/v1/status" | "/v1/routes" | "/v1/upstreams" | "/v1/configuration" | "/openapi.json" | "/v1/reload" | "/v1/drain"
+            | "/v1/undrain",
+        ) => problem(StatusCode::METHOD_NOT_ALLOWED, "method_unknown", "see /openapi.json for the operations of this API"),
         _ => problem(StatusCode::NOT_FOUND, "route_unknown", "see /openapi.json for the operations of this API"),
     }
 }

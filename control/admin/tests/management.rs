@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use portcullis_control_admin::{
-    Actor, ClientError, Failure, Management, Reloaded, RouteInfo, Status, bind, call, serve_probes, serve_unix,
+    Actor, ClientError, Failure, Management, Reloaded, RouteInfo, Status, UpstreamInfo, bind, call, serve_probes, serve_unix,
 };
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
@@ -37,6 +37,9 @@ impl Management for Fake {
         }
     }
     fn routes(&self) -> Vec<RouteInfo> {
+        Vec::new()
+    }
+    fn upstreams(&self) -> Vec<UpstreamInfo> {
         Vec::new()
     }
     fn configuration(&self) -> serde_json::Value {

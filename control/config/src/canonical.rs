@@ -148,7 +148,12 @@ fn clients_json(clients: &ClientCertificatePlan) -> Value {
 }
 
 fn upstream_json(upstream: &UpstreamPlan) -> Value {
-    let endpoints: Vec<Value> = upstream.endpoints.iter().map(|url| json!({ "url": url.encode() })).collect();
+    let endpoints: Vec<Value> = upstream
+        .endpoints
+        .iter()
+        .zip(&upstream.weights)
+        .map(|(url, weight)| json!({ "url": url.encode(), "weight": weight }))
+        .collect();
     let mut out = Object::new();
     out.insert("endpoints".to_owned(), Value::Array(endpoints));
     if let Some(weakening) = &upstream.danger_plaintext {
@@ -159,6 +164,13 @@ fn upstream_json(upstream: &UpstreamPlan) -> Value {
     }
     out.insert("timeouts".to_owned(), upstream.timeouts.encode());
     out.insert("limits".to_owned(), upstream.limits.encode());
+    let care = &upstream.care;
+    out.insert("balance".to_owned(), care.balance.encode());
+    out.extend(care.hash_by.as_ref().map(|hash_by| ("hash_by".to_owned(), hash_by.encode())));
+    out.insert("slow_start".to_owned(), care.slow_start.encode());
+    out.insert("outlier".to_owned(), care.outlier.encode());
+    out.extend(care.breaker.as_ref().map(|breaker| ("breaker".to_owned(), breaker.encode())));
+    out.insert("retry".to_owned(), care.retry.encode());
     Value::Object(out)
 }
 

@@ -3,7 +3,7 @@
 use crate::digest::Digest;
 use crate::report::Finding;
 use crate::settings::{
-    ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, StaleList, TlsVersion, UpstreamLimits,
+    Care, ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, StaleList, TlsVersion, UpstreamLimits,
     UpstreamTimeouts,
 };
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings};
@@ -171,6 +171,10 @@ pub struct UpstreamPlan {
     pub timeouts: UpstreamTimeouts,
     /// Its limits.
     pub limits: UpstreamLimits,
+    /// The weights of the endpoints, in their order.
+    pub weights: Vec<u32>,
+    /// How an endpoint is chosen, and what becomes of those that fail.
+    pub care: Care,
     /// A hash of what was written for it.
     pub digest: Digest,
 }

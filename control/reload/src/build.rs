@@ -1,5 +1,6 @@
 //! Plan -> snapshot. Reads certificate files; starts nothing.
 
+use crate::care::{balance, breaker, outlier, retry};
 use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_control_config::settings::EndpointUrl;
@@ -10,9 +11,7 @@ use portcullis_gateway_listener::{CertificateFiles, ClientCertificates, OldestVe
 use portcullis_gateway_policy::{Pipeline, PipelineStep, PolicyDefinition};
 use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Route, Snapshot};
 use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
-use portcullis_gateway_upstream::{
-    Balance, EndpointSpec, EndpointTls, Origin, OutlierSettings, RetrySettings, Timeouts, Upstream, UpstreamSettings, UpstreamTls,
-};
+use portcullis_gateway_upstream::{EndpointSpec, EndpointTls, Origin, Timeouts, Upstream, UpstreamSettings, UpstreamTls};
 use portcullis_model::{Clock, Generation, PolicyId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -225,13 +224,13 @@ fn upstream_settings(planned: &UpstreamPlan) -> UpstreamSettings {
             total: timeouts.total,
             upgraded_idle: timeouts.idle.max(UPGRADED_IDLE_MIN),
         },
-        balance: Balance::RoundRobin,
-        slow_start: Duration::from_secs(10),
-        outlier: Some(OutlierSettings { consecutive_failures: 5, eject_for: Duration::from_secs(30), eject_at_most_percent: 50 }),
-        breaker: None,
-        retry: RetrySettings { attempts: 3, budget_percent: 20, on_connect: true, on_reset_before_bytes: true },
+        balance: balance(&planned.care),
+        slow_start: planned.care.slow_start,
+        outlier: Some(outlier(&planned.care)),
+        breaker: planned.care.breaker.as_ref().map(breaker),
+        retry: retry(&planned.care),
         connections_max: planned.limits.connections,
-        pending_max: 1024,
+        pending_max: planned.limits.pending,
         idle_per_worker: planned.limits.idle_per_worker as usize,
         pooled_idle: POOLED_IDLE,
         plaintext_expires: planned.danger_plaintext.as_ref().map(|weakening| weakening.expires_unix_seconds),
@@ -244,7 +243,7 @@ fn joined(settings: ContentDigest, files: ContentDigest) -> ContentDigest {
 }
 
 fn endpoints(planned: &UpstreamPlan, context: Option<&Arc<UpstreamTls>>) -> Result<Vec<EndpointSpec>, String> {
-    let spec = |url: &EndpointUrl| {
+    let spec = |(url, weight): (&EndpointUrl, &u32)| {
         let tls = match (url.is_secure, context) {
             (false, _) => None,
             (true, Some(context)) => {
@@ -254,10 +253,10 @@ fn endpoints(planned: &UpstreamPlan, context: Option<&Arc<UpstreamTls>>) -> Resu
             // SECURITY: what is to be encrypted never goes out in plain text.
             (true, None) => return Err("there is nothing to verify its TLS with".to_owned()),
         };
-        Ok(EndpointSpec { tls, ..EndpointSpec::literal(url.address) })
+        Ok(EndpointSpec { tls, weight: *weight, ..EndpointSpec::literal(url.address) })
     };
     let described = |problem: String| format!("upstream `{}`: {problem}", planned.name);
-    planned.endpoints.iter().map(spec).collect::<Result<_, _>>().map_err(described)
+    planned.endpoints.iter().zip(&planned.weights).map(spec).collect::<Result<_, _>>().map_err(described)
 }
 
 fn client_address(plan: &Plan) -> ClientAddressRule {

@@ -1,6 +1,7 @@
 //! From a plan to what runs: build, publish, roll back, carry over what did not change, retire.
 
 mod build;
+mod care;
 mod last_good;
 mod reloader;
 mod upstream_tls;

@@ -59,7 +59,7 @@ fn upstream() -> Arc<Upstream> {
         slow_start: Duration::ZERO,
         outlier: None,
         breaker: None,
-        retry: RetrySettings { attempts: 1, budget_percent: 20, on_connect: true, on_reset_before_bytes: true },
+        retry: RetrySettings { attempts: 1, budget_share: 2000, on_connect: true, on_reset_before_bytes: true },
         connections_max: 1,
         pending_max: 1,
         idle_per_worker: 1,

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// One repetition, in the unit of the budget: a hundredth.
-const ONE: u32 = 100;
+/// One repetition, in the unit of the budget: hundredths of a per cent of it.
+const ONE: u32 = 10_000;
 /// Repetitions that are allowed before there have been requests that pay for them. They are paid back first.
 const RESERVE: u32 = 10 * ONE;
 /// Repetitions that can be saved.
@@ -26,13 +26,13 @@ impl Default for RetryBudget {
 }
 
 impl RetryBudget {
-    /// A request came: `percent` of a repetition more.
-    pub fn deposit(&self, percent: u32) {
+    /// A request came: so many hundredths of a per cent of a repetition more.
+    pub fn deposit(&self, share: u32) {
         if self.owed.load(Ordering::Relaxed) > 0 {
             // Two at the same moment may both find the last bit of the debt: it is then paid twice, which lowers the budget.
-            let _paid = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| Some(owed.saturating_sub(percent)));
+            let _paid = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| Some(owed.saturating_sub(share)));
         } else if self.saved.load(Ordering::Relaxed) < SAVED_MAX {
-            self.saved.fetch_add(percent, Ordering::Relaxed);
+            self.saved.fetch_add(share, Ordering::Relaxed);
         }
     }
 
@@ -57,7 +57,7 @@ mod tests {
         for (percent, requests, allowed) in [(20, 1000, 200), (20, 10, 10), (0, 1000, 10), (100, 1000, 1000), (20, 50, 10)] {
             let budget = RetryBudget::default();
             let repeated = (0..requests).filter(|_| {
-                budget.deposit(percent);
+                budget.deposit(percent * 100);
                 budget.withdraw()
             });
             assert_eq!(repeated.count(), allowed, "{percent} % of {requests}");
@@ -67,7 +67,7 @@ mod tests {
     #[test]
     fn what_is_saved_in_good_times_has_a_bound() {
         let budget = RetryBudget::default();
-        (0..1_000_000).for_each(|_| budget.deposit(20));
+        (0..1_000_000).for_each(|_| budget.deposit(2000));
         assert_eq!((0..2000).filter(|_| budget.withdraw()).count(), 1000);
     }
 }

@@ -52,7 +52,7 @@ impl<'u> Tries<'u> {
                 "too large a share of requests has failed; the circuit is open",
             ));
         }
-        upstream.state.budget.deposit(upstream.settings.retry.budget_percent);
+        upstream.state.budget.deposit(upstream.settings.retry.budget_share);
         let total = upstream.settings.timeouts.total.map(|total| now + total);
         Ok(Self { upstream, passed: Passed::default(), fresh_only: false, total, passage, begun: 1 })
     }

@@ -36,8 +36,8 @@ pub struct Timeouts {
 pub struct RetrySettings {
     /// Tries in all, the first one included.
     pub attempts: u32,
-    /// Repetitions, as a share of all requests of the upstream.
-    pub budget_percent: u32,
+    /// Repetitions, as a share of all requests of the upstream: hundredths of a per cent.
+    pub budget_share: u32,
     /// When no connection could be made.
     pub on_connect: bool,
     /// When the connection ended before a byte of an answer came; only requests that may be sent twice.

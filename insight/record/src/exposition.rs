@@ -3,6 +3,7 @@
 use crate::counters::{BUCKETS, Count};
 use crate::recorder::LogStatus;
 use crate::series::{ByReason, CLASSES, ListenerSeries, METHODS, PROTOCOLS, RouteSeries, UpstreamSeries, WorkerSeries};
+use crate::upstream_gauges::{UpstreamGauges, upstream_gauges};
 use portcullis_model::Reason;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -29,6 +30,8 @@ pub struct Gauges {
     pub open_descriptors: u64,
     /// Weakenings in force.
     pub weakenings: u64,
+    /// Upstreams.
+    pub upstreams: Vec<UpstreamGauges>,
 }
 
 /// The series of every worker under the same value of a label.
@@ -43,14 +46,14 @@ fn merge<T>(lists: impl Iterator<Item = Vec<(Arc<str>, Arc<T>)>>) -> Merged<T> {
 }
 
 /// Text being written; every name with its help and type once.
-struct Text(String);
+pub(crate) struct Text(String);
 
 impl Text {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
+    pub(crate) fn family(&mut self, name: &str, kind: &str, help: &str) {
         self.push(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
     }
 
-    fn push(&mut self, text: std::fmt::Arguments<'_>) {
+    pub(crate) fn push(&mut self, text: std::fmt::Arguments<'_>) {
         let written = self.0.write_fmt(text);
         debug_assert!(written.is_ok(), "writing to memory does not fail");
     }
@@ -62,7 +65,7 @@ impl Text {
 }
 
 /// A label's value, escaped.
-fn escaped(value: &str) -> String {
+pub(crate) fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
@@ -74,6 +77,7 @@ pub(crate) fn expose(workers: &[Arc<WorkerSeries>], gauges: &Gauges, log: &LogSt
     let mut text = Text(String::with_capacity(16 * 1024));
     routes(&mut text, &merge(workers.iter().map(|worker| worker.routes.list())));
     upstreams(&mut text, &merge(workers.iter().map(|worker| worker.upstreams.list())));
+    upstream_gauges(&mut text, &gauges.upstreams);
     listeners(&mut text, &merge(workers.iter().map(|worker| worker.listeners.list())));
     rejections(&mut text, workers);
     let dropped = workers.iter().map(|worker| worker.records_dropped.value()).sum();

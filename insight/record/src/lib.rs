@@ -14,11 +14,13 @@ mod recorder;
 mod series;
 mod sink;
 mod summary;
+mod upstream_gauges;
 mod writer;
 
 pub use exposition::Gauges;
 pub use recorder::{AccessLog, LogStatus, RecordSettings, Recorder, Rotation};
 pub use sink::SinkSeed;
+pub use upstream_gauges::{EndpointGauges, UpstreamGauges};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Settings -> [`Plan`]: names resolved, contradictions and insecure combinations refused, everything at once.
 
 mod apis;
+mod care;
 mod dues;
 mod listeners;
 mod upstreams;

@@ -1,6 +1,7 @@
 //! What the operator writes, section by section. Doc comments become the reference and the JSON schema.
 
 mod apis;
+mod balance;
 mod endpoints;
 mod file;
 mod hosts;
@@ -11,6 +12,7 @@ mod rest;
 mod upstreams;
 
 pub use apis::{AccessSettings, ApiSettings, EncodedSlash, HeaderMatches, RouteSettings};
+pub use balance::{BalanceKind, BreakerSettings, Care, HashBy, OutlierSettings, RetryOn, RetrySettings};
 pub use endpoints::{EndpointUrl, ServerName};
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};
 pub use hosts::Host;

@@ -1,14 +1,17 @@
 //! `upstreams`: where requests go.
 
 use super::listeners::DEADLINES;
-use super::{CertificateFiles, DangerSettings, EndpointUrl, Numbered, ServerName};
+use super::{
+    BalanceKind, BreakerSettings, CertificateFiles, DangerSettings, EndpointUrl, HashBy, Numbered, OutlierSettings, RetrySettings,
+    ServerName,
+};
 use portcullis_model_settings::{FilePath, Spanned, section};
 use std::time::Duration;
 
 section! {
     /// A named destination of requests.
     pub struct UpstreamSettings {
-        /// The addresses it has; they are used in turn.
+        /// The addresses it has, at most 1024.
         pub endpoints: Numbered<EndpointSettings>,
         /// TLS to `https://` endpoints. It is always verified; the system's authorities are believed when nothing is written here.
         pub tls: Option<Spanned<UpstreamTlsSettings>>,
@@ -18,6 +21,19 @@ section! {
         pub timeouts: UpstreamTimeouts,
         /// How much of it is used.
         pub limits: UpstreamLimits,
+        /// How an endpoint is chosen for a request.
+        pub balance: BalanceKind = BalanceKind::RoundRobin,
+        /// The key of `consistent_hash`: `client_ip`, `header:NAME` or `cookie:NAME`. A request without it goes anywhere.
+        pub hash_by: Option<Spanned<HashBy>>,
+        /// How long an endpoint that comes, or comes back, takes to get its whole share, beginning with a tenth; not with
+        /// `consistent_hash`, where it would move keys twice.
+        pub slow_start: Duration where (Duration::ZERO, Duration::from_hours(1)) = Duration::from_secs(10),
+        /// When endpoints that fail are left out.
+        pub outlier: OutlierSettings,
+        /// When the whole upstream is left alone; never when absent.
+        pub breaker: Option<BreakerSettings>,
+        /// When requests are sent again.
+        pub retry: RetrySettings,
     }
 }
 
@@ -27,6 +43,8 @@ section! {
         /// `https://` with a literal IP address and a port, 443 when none is written; or `http://` with a loopback address. Other
         /// addresses in plain text need `danger_plaintext`.
         pub url: Spanned<EndpointUrl>,
+        /// Its share beside the others.
+        pub weight: u32 where (1, 1000) = 1,
     }
 }
 
@@ -65,5 +83,7 @@ section! {
         pub connections: u32 where (1, 1_000_000) = 512,
         /// Idle connections that each worker keeps for each endpoint.
         pub idle_per_worker: u32 where (0, 10_000) = 64,
+        /// Requests that wait at the same time for a connection, when all are in use; each at most as long as connecting may take.
+        pub pending: u32 where (0, 1_000_000) = 1024,
     }
 }

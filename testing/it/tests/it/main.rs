@@ -31,6 +31,7 @@ mod site;
 mod slow;
 mod streaming;
 mod tls;
+mod upstream_balance;
 mod upstream_faults;
 mod upstream_processes;
 mod upstream_tls;
