@@ -92,6 +92,18 @@ pub enum Command {
         #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
         socket: PathBuf,
     },
+    /// Show the routes of a running gateway: what it serves, to whom, and what is checked.
+    Routes {
+        /// The gateway's management socket.
+        #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
+        socket: PathBuf,
+    },
+    /// Let a running gateway read its configuration again; if it is refused, the one before serves on.
+    Reload {
+        /// The gateway's management socket.
+        #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
+        socket: PathBuf,
+    },
     /// Ask clients to go elsewhere: not ready, and connections end with their exchanges; everything is still served.
     Drain {
         /// The gateway's management socket.

@@ -1,5 +1,6 @@
 //! The program: arguments -> what to do. Everything else is wired together here, and nowhere else.
 
+mod ask;
 mod check;
 mod cli;
 mod demo;
@@ -12,7 +13,9 @@ mod life;
 mod management;
 mod output;
 mod process;
+mod reload;
 mod reminders;
+mod routes;
 mod run;
 mod status;
 mod upstreams;
@@ -60,15 +63,11 @@ fn perform(command: Command, output: Output) -> Result<(), String> {
             Ok(())
         }
         Command::Demo { port, state } => demo::demo(port, &state, output),
-        Command::Status { socket } => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.map_err(|error| error.to_string())?.block_on(status::status(&socket, output))
-        }
+        Command::Status { socket } => status::status(&socket, output),
+        Command::Routes { socket } => routes::routes(&socket, output),
+        Command::Reload { socket } => reload::reload(&socket, output),
         Command::Drain { socket, end } => life::drain(&socket, end, output),
-        Command::Upstreams { socket } => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.map_err(|error| error.to_string())?.block_on(upstreams::show(&socket, output))
-        }
+        Command::Upstreams { socket } => upstreams::show(&socket, output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
             Ok(())

@@ -6,7 +6,7 @@ use crate::process::{open_descriptors, resident_bytes};
 use crate::reminders;
 use crate::upstreams;
 use portcullis_control_admin::{Actor, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status, UpstreamInfo};
-use portcullis_control_config::{Access, DrainPlan, ListenerMode, Plan, Weakening};
+use portcullis_control_config::{Access, DrainPlan, Finding, ListenerMode, Plan, Weakening};
 use portcullis_control_reload::Running;
 use portcullis_gateway_proxy::Snapshot;
 use portcullis_insight_record::{Gauges, Recorder};
@@ -184,6 +184,7 @@ impl Management for State {
                     hosts: api.hosts.iter().map(ToString::to_string).collect(),
                     methods: route.methods.iter().map(|method| method.as_str().to_owned()).collect(),
                     path: route.path.to_string(),
+                    headers: route.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
                     access: match route.access {
                         Access::Public => "public".to_owned(),
                     },
@@ -213,7 +214,9 @@ impl Management for State {
             });
             match asked.await {
                 Ok(Some(Ok(outcome))) => {
-                    Ok(Reloaded { generation: outcome.generation.0, configuration_hash: outcome.hash, changed: outcome.changed })
+                    let warnings = outcome.warnings.iter().map(Finding::in_one_line).collect();
+                    let generation = outcome.generation.0;
+                    Ok(Reloaded { generation, configuration_hash: outcome.hash, changed: outcome.changed, warnings })
                 }
                 Ok(Some(Err(message))) => Err(Failure { message }),
                 Ok(None) | Err(_) => Err(Failure { message: "the gateway is stopping".to_owned() }),

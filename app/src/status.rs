@@ -1,24 +1,22 @@
 //! `portcullis status`: what the running gateway says of itself.
 
+use crate::ask::{ask, understood};
 use crate::check::counted;
 use crate::output::{Colour, Output};
-use portcullis_control_admin::{Status, call};
+use portcullis_control_admin::Status;
 use std::path::Path;
 
 /// Asks the gateway behind `socket` and shows its answer.
 ///
 /// # Errors
 /// A text for the operator, when nobody answers or the answer is not understood.
-pub async fn status(socket: &Path, output: Output) -> Result<(), String> {
-    let value = call(socket, hyper::Method::GET, "/v1/status").await.map_err(|error| {
-        format!("`{}`: {error}; start one with `portcullis run`, or name its socket with --socket", socket.display())
-    })?;
+pub fn status(socket: &Path, output: Output) -> Result<(), String> {
+    let answer = ask(socket, hyper::Method::GET, "/v1/status")?;
     if output.is_json() {
-        output.json(&value);
+        output.json(&answer);
         return Ok(());
     }
-    let status: Status =
-        serde_json::from_value(value).map_err(|error| format!("the gateway's answer is of another version: {error}"))?;
+    let status: Status = understood(answer)?;
     show(&status, output);
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Upstreams and their endpoints: what the management API, the metrics and `portcullis upstreams` show of them.
 
+use crate::ask::{ask, understood};
 use crate::output::{Colour, Output};
-use portcullis_control_admin::{EndpointInfo, UpstreamInfo, call};
+use portcullis_control_admin::{EndpointInfo, UpstreamInfo};
 use portcullis_gateway_proxy::Snapshot;
 use portcullis_gateway_upstream::{Endpoint, Upstream};
 use portcullis_insight_record::{EndpointGauges, UpstreamGauges};
@@ -83,16 +84,13 @@ fn gauge(upstream: &Upstream) -> UpstreamGauges {
 ///
 /// # Errors
 /// A text for the operator, when nobody answers or the answer is not understood.
-pub async fn show(socket: &Path, output: Output) -> Result<(), String> {
-    let value = call(socket, hyper::Method::GET, "/v1/upstreams").await.map_err(|error| {
-        format!("`{}`: {error}; start one with `portcullis run`, or name its socket with --socket", socket.display())
-    })?;
+pub fn show(socket: &Path, output: Output) -> Result<(), String> {
+    let answer = ask(socket, hyper::Method::GET, "/v1/upstreams")?;
     if output.is_json() {
-        output.json(&value);
+        output.json(&answer);
         return Ok(());
     }
-    let upstreams: Vec<UpstreamInfo> =
-        serde_json::from_value(value).map_err(|error| format!("the gateway's answer is of another version: {error}"))?;
+    let upstreams: Vec<UpstreamInfo> = understood(answer)?;
     let mut rows = Vec::new();
     for upstream in &upstreams {
         for endpoint in &upstream.endpoints {

@@ -72,6 +72,8 @@ pub struct RouteInfo {
     pub methods: Vec<String>,
     /// Path template.
     pub path: String,
+    /// Header fields that a request must have, as `name: value`.
+    pub headers: Vec<String>,
     /// Who may call it.
     pub access: String,
     /// Where it goes.
@@ -121,6 +123,8 @@ pub struct Reloaded {
     pub configuration_hash: String,
     /// Whether anything changed.
     pub changed: bool,
+    /// What the operator should know of a configuration that has come into force.
+    pub warnings: Vec<String>,
 }
 
 /// Why something was not done; shown to the operator.

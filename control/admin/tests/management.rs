@@ -47,7 +47,7 @@ impl Management for Fake {
     }
     fn reload(&self) -> Pin<Box<dyn Future<Output = Result<Reloaded, Failure>> + Send + '_>> {
         let refused = Failure { message: "line 3: unknown key `upstrem`".to_owned() };
-        let done = Reloaded { generation: 8, configuration_hash: "def".to_owned(), changed: true };
+        let done = Reloaded { generation: 8, configuration_hash: "def".to_owned(), changed: true, warnings: Vec::new() };
         Box::pin(std::future::ready(if self.refuse { Err(refused) } else { Ok(done) }))
     }
     fn drain(&self, _: bool) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -15,6 +15,7 @@ mod attack_path;
 mod attack_upgrade;
 mod cli;
 mod client_certificates;
+mod clients;
 mod early;
 mod forward;
 mod headers;
