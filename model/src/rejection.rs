@@ -158,7 +158,7 @@ reasons! {
     UpstreamReset = "upstream_reset", 502, Upstream, true, "the service ended the connection";
     /// The upstream's response is not well-formed or its length is ambiguous.
     UpstreamMalformed = "upstream_malformed", 502, Upstream, true, "the service gave an invalid response";
-    /// The upstream switched protocols without being asked, or to another one.
+    /// The upstream switched protocols without being asked, or to another one, or sent interim answers without end.
     UpstreamUpgradeInvalid = "upstream_upgrade_invalid", 502, Upstream, true, "the service gave an invalid response";
     /// The upstream has as many connections as it may have, and none became free in time.
     UpstreamExhausted = "upstream_exhausted", 503, Gateway, false, "the service is busy";

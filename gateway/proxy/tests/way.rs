@@ -246,3 +246,25 @@ async fn another_configuration_decides_from_the_next_request_on() {
         })
         .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn g155_a_step_of_the_clock_moves_no_deadline() {
+    // Ten minutes back and ten forward, as a machine whose time is set right while it serves.
+    for step in [-600_i64, 600] {
+        LocalSet::new()
+            .run_until(async {
+                let bench = bench();
+                let (mut client, task) = bench.connect();
+                let begin = Instant::now();
+                client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+                tokio::time::sleep(seconds(5)).await;
+                bench.published.clock.set_unix_micros(NOW.checked_add_signed(step).unwrap() * 1_000_000);
+                tokio::time::sleep(seconds(1)).await;
+                assert!(!task.is_finished(), "a step of {step} s cut a client that was in time");
+                task.await.unwrap();
+                assert!((10..=13).contains(&begin.elapsed().as_secs()), "{step}: {:?}", begin.elapsed());
+                assert_eq!(bench.reasons(), [Some(Reason::HeaderTimeout)]);
+            })
+            .await;
+    }
+}

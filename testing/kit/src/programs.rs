@@ -52,12 +52,7 @@ impl Nginx {
             };
         }
         let ssl = if more.contains("ssl_certificate ") { " ssl" } else { "" };
-        let server = format!(
-            "server {{ listen {address}{ssl}; root {}/www;
-{more}
-}}",
-            folder.path().display()
-        );
+        let server = format!("server {{ listen {address}{ssl}; root {}/www;\n{more}\n}}", folder.path().display());
         Self::run(folder, &server, address)
     }
 

@@ -12,6 +12,7 @@
 
 mod attack_framing;
 mod attack_path;
+mod attack_trusted;
 mod attack_upgrade;
 mod cli;
 mod client_certificates;
@@ -31,6 +32,7 @@ mod reload;
 mod site;
 mod slow;
 mod streaming;
+mod switches;
 mod tls;
 mod upstream_balance;
 mod upstream_faults;

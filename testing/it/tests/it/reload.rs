@@ -156,14 +156,14 @@ fn a_listener_comes_and_goes() {
 
 /// Clients that keep their connection, and clients that make a new one for each request, until it is told to stop. Gives the number of
 /// requests served; a single one that fails, fails the test.
-struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     served: Arc<AtomicU64>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
 impl Load {
-    fn on(address: std::net::SocketAddr) -> Self {
+    pub fn on(address: std::net::SocketAddr) -> Self {
         let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let threads = (0..4).map(|number| {
             let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
@@ -182,12 +182,12 @@ impl Load {
         Self { threads: threads.collect(), stop, served }
     }
 
-    fn served(&self) -> u64 {
+    pub fn served(&self) -> u64 {
         self.served.load(Ordering::Acquire)
     }
 
     #[track_caller]
-    fn ends_well(self) {
+    pub fn ends_well(self) {
         self.stop.store(true, Ordering::Release);
         for thread in self.threads {
             thread.join().expect("no request failed");
