@@ -2,6 +2,7 @@
 
 use portcullis_model::Clock;
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Something that happened to the gateway itself.
@@ -14,6 +15,8 @@ pub enum Event<'a> {
     ReloadRefused { problem: &'a str },
     /// Something to know that stops nothing.
     Warning { text: &'a str },
+    /// Health checks have changed their mind about an endpoint.
+    Health { upstream: &'a str, endpoint: SocketAddr, problem: Option<String> },
     /// Clients are asked to go elsewhere, or no longer.
     Draining { draining: bool },
     /// It is going away, and stops accepting after a delay.
@@ -35,6 +38,10 @@ fn for_people(event: &Event<'_>) -> String {
         Event::Reloaded { generation, .. } => format!("configuration in force: generation {generation}"),
         Event::ReloadRefused { problem } => format!("configuration refused, the one before serves on\n{problem}"),
         Event::Warning { text } => format!("warning: {text}"),
+        Event::Health { upstream, endpoint, problem: Some(problem) } => {
+            format!("unhealthy: {endpoint} of upstream {upstream}: {problem}")
+        }
+        Event::Health { upstream, endpoint, problem: None } => format!("healthy again: {endpoint} of upstream {upstream}"),
         Event::Draining { draining: true } => "draining: not ready, clients are asked to go elsewhere".to_owned(),
         Event::Draining { draining: false } => "no longer draining".to_owned(),
         Event::Stopping { delay } if delay.is_zero() => "stopping: no new connections, exchanges under way are finished".to_owned(),
@@ -58,6 +65,10 @@ fn for_programs(event: &Event<'_>) -> serde_json::Value {
             serde_json::json!({ "unix_seconds": at, "event": "reload_refused", "problem": problem })
         }
         Event::Warning { text } => serde_json::json!({ "unix_seconds": at, "event": "warning", "text": text }),
+        Event::Health { upstream, endpoint, problem } => serde_json::json!({
+            "unix_seconds": at, "event": if problem.is_some() { "endpoint_unhealthy" } else { "endpoint_healthy" },
+            "upstream": upstream, "endpoint": endpoint.to_string(), "problem": problem,
+        }),
         Event::Draining { draining } => {
             serde_json::json!({ "unix_seconds": at, "event": "draining", "draining": draining })
         }

@@ -4,7 +4,7 @@ use crate::events::{Event, tell};
 use crate::management::State;
 use crate::reminders::Daily;
 use portcullis_control_config::{AccessLogPlan, Finding, Loader, Plan};
-use portcullis_control_reload::{Builder, Built, LastGood, Outcome, Reloader, Watch, warnings, watch};
+use portcullis_control_reload::{Builder, Built, HealthChange, HealthChecks, LastGood, Outcome, Reloader, Watch, warnings, watch};
 use portcullis_gateway_proxy::{DataPlane, Hurry, Published, SinkMaker};
 use portcullis_insight_record::{AccessLog, RecordSettings, Recorder, Rotation};
 use portcullis_model::{Clock, Generation};
@@ -42,6 +42,7 @@ pub struct Gateway {
     commands: SyncSender<Command>,
     control: JoinHandle<()>,
     hurry: Arc<Hurry>,
+    _checks: HealthChecks,
 }
 
 /// What a gateway is started from.
@@ -88,6 +89,8 @@ impl Gateway {
         let (commands, received) = sync_channel(COMMANDS_MAX);
         let state = State::new(Arc::new(recorder), commands.clone(), workers, clock);
         let last_good = keep_last_good(&plan, &state)?;
+        let checks = HealthChecks::start(Arc::clone(&published), tell_health);
+        let checks = checks.map_err(|error| format!("health checks cannot be started: {error}"))?;
         let reloader = Reloader::start(loader, builder, last_good, plan, fingerprint, published, plane)?;
         state.now_running(reloader.running());
         let shown: Vec<String> = reloader.addresses().map(|(name, address)| format!("{address} ({name})")).collect();
@@ -97,7 +100,7 @@ impl Gateway {
         let changed = commands.clone();
         let control = std::thread::Builder::new().name("control".to_owned());
         let control = control.spawn(move || control_loop(reloader, &own, &received, changed)).map_err(|error| error.to_string())?;
-        Ok(Self { state, commands, control, hurry })
+        Ok(Self { state, commands, control, hurry, _checks: checks })
     }
 
     /// What ends it at once while it stops.
@@ -114,6 +117,11 @@ impl Gateway {
             tell(&Event::Stopped);
         }
     }
+}
+
+fn tell_health(change: &HealthChange) {
+    let problem = change.failure.map(|failure| failure.to_string());
+    tell(&Event::Health { upstream: &change.upstream, endpoint: change.endpoint.address, problem });
 }
 
 /// Keeps on disk what was in force last. That it cannot be kept is no reason to stop serving, but to be told.

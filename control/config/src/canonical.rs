@@ -168,6 +168,7 @@ fn upstream_json(upstream: &UpstreamPlan) -> Value {
     out.insert("balance".to_owned(), care.balance.encode());
     out.extend(care.hash_by.as_ref().map(|hash_by| ("hash_by".to_owned(), hash_by.encode())));
     out.insert("slow_start".to_owned(), care.slow_start.encode());
+    out.extend(care.health.as_ref().map(|health| ("health".to_owned(), health.encode())));
     out.insert("outlier".to_owned(), care.outlier.encode());
     out.extend(care.breaker.as_ref().map(|breaker| ("breaker".to_owned(), breaker.encode())));
     out.insert("retry".to_owned(), care.retry.encode());

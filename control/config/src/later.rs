@@ -12,7 +12,6 @@ pub(crate) const LATER: &[&str] = &[
     "/listeners/*/tls/acme",
     "/listeners/*/tls/certificates/*/acme",
     "/management/listener",
-    "/upstreams/*/health",
     "/defaults/authenticate",
     "/defaults/security_headers",
     "/defaults/request_limits",

@@ -1,6 +1,6 @@
 //! Plan -> snapshot. Reads certificate files; starts nothing.
 
-use crate::care::{balance, breaker, outlier, retry};
+use crate::care::{balance, breaker, health, outlier, retry};
 use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_control_config::settings::EndpointUrl;
@@ -226,6 +226,7 @@ fn upstream_settings(planned: &UpstreamPlan) -> UpstreamSettings {
         },
         balance: balance(&planned.care),
         slow_start: planned.care.slow_start,
+        health: planned.care.health.as_ref().map(health),
         outlier: Some(outlier(&planned.care)),
         breaker: planned.care.breaker.as_ref().map(breaker),
         retry: retry(&planned.care),

@@ -1,7 +1,7 @@
 //! From what is planned to what the mechanisms of an upstream are set to.
 
-use portcullis_control_config::settings::{self, BalanceKind, Care, HashBy, RetryOn};
-use portcullis_gateway_upstream::{Balance, BreakerSettings, HashKey, OutlierSettings, RetrySettings};
+use portcullis_control_config::settings::{self, BalanceKind, Care, HashBy, HealthKind, RetryOn};
+use portcullis_gateway_upstream::{Balance, BreakerSettings, Errand, HashKey, HealthSettings, OutlierSettings, RetrySettings};
 use portcullis_model_settings::Percent;
 
 fn whole(percent: Percent) -> u32 {
@@ -44,5 +44,22 @@ pub(crate) fn retry(care: &Care) -> RetrySettings {
         budget_share: u32::from(care.retry.budget.hundredths()),
         on_connect: care.retry.on.contains(&RetryOn::Connect),
         on_reset_before_bytes: care.retry.on.contains(&RetryOn::ResetBeforeBytes),
+    }
+}
+
+pub(crate) fn health(settings: &settings::HealthSettings) -> HealthSettings {
+    let errand = match (settings.check, &settings.path) {
+        (HealthKind::Http, Some(path)) => {
+            Errand::Http { path: path.shared(), host: settings.host.as_ref().map(settings::Host::shared), status: settings.status }
+        }
+        // A missing path was refused when it was checked.
+        (HealthKind::Tcp, _) | (HealthKind::Http, None) => Errand::Tcp,
+    };
+    HealthSettings {
+        errand,
+        interval: settings.interval,
+        timeout: settings.timeout,
+        unhealthy_after: settings.unhealthy_after,
+        healthy_after: settings.healthy_after,
     }
 }

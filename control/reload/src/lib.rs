@@ -2,6 +2,7 @@
 
 mod build;
 mod care;
+mod checks;
 mod last_good;
 mod reloader;
 mod upstream_tls;
@@ -9,6 +10,7 @@ mod warnings;
 mod watch;
 
 pub use build::{Builder, Built, Routing};
+pub use checks::{HealthChange, HealthChecks};
 pub use last_good::{LastGood, read as read_last_good};
 pub use reloader::{Outcome, Reloader, Running};
 pub use warnings::warnings;

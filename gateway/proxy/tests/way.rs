@@ -57,6 +57,7 @@ fn upstream() -> Arc<Upstream> {
         timeouts,
         balance: Balance::RoundRobin,
         slow_start: Duration::ZERO,
+        health: None,
         outlier: None,
         breaker: None,
         retry: RetrySettings { attempts: 1, budget_share: 2000, on_connect: true, on_reset_before_bytes: true },

@@ -147,8 +147,11 @@ fn better_of_two<'s>(
 ) -> Option<&'s Arc<Endpoint>> {
     let fits = |one: &&Arc<Endpoint>| one.state.is_available(chance.now) && !passed.has(one.id) && is_warm(one, chance);
     // The wheel holds each endpoint as often as its weight says, so this draws by weight.
-    let first = set.by_turn(chance.random >> 32).filter(fits);
-    let second = set.by_turn(u64::from(chance.random as u32)).filter(fits);
+    let (one, other) = (chance.random >> 32, u64::from(chance.random as u32));
+    let first = set.by_turn(one).filter(fits);
+    // Drawn twice the same, its neighbour is the second: of few endpoints most draws would else compare nothing.
+    let differs = |two: &&Arc<Endpoint>| first.is_none_or(|first| first.id != two.id);
+    let second = set.by_turn(other).filter(differs).or_else(|| set.by_turn(other + 1).filter(differs)).filter(fits);
     match (first, second) {
         (Some(first), Some(second)) if worse(first, second) => Some(second),
         (Some(one), _) | (None, Some(one)) => Some(one),

@@ -1,7 +1,7 @@
 //! A new connection to an endpoint.
 
 use crate::connection::Stream;
-use crate::endpoint::EndpointPlace;
+use crate::endpoint::{Endpoint, EndpointPlace};
 use crate::{Upstream, UpstreamConnection};
 use portcullis_model::{Reason, Rejection};
 use tokio::net::TcpStream;
@@ -18,7 +18,7 @@ pub(crate) async fn connect(
     total: Option<Instant>,
 ) -> Result<UpstreamConnection, Rejection> {
     let limit = Instant::now() + upstream.settings.timeouts.connect;
-    match tokio::time::timeout_at(total.map_or(limit, |total| total.min(limit)), open(&place)).await {
+    match tokio::time::timeout_at(total.map_or(limit, |total| total.min(limit)), open(place.endpoint())).await {
         Ok(Ok(stream)) => Ok(UpstreamConnection::new(stream, place)),
         Ok(Err(rejection)) => Err(rejection),
         Err(_elapsed) => Err(Rejection::new(Reason::UpstreamConnectTimeout, NOT_REACHED)),
@@ -27,9 +27,9 @@ pub(crate) async fn connect(
 
 const NOT_REACHED: &str = "no endpoint of the upstream could be reached";
 
-async fn open(place: &EndpointPlace) -> Result<Stream, Rejection> {
+/// Opens a connection, TLS handshake included, in whatever time it takes.
+pub(crate) async fn open(endpoint: &Endpoint) -> Result<Stream, Rejection> {
     let unreachable = |_| Rejection::new(Reason::UpstreamUnreachable, NOT_REACHED);
-    let endpoint = place.endpoint();
     let tcp = TcpStream::connect(endpoint.address).await.map_err(unreachable)?;
     tcp.set_nodelay(true).map_err(unreachable)?;
     match &endpoint.tls {

@@ -18,6 +18,54 @@ pub(crate) enum Stream {
     Tls(Box<ClientStream>),
 }
 
+impl Stream {
+    /// Reads into `buf`; 0 is the end of the stream.
+    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Tcp(stream) => {
+                let mut read = ReadBuf::new(buf);
+                Pin::new(stream).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
+            }
+            Stream::Tls(stream) => match ready!(stream.poll_read(cx, buf))? {
+                // SECURITY: without close_notify somebody on the way may have cut off the rest of an answer that ends with the
+                // stream (RFC 9112 section 9.8).
+                0 if !stream.clean_close() => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                count => Poll::Ready(Ok(count)),
+            },
+        }
+    }
+
+    /// Writes `head` and `body` in one call, as much as goes; returns how many bytes of both were taken. In TLS what was taken is
+    /// encrypted, and may wait for [`Stream::poll_flush`].
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, head: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
+        let stream = match self {
+            Stream::Tcp(stream) => Pin::new(stream),
+            Stream::Tls(stream) => return stream.poll_write(cx, head, body),
+        };
+        match (head.is_empty(), body.is_empty()) {
+            (_, true) => stream.poll_write(cx, head),
+            (true, _) => stream.poll_write(cx, body),
+            _ => stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)]),
+        }
+    }
+
+    /// Waits until everything that was taken is on its way.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(_) => Poll::Ready(Ok(())),
+            Stream::Tls(stream) => stream.poll_flush(cx),
+        }
+    }
+
+    /// Says that nothing more will be written.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => stream.poll_shutdown(cx),
+        }
+    }
+}
+
 /// A connection to an endpoint of an upstream.
 #[derive(Debug)]
 pub struct UpstreamConnection {
@@ -68,48 +116,23 @@ impl UpstreamConnection {
 
     /// Reads into `buf`; 0 is the end of the stream.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => {
-                let mut read = ReadBuf::new(buf);
-                Pin::new(stream).poll_read(cx, &mut read).map_ok(|()| read.filled().len())
-            }
-            Stream::Tls(stream) => match ready!(stream.poll_read(cx, buf))? {
-                // SECURITY: without close_notify somebody on the way may have cut off the rest of an answer that ends with the
-                // stream (RFC 9112 section 9.8).
-                0 if !stream.clean_close() => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                count => Poll::Ready(Ok(count)),
-            },
-        }
+        self.stream.poll_read(cx, buf)
     }
 
     /// Writes `head` and `body` in one call, as much as goes; returns how many bytes of both were taken. In TLS what was taken is
     /// encrypted, and may wait for [`UpstreamConnection::poll_flush`].
     pub fn poll_write(&mut self, cx: &mut Context<'_>, head: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
-        let stream = match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream),
-            Stream::Tls(stream) => return stream.poll_write(cx, head, body),
-        };
-        match (head.is_empty(), body.is_empty()) {
-            (_, true) => stream.poll_write(cx, head),
-            (true, _) => stream.poll_write(cx, body),
-            _ => stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(body)]),
-        }
+        self.stream.poll_write(cx, head, body)
     }
 
     /// Waits until everything that was taken is on its way.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(_) => Poll::Ready(Ok(())),
-            Stream::Tls(stream) => stream.poll_flush(cx),
-        }
+        self.stream.poll_flush(cx)
     }
 
     /// Says that nothing more will be written.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => stream.poll_shutdown(cx),
-        }
+        self.stream.poll_shutdown(cx)
     }
 
     /// Whether an unused connection is still fit for use: nothing has been sent on it, and it has not been closed.

@@ -4,6 +4,7 @@ use crate::balance::Balance;
 use crate::breaker::{Breaker, BreakerSettings, Passage};
 use crate::budget::RetryBudget;
 use crate::endpoint::{Endpoint, EndpointSpec};
+use crate::health::HealthSettings;
 use crate::latency::FAILURE_MICROS;
 use crate::outlier::OutlierSettings;
 use crate::room::Room;
@@ -55,6 +56,8 @@ pub struct UpstreamSettings {
     pub balance: Balance,
     /// How long an endpoint that comes (back) takes to get its whole share.
     pub slow_start: Duration,
+    /// How their health is checked, if it is.
+    pub health: Option<HealthSettings>,
     /// When endpoints that fail are left out, if ever.
     pub outlier: Option<OutlierSettings>,
     /// When the upstream is left alone, if ever.

@@ -1,7 +1,7 @@
 //! Checks of how endpoints are chosen and treated.
 
 use super::Checker;
-use crate::settings::{BalanceKind, Care, UpstreamSettings};
+use crate::settings::{BalanceKind, Care, HealthKind, HealthSettings, UpstreamSettings};
 use portcullis_model_settings::{Name, Spanned};
 
 /// The most endpoints an upstream may have.
@@ -25,12 +25,39 @@ pub(super) fn check(name: &Spanned<Name>, settings: &UpstreamSettings, path: &st
         let what = format!("more than {ENDPOINTS_MAX} endpoints");
         checker.error(name, format!("{path}/endpoints"), what, "spread them over several upstreams");
     }
+    if let Some(health) = &settings.health {
+        check_health(health, path, checker);
+    }
     Care {
         balance: settings.balance,
         hash_by: settings.hash_by.as_ref().map(|hash_by| hash_by.value.clone()),
         slow_start: settings.slow_start,
+        health: settings.health.as_ref().map(|health| health.value.clone()),
         outlier: settings.outlier.clone(),
         breaker: settings.breaker.clone(),
         retry: settings.retry.clone(),
+    }
+}
+
+fn check_health(health: &Spanned<HealthSettings>, path: &str, checker: &mut Checker<'_>) {
+    let path = format!("{path}/health");
+    match (health.check, &health.path) {
+        (HealthKind::Http, None) => {
+            let help = "add `path`, such as `/healthz`, or write `check: tcp`";
+            checker.error(health, format!("{path}/path"), "a check by `http` needs a path to ask for", help);
+        }
+        (HealthKind::Tcp, Some(written)) => {
+            let what = "a check by `tcp` asks for no path";
+            checker.error(written, format!("{path}/path"), what, "remove `path`, or write `check: http`");
+        }
+        _ => {}
+    }
+    if health.check == HealthKind::Tcp && (health.host.is_some() || health.status.is_some()) {
+        let what = "a check by `tcp` has neither host nor status";
+        checker.error(health, path.clone(), what, "remove them, or write `check: http`");
+    }
+    if health.host.as_ref().is_some_and(|host| host.shared().contains('*')) {
+        let what = "a check asks for one host, not for a pattern";
+        checker.error(health, format!("{path}/host"), what, "write one name, such as `orders.internal`");
     }
 }

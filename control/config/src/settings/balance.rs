@@ -1,7 +1,10 @@
 //! How an endpoint of an upstream is chosen, and what becomes of those that fail.
 
+use super::Host;
 use super::listeners::DEADLINES;
-use portcullis_model_settings::{Decode, Diagnostics, Node, Percent, Schema, Value, choice, quoted, scalar_schema, section};
+use portcullis_model_settings::{
+    Decode, Diagnostics, Node, Percent, Schema, Spanned, Value, choice, quoted, scalar_schema, section,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +82,73 @@ section! {
     }
 }
 
+choice! {
+    /// What a health check asks.
+    pub enum HealthKind {
+        /// A GET for `path`.
+        Http = "http",
+        /// Only whether a connection is accepted, TLS handshake included.
+        Tcp = "tcp",
+    }
+    later "grpc"
+}
+
+section! {
+    /// Active checks of every endpoint's health, by the gateway itself, on connections of their own and beside the workers. At most 64 run at
+    /// the same time; when that is not enough for the number of endpoints, they come less often. The first check of an endpoint decides
+    /// alone; until then it is taken for healthy. When all endpoints of an upstream are unhealthy, requests are refused
+    /// (`upstream_unhealthy`).
+    pub struct HealthSettings {
+        /// What is asked.
+        pub check: HealthKind = HealthKind::Http,
+        /// The path that is asked for; needed for `http`.
+        pub path: Option<Spanned<HealthPath>>,
+        /// The host that is asked for; the endpoint's own host or address when absent.
+        pub host: Option<Host>,
+        /// The status of a good answer; any 2xx when absent.
+        pub status: Option<u16> where (Some(200), Some(599)),
+        /// How often, give or take a tenth.
+        pub interval: Duration where (Duration::from_millis(100), Duration::from_hours(1)) = Duration::from_secs(10),
+        /// How long an answer may take, connecting included.
+        pub timeout: Duration where (DEADLINES.0, Duration::from_mins(1)) = Duration::from_secs(2),
+        /// So many failures in a row make an endpoint unhealthy.
+        pub unhealthy_after: u32 where (1, 100) = 3,
+        /// So many successes in a row make it healthy again.
+        pub healthy_after: u32 where (1, 100) = 2,
+    }
+}
+
+/// The path of a health check, with its query if it has one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthPath(Arc<str>);
+
+impl HealthPath {
+    /// The path as shared text.
+    #[must_use]
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Decode for HealthPath {
+    fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let text = node.as_str().unwrap_or_default();
+        if !text.starts_with('/') || text.len() > 1024 || !text.bytes().all(|b| matches!(b, 0x21..=0x7e) && b != b'#') {
+            diagnostics.wrong(node, "a path that begins with `/`, without spaces, such as `/healthz`");
+            return None;
+        }
+        Some(Self(text.into()))
+    }
+
+    fn encode(&self) -> Value {
+        Value::from(&*self.0)
+    }
+
+    fn schema() -> Schema {
+        scalar_schema("path", Some("^/"), "/healthz")
+    }
+}
+
 /// What all of an upstream's settings say about choosing endpoints and treating those that fail.
 #[derive(Clone, Debug)]
 pub struct Care {
@@ -88,6 +158,8 @@ pub struct Care {
     pub hash_by: Option<HashBy>,
     /// How long an endpoint that comes (back) takes to get its whole share.
     pub slow_start: Duration,
+    /// How their health is checked.
+    pub health: Option<HealthSettings>,
     /// When endpoints are left out.
     pub outlier: OutlierSettings,
     /// When the upstream is left alone.

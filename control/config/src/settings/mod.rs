@@ -12,7 +12,9 @@ mod rest;
 mod upstreams;
 
 pub use apis::{AccessSettings, ApiSettings, EncodedSlash, HeaderMatches, RouteSettings};
-pub use balance::{BalanceKind, BreakerSettings, Care, HashBy, OutlierSettings, RetryOn, RetrySettings};
+pub use balance::{
+    BalanceKind, BreakerSettings, Care, HashBy, HealthKind, HealthPath, HealthSettings, OutlierSettings, RetryOn, RetrySettings,
+};
 pub use endpoints::{EndpointUrl, ServerName};
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};
 pub use hosts::Host;

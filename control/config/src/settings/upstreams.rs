@@ -2,8 +2,8 @@
 
 use super::listeners::DEADLINES;
 use super::{
-    BalanceKind, BreakerSettings, CertificateFiles, DangerSettings, EndpointUrl, HashBy, Numbered, OutlierSettings, RetrySettings,
-    ServerName,
+    BalanceKind, BreakerSettings, CertificateFiles, DangerSettings, EndpointUrl, HashBy, HealthSettings, Numbered, OutlierSettings,
+    RetrySettings, ServerName,
 };
 use portcullis_model_settings::{FilePath, Spanned, section};
 use std::time::Duration;
@@ -28,6 +28,8 @@ section! {
         /// How long an endpoint that comes, or comes back, takes to get its whole share, beginning with a tenth; not with
         /// `consistent_hash`, where it would move keys twice.
         pub slow_start: Duration where (Duration::ZERO, Duration::from_hours(1)) = Duration::from_secs(10),
+        /// Active checks of its endpoints; none when absent.
+        pub health: Option<Spanned<HealthSettings>>,
         /// When endpoints that fail are left out.
         pub outlier: OutlierSettings,
         /// When the whole upstream is left alone; never when absent.

@@ -36,6 +36,7 @@ mod switches;
 mod tls;
 mod upstream_balance;
 mod upstream_faults;
+mod upstream_health;
 mod upstream_processes;
 mod upstream_tls;
 mod websocket;

@@ -1,0 +1,109 @@
+//! What the gateway itself asks of an endpoint. Made of the configuration alone: it cannot carry a client's request.
+
+use crate::connect::open;
+use crate::connection::Stream;
+use crate::endpoint::Endpoint;
+use portcullis_wire::{HeadFinder, HeadLimits, Method, ResponseHead};
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// What the head of an answer may have.
+const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, fields_max: 128, target_bytes_max: 8 * 1024 };
+
+/// Something that is asked of an endpoint, to learn whether it is well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// Whether it accepts a connection, and does the TLS handshake if it has one.
+    Tcp,
+    /// Whether it answers a GET well.
+    Http {
+        /// The path, which begins with `/` and has no character that could end the line.
+        path: Arc<str>,
+        /// The host asked for; the endpoint's own when none is given.
+        host: Option<Arc<str>>,
+        /// The status of a good answer; any 2xx when none is given.
+        status: Option<u16>,
+    },
+}
+
+/// Why an errand failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrandFailure {
+    /// No answer in time.
+    Late,
+    /// No connection, or no TLS that could be verified.
+    Unreachable,
+    /// The connection ended before the answer.
+    Ended,
+    /// What was answered is not HTTP as it should be.
+    Malformed,
+    /// It answered with another status.
+    Status(u16),
+}
+
+impl std::fmt::Display for ErrandFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Late => f.write_str("no answer in time"),
+            Self::Unreachable => f.write_str("no connection"),
+            Self::Ended => f.write_str("the connection ended before the answer"),
+            Self::Malformed => f.write_str("the answer is not well-formed"),
+            Self::Status(status) => write!(f, "status {status}"),
+        }
+    }
+}
+
+impl Errand {
+    /// Runs it, on a connection of its own.
+    ///
+    /// # Errors
+    /// Why the endpoint is not well.
+    pub async fn run(&self, endpoint: &Endpoint, within: Duration) -> Result<(), ErrandFailure> {
+        timeout(within, self.perform(endpoint)).await.unwrap_or(Err(ErrandFailure::Late))
+    }
+
+    async fn perform(&self, endpoint: &Endpoint) -> Result<(), ErrandFailure> {
+        let mut stream = open(endpoint).await.map_err(|_| ErrandFailure::Unreachable)?;
+        let Self::Http { path, host, status: wanted } = self else { return Ok(()) };
+        let own = || endpoint.host.as_ref().map_or_else(|| endpoint.address.to_string(), ToString::to_string);
+        let host = host.as_ref().map_or_else(own, ToString::to_string);
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: portcullis-health\r\nconnection: close\r\n\r\n");
+        send(&mut stream, request.as_bytes()).await.map_err(|_| ErrandFailure::Ended)?;
+        let status = receive_status(&mut stream).await?;
+        let good = wanted.map_or((200..300).contains(&status), |wanted| wanted == status);
+        if good { Ok(()) } else { Err(ErrandFailure::Status(status)) }
+    }
+}
+
+async fn send(stream: &mut Stream, mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        let count = poll_fn(|cx| stream.poll_write(cx, bytes, &[])).await?;
+        bytes = bytes.get(count.max(1)..).unwrap_or_default();
+    }
+    poll_fn(|cx| stream.poll_flush(cx)).await
+}
+
+async fn receive_status(stream: &mut Stream) -> Result<u16, ErrandFailure> {
+    let mut received = Vec::with_capacity(1024);
+    let (mut finder, mut head) = (HeadFinder::default(), ResponseHead::default());
+    loop {
+        let mut buffer = [0_u8; 1024];
+        let count = poll_fn(|cx| stream.poll_read(cx, &mut buffer)).await.map_err(|_| ErrandFailure::Ended)?;
+        if count == 0 {
+            return Err(ErrandFailure::Ended);
+        }
+        received.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        // The finder bounds what is received: a head that is longer is malformed.
+        while let Some(length) = finder.find(&received, &LIMITS).map_err(|_| ErrandFailure::Malformed)? {
+            let bytes: Vec<u8> = received.drain(..length).collect();
+            finder.reset();
+            head.parse(&bytes, &LIMITS, Method::parse(b"GET")).map_err(|_| ErrandFailure::Malformed)?;
+            // Interim answers come before the one that counts.
+            if head.status() >= 200 {
+                return Ok(head.status());
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Active health checks, against processes that are killed, paused, lie, or come back.
+
+use portcullis_testing_kit::{Gateway, Plain, PyServer, RawClient, Witness, free_port, holds};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const GET: &str = "GET /x HTTP/1.1\r\nHost: a.test\r\nCookie: secret=1\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
+const QUICK: &str = "health: { path: /healthz, interval: 200ms, timeout: 500ms, unhealthy_after: 2, healthy_after: 2 }\n    \
+                     timeouts: { connect: 1s, first_byte: 1s, idle: 1s }\n    slow_start: 0s";
+
+fn gateway(endpoints: &[SocketAddr], settings: &'static str) -> Gateway {
+    let list: Vec<String> = endpoints.iter().map(|address| format!("{{ url: \"http://{address}\" }}")).collect();
+    let mut plain = Plain::to(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+    plain.upstream_settings = settings;
+    Gateway::start(&plain.yaml().replace("{ url: \"http://127.0.0.1:1\" }", &list.join(", ")))
+}
+
+fn in_state(gateway: &Gateway, state: &str) -> usize {
+    gateway.metric(&format!("portcullis_upstream_endpoints{{upstream=\"u\",state=\"{state}\"}}")) as usize
+}
+
+#[track_caller]
+fn becomes(gateway: &Gateway, state: &str, count: usize) {
+    holds(&format!("{count} endpoints that are {state}"), || in_state(gateway, state) == count);
+}
+
+fn statuses(gateway: &Gateway, count: usize) -> Vec<u16> {
+    (0..count).map(|_| RawClient::connect(gateway.http()).send(GET).response().status).collect()
+}
+
+/// Answers the check as `well` says, and everything else with 200.
+fn checked(well: &Arc<AtomicBool>) -> Witness {
+    let well = Arc::clone(well);
+    Witness::scripted(move |side| {
+        while let Some(request) = side.request() {
+            let good = !request.starts_with(b"GET /healthz ") || well.load(Ordering::Acquire);
+            if !side.write(if good { OK } else { BUSY }) {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn a_check_asks_for_what_is_configured_and_carries_nothing_of_a_client() {
+    let witness = Witness::ok();
+    let gateway = gateway(&[witness.address()], QUICK);
+    assert!(statuses(&gateway, 3).iter().all(|status| *status == 200));
+    holds("a check", || witness.texts().iter().any(|text| text.starts_with("GET /healthz ")));
+    let check = witness.texts().into_iter().find(|text| text.starts_with("GET /healthz ")).expect("there was one");
+    let expected = format!(
+        "GET /healthz HTTP/1.1\r\nhost: {}\r\nuser-agent: portcullis-health\r\nconnection: close\r\n\r\n",
+        witness.address()
+    );
+    assert_eq!(check, expected);
+}
+
+#[test]
+fn a_killed_endpoint_gets_no_requests_and_the_others_serve() {
+    let (mut victim, other) = (PyServer::start(), Witness::ok());
+    let gateway = gateway(&[victim.address(), other.address()], QUICK);
+    assert!(statuses(&gateway, 4).iter().all(|status| *status == 200));
+    victim.kill();
+    becomes(&gateway, "unhealthy", 1);
+    let before = gateway.metric("portcullis_upstream_retries_total{upstream=\"u\"}");
+    assert!(statuses(&gateway, 20).iter().all(|status| *status == 200));
+    assert_eq!(gateway.metric("portcullis_upstream_retries_total{upstream=\"u\"}"), before, "nothing was tried there");
+    assert!(gateway.stderr().contains("endpoint_unhealthy"), "{}", gateway.stderr());
+}
+
+#[test]
+fn a_paused_endpoint_is_left_out_in_time_and_is_back_when_it_goes_on() {
+    let (mut paused, other) = (PyServer::start(), Witness::ok());
+    let gateway = gateway(&[paused.address(), other.address()], QUICK);
+    becomes(&gateway, "available", 2);
+    paused.process().pause();
+    becomes(&gateway, "unhealthy", 1);
+    assert!(statuses(&gateway, 10).iter().all(|status| *status == 200));
+    paused.process().signal("CONT");
+    becomes(&gateway, "available", 2);
+    assert!(statuses(&gateway, 10).iter().all(|status| *status == 200));
+}
+
+#[test]
+fn an_endpoint_that_lies_about_its_health_is_left_out_all_the_same() {
+    let liar = Witness::scripted(|side| {
+        while let Some(request) = side.request() {
+            if !side.write(if request.starts_with(b"GET /healthz ") { OK } else { BUSY }) {
+                return;
+            }
+        }
+    });
+    let honest = Witness::ok();
+    let gateway = gateway(&[liar.address(), honest.address()], QUICK);
+    let first = statuses(&gateway, 30);
+    assert_eq!(first.iter().filter(|status| **status == 503).count(), 5, "{first:?}");
+    assert_eq!((in_state(&gateway, "unhealthy"), in_state(&gateway, "ejected")), (0, 1));
+    assert!(statuses(&gateway, 20).iter().all(|status| *status == 200));
+}
+
+#[test]
+fn with_all_endpoints_unhealthy_requests_are_refused_at_once_and_served_again_when_one_is_back() {
+    let well = [Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false))];
+    let (first, second) = (checked(&well[0]), checked(&well[1]));
+    let gateway = gateway(&[first.address(), second.address()], QUICK);
+    becomes(&gateway, "unhealthy", 2);
+    let answer = gateway.get("/x");
+    assert_eq!((answer.status, answer.code().as_str()), (503, "upstream_unhealthy"));
+    let asked = |witness: &Witness| witness.texts().iter().filter(|text| text.starts_with("GET /x ")).count();
+    let before = (asked(&first), asked(&second));
+    well[1].store(true, Ordering::Release);
+    becomes(&gateway, "available", 1);
+    assert!(statuses(&gateway, 10).iter().all(|status| *status == 200));
+    assert_eq!((asked(&first), asked(&second)), (before.0, before.1 + 10));
+}
+
+#[test]
+fn checks_that_are_taken_out_of_the_configuration_leave_nothing_behind() {
+    let well = Arc::new(AtomicBool::new(false));
+    let witness = checked(&well);
+    let gateway = gateway(&[witness.address()], QUICK);
+    becomes(&gateway, "unhealthy", 1);
+    let without = gateway.config().replace("health: { path: /healthz", "health: { check: tcp").replace(", path: /healthz", "");
+    gateway.configure(&without);
+    becomes(&gateway, "available", 1);
+    assert_eq!(gateway.get("/x").status, 200);
+    let none: String = without.lines().map(|line| if line.contains("health:") { "" } else { line }).collect::<Vec<_>>().join("\n");
+    gateway.configure(&none);
+    gateway.reaches_generation(3);
+    assert_eq!(gateway.get("/x").status, 200);
+}
+
+#[test]
+fn an_endpoint_that_is_not_there_is_found_by_its_first_check() {
+    let (witness, dead) = (Witness::ok(), SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
+    let gateway = gateway(&[witness.address(), dead], "health: { check: tcp, interval: 1h }");
+    becomes(&gateway, "unhealthy", 1);
+    assert!(statuses(&gateway, 10).iter().all(|status| *status == 200));
+}
