@@ -90,7 +90,9 @@ reasons! {
     MethodRefused = "method_refused", 405, Downstream, false, "the method is not allowed";
     /// The request target is longer than allowed.
     UriTooLong = "uri_too_long", 414, Downstream, true, "the request target is too long";
-    /// The header section has too many fields or bytes.
+    /// The header section has too many fields.
+    HeadersTooMany = "headers_too_many", 431, Downstream, true, "the header section has too many fields";
+    /// The header section has too many bytes.
     HeadersTooLarge = "headers_too_large", 431, Downstream, true, "the header section is too large";
     /// The request body is longer than allowed.
     BodyTooLarge = "body_too_large", 413, Downstream, true, "the request body is too large";

@@ -79,7 +79,7 @@ impl RequestHead {
             Ok(httparse::Status::Complete(length)) if length == head.len() => {}
             Ok(_) => return malformed("the head does not end where its empty line is"),
             Err(httparse::Error::TooManyHeaders) => {
-                return Err(WireError::new(Reason::HeadersTooLarge, "more fields than allowed"));
+                return Err(WireError::new(Reason::HeadersTooMany, "more fields than allowed"));
             }
             Err(httparse::Error::Version) => {
                 return Err(WireError::new(Reason::VersionUnsupported, "neither HTTP/1.0 nor HTTP/1.1"));

@@ -65,7 +65,7 @@ fn upstream() -> Arc<Upstream> {
         pending_max: 1,
         idle_per_worker: 1,
         pooled_idle: seconds(1),
-        plaintext_expires: None,
+        plaintext_expires: Some(NOW + 30),
     };
     Arc::new(Upstream::new(settings, &[], None, &Arc::new(Origin::default())))
 }
@@ -155,12 +155,16 @@ async fn a_weakening_ends_in_the_running_gateway() {
             let (mut client, _task) = bench.connect();
             client.write_all(b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
             assert!(answer(&mut client).await.starts_with("HTTP/1.1 404 "));
-            bench.published.clock.set_unix_micros((NOW + 60) * 1_000_000);
-            let (mut client, _task) = bench.connect();
-            client.write_all(b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-            let closed = answer(&mut client).await;
-            assert!(closed.starts_with("HTTP/1.1 503 ") && closed.contains("\"code\":\"weakening_expired\""), "{closed}");
-            assert_eq!(bench.reasons(), [Some(Reason::RouteUnknown), Some(Reason::WeakeningExpired)]);
+            // First the one of the upstream, then the one of the listener.
+            for (seconds, path) in [(30, "/faulty"), (60, "/none")] {
+                bench.published.clock.set_unix_micros((NOW + seconds) * 1_000_000);
+                let (mut client, _task) = bench.connect();
+                client.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+                let closed = answer(&mut client).await;
+                assert!(closed.starts_with("HTTP/1.1 503 ") && closed.contains("\"code\":\"weakening_expired\""), "{closed}");
+            }
+            let expired = Some(Reason::WeakeningExpired);
+            assert_eq!(bench.reasons(), [Some(Reason::RouteUnknown), expired, expired]);
         })
         .await;
 }

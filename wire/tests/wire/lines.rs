@@ -78,7 +78,7 @@ fn fields_are_bounded_in_number_and_bytes() {
     let limits = HeadLimits { head_bytes_max: 2000, fields_max: 5, target_bytes_max: 100 };
     let reason = |bytes: &str| read_within(bytes.as_bytes(), &limits).err().map(|error| error.reason);
     assert_eq!(reason(&post("A: 1\r\nB: 2\r\nC: 3\r\nD: 4")), None);
-    assert_eq!(reason(&post("A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5")), Some(Reason::HeadersTooLarge));
+    assert_eq!(reason(&post("A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5")), Some(Reason::HeadersTooMany));
     assert_eq!(reason(&post(&format!("A: {}", "x".repeat(3000)))), Some(Reason::HeadersTooLarge));
     assert_eq!(reason(&get(&format!("/{}", "a".repeat(99)))), None);
     assert_eq!(reason(&get(&format!("/{}", "a".repeat(100)))), Some(Reason::UriTooLong));

@@ -14,6 +14,7 @@ mod attack_framing;
 mod attack_path;
 mod attack_trusted;
 mod attack_upgrade;
+mod caps;
 mod cli;
 mod client_certificates;
 mod clients;
