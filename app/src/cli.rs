@@ -40,6 +40,9 @@ pub enum Command {
         /// When the configuration is refused, start with the last one that was in force instead, and say so.
         #[arg(long)]
         or_last_known_good: bool,
+        /// Take over from the process that started this one, on its sockets; for `portcullis upgrade`.
+        #[arg(long, hide = true)]
+        take_over: bool,
     },
     /// Check a configuration without running it: every error at once.
     Check {
@@ -118,6 +121,18 @@ pub enum Command {
         /// The gateway's management socket.
         #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
         socket: PathBuf,
+    },
+    /// Replace a running gateway by the program that is at its path now, on the same sockets and without a lost request.
+    Upgrade {
+        /// The gateway's management socket.
+        #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
+        socket: PathBuf,
+        /// Another program; only for root and the gateway's own user.
+        #[arg(long, value_hint = ValueHint::FilePath)]
+        binary: Option<PathBuf>,
+        /// Seconds in which the new version must be ready; else the old one goes on.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=50))]
+        within: Option<u64>,
     },
     /// Print a completion script for a shell.
     Completions {

@@ -17,6 +17,10 @@ pub enum Event<'a> {
     Warning { text: &'a str },
     /// Health checks have changed their mind about an endpoint.
     Health { upstream: &'a str, endpoint: SocketAddr, problem: Option<String> },
+    /// Another process serves now.
+    HandedOver { pid: u32 },
+    /// The next version does not serve; this one goes on.
+    UpgradeRefused { problem: &'a str },
     /// Clients are asked to go elsewhere, or no longer.
     Draining { draining: bool },
     /// It is going away, and stops accepting after a delay.
@@ -42,6 +46,8 @@ fn for_people(event: &Event<'_>) -> String {
             format!("unhealthy: {endpoint} of upstream {upstream}: {problem}")
         }
         Event::Health { upstream, endpoint, problem: None } => format!("healthy again: {endpoint} of upstream {upstream}"),
+        Event::HandedOver { pid } => format!("process {pid} serves now"),
+        Event::UpgradeRefused { problem } => format!("the next version does not serve, this one goes on\n{problem}"),
         Event::Draining { draining: true } => "draining: not ready, clients are asked to go elsewhere".to_owned(),
         Event::Draining { draining: false } => "no longer draining".to_owned(),
         Event::Stopping { delay } if delay.is_zero() => "stopping: no new connections, exchanges under way are finished".to_owned(),
@@ -69,6 +75,10 @@ fn for_programs(event: &Event<'_>) -> serde_json::Value {
             "unix_seconds": at, "event": if problem.is_some() { "endpoint_unhealthy" } else { "endpoint_healthy" },
             "upstream": upstream, "endpoint": endpoint.to_string(), "problem": problem,
         }),
+        Event::HandedOver { pid } => serde_json::json!({ "unix_seconds": at, "event": "handed_over", "pid": pid }),
+        Event::UpgradeRefused { problem } => {
+            serde_json::json!({ "unix_seconds": at, "event": "upgrade_refused", "problem": problem })
+        }
         Event::Draining { draining } => {
             serde_json::json!({ "unix_seconds": at, "event": "draining", "draining": draining })
         }

@@ -4,10 +4,14 @@ use crate::events::{Event, tell};
 use crate::management::State;
 use crate::reminders::Daily;
 use portcullis_control_config::{AccessLogPlan, Finding, Loader, Plan};
-use portcullis_control_reload::{Builder, Built, HealthChange, HealthChecks, LastGood, Outcome, Reloader, Watch, warnings, watch};
+use portcullis_control_reload::{
+    Builder, Built, HealthChange, HealthChecks, Inherited, LastGood, Outcome, Reloader, Watch, warnings, watch,
+};
+use portcullis_gateway_listener::TicketKeys;
 use portcullis_gateway_proxy::{DataPlane, Hurry, Published, SinkMaker};
 use portcullis_insight_record::{AccessLog, RecordSettings, Recorder, Rotation};
-use portcullis_model::{Clock, Generation};
+use portcullis_model::{Clock, Generation, Secret};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -31,6 +35,8 @@ pub enum Command {
     Changed,
     /// Ask clients to go elsewhere, or no longer; who asked hears when it is so.
     Leave(bool, SyncSender<()>),
+    /// Give descriptors of every socket that is listened on.
+    Sockets(SyncSender<std::io::Result<Vec<TcpListener>>>),
     /// End; exchanges under way may take this long.
     Stop(Duration),
 }
@@ -43,6 +49,7 @@ pub struct Gateway {
     control: JoinHandle<()>,
     hurry: Arc<Hurry>,
     _checks: HealthChecks,
+    tickets: Arc<TicketKeys>,
 }
 
 /// What a gateway is started from.
@@ -55,6 +62,10 @@ pub struct Start {
     pub workers: Option<usize>,
     /// The clock.
     pub clock: Clock,
+    /// Sockets that are there already.
+    pub listeners: Inherited,
+    /// Keys of session tickets from the version before.
+    pub tickets: Option<Secret<Vec<u8>>>,
 }
 
 /// Where the last known good configuration is kept: beside the management socket.
@@ -73,9 +84,14 @@ impl Gateway {
     /// # Errors
     /// Why it cannot, for the operator.
     pub fn start(start: Start) -> Result<Self, String> {
-        let Start { loader, plan, workers, clock } = start;
+        let Start { loader, plan, workers, clock, listeners, tickets } = start;
         let workers = workers.or(plan.workers.map(usize::from)).unwrap_or_else(cores).max(1);
         let mut builder = Builder::new(portcullis_policies::POLICIES, clock.clone());
+        let handed = tickets;
+        let tickets = Arc::clone(builder.tickets());
+        if let Some(handed) = &handed {
+            tickets.take_over(handed);
+        }
         let Built { snapshot, fingerprint, overlaps } = builder.build(&plan, Generation(1))?;
         let warnings = warnings(&plan, &overlaps, &snapshot.routes, &loader);
         let recorder = Recorder::start(workers, &record_settings(&plan));
@@ -91,7 +107,7 @@ impl Gateway {
         let last_good = keep_last_good(&plan, &state)?;
         let checks = HealthChecks::start(Arc::clone(&published), tell_health);
         let checks = checks.map_err(|error| format!("health checks cannot be started: {error}"))?;
-        let reloader = Reloader::start(loader, builder, last_good, plan, fingerprint, published, plane)?;
+        let reloader = Reloader::start(loader, builder, last_good, (plan, fingerprint), published, plane, listeners)?;
         state.now_running(reloader.running());
         let shown: Vec<String> = reloader.addresses().map(|(name, address)| format!("{address} ({name})")).collect();
         tell(&Event::Started { generation: 1, addresses: &shown });
@@ -100,7 +116,12 @@ impl Gateway {
         let changed = commands.clone();
         let control = std::thread::Builder::new().name("control".to_owned());
         let control = control.spawn(move || control_loop(reloader, &own, &received, changed)).map_err(|error| error.to_string())?;
-        Ok(Self { state, commands, control, hurry, _checks: checks })
+        Ok(Self { state, commands, control, hurry, tickets, _checks: checks })
+    }
+
+    /// The keys of session tickets.
+    pub fn tickets(&self) -> &Arc<TicketKeys> {
+        &self.tickets
     }
 
     /// What ends it at once while it stops.
@@ -170,6 +191,9 @@ fn control_loop(mut reloader: Reloader, state: &State, commands: &Receiver<Comma
             Ok(Command::Stop(within)) => break within,
             Err(RecvTimeoutError::Disconnected) => break Duration::ZERO,
             Err(RecvTimeoutError::Timeout) => daily.tell_overdue(&reloader.running().plan, state.now_unix_seconds()),
+            Ok(Command::Sockets(reply)) => {
+                let _nobody_waits = reply.send(reloader.sockets());
+            }
             Ok(Command::Leave(leaving, done)) => {
                 reloader.leave(leaving);
                 let _nobody_waits = done.send(());

@@ -8,6 +8,7 @@ mod dev_ca;
 mod events;
 mod explain;
 mod gateway;
+mod handover;
 mod init;
 mod life;
 mod management;
@@ -24,6 +25,7 @@ use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use output::Output;
 use portcullis_model::Clock;
+use run::How;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -47,7 +49,10 @@ fn main() -> ExitCode {
 fn perform(command: Command, output: Output) -> Result<(), String> {
     let clock = Clock::System;
     match command {
-        Command::Run { config, workers, or_last_known_good } => run::run(&config, workers, or_last_known_good, output),
+        Command::Run { config, workers, or_last_known_good, take_over } => {
+            let how = How { config: &config, workers, or_last_known_good, output };
+            if take_over { run::take_over(&how) } else { run::run(&how) }
+        }
         Command::Check { config } => check::check(&config, &clock, output),
         Command::Explain { config, request, headers } => explain::explain(&config, &request, &headers, &clock, output),
         Command::Init { folder, host, upstream } => {
@@ -68,6 +73,7 @@ fn perform(command: Command, output: Output) -> Result<(), String> {
         Command::Reload { socket } => reload::reload(&socket, output),
         Command::Drain { socket, end } => life::drain(&socket, end, output),
         Command::Upstreams { socket } => upstreams::show(&socket, output),
+        Command::Upgrade { socket, binary, within } => life::upgrade(&socket, binary, within, output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
             Ok(())

@@ -2,10 +2,13 @@
 
 use crate::events::{Event, tell};
 use crate::gateway::{Command, beside_socket};
+use crate::handover::Upgrader;
 use crate::process::{open_descriptors, resident_bytes};
 use crate::reminders;
 use crate::upstreams;
-use portcullis_control_admin::{Actor, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status, UpstreamInfo};
+use portcullis_control_admin::{
+    Actor, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status, UpgradeRequest, Upgraded, UpstreamInfo,
+};
 use portcullis_control_config::{Access, DrainPlan, Finding, ListenerMode, Plan, Weakening};
 use portcullis_control_reload::Running;
 use portcullis_gateway_proxy::Snapshot;
@@ -14,11 +17,12 @@ use portcullis_model::Clock;
 use std::fs::OpenOptions;
 use std::future::Future;
 use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// What is known of the running gateway.
@@ -32,6 +36,7 @@ pub struct State {
     now: Mutex<Now>,
     leaving: AtomicBool,
     stopping: AtomicBool,
+    upgrader: OnceLock<Upgrader>,
 }
 
 #[derive(Default)]
@@ -49,7 +54,17 @@ impl State {
     pub fn new(recorder: Arc<Recorder>, commands: SyncSender<Command>, workers: usize, clock: Clock) -> Arc<Self> {
         let started = clock.unix_seconds();
         let (leaving, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { recorder, commands, workers, clock, started, now: Mutex::default(), leaving, stopping })
+        Arc::new(Self {
+            recorder,
+            commands,
+            workers,
+            clock,
+            started,
+            now: Mutex::default(),
+            leaving,
+            stopping,
+            upgrader: OnceLock::new(),
+        })
     }
 
     /// The time, in seconds since the Unix epoch.
@@ -91,6 +106,18 @@ impl State {
     pub fn drain_plan(&self) -> DrainPlan {
         let nothing = DrainPlan { delay: Duration::ZERO, deadline: Duration::ZERO };
         self.now().running.as_ref().map_or(nothing, |(plan, _)| plan.management.drain)
+    }
+
+    /// From now on this process can be upgraded.
+    pub fn set_upgrader(&self, upgrader: Upgrader) {
+        // Set once, when the gateway begins.
+        let _once = self.upgrader.set(upgrader);
+    }
+
+    fn sockets(&self) -> Result<Vec<TcpListener>, String> {
+        let (reply, answer) = sync_channel(1);
+        let sockets = self.commands.send(Command::Sockets(reply)).ok().and_then(|()| answer.recv().ok());
+        sockets.ok_or("the gateway is stopping")?.map_err(|error| format!("the sockets cannot be handed over: {error}"))
     }
 
     /// The end has begun: probes say that it is not ready, and nobody takes that back.
@@ -228,6 +255,20 @@ impl Management for State {
         Box::pin(async move {
             self.leave(draining).await;
             tell(&Event::Draining { draining });
+        })
+    }
+
+    fn upgrade(&self, actor: Actor, asked: UpgradeRequest) -> Pin<Box<dyn Future<Output = Result<Upgraded, Failure>> + Send + '_>> {
+        Box::pin(async move {
+            // The new version must build and listen in the meantime: this thread waits for it.
+            let outcome = tokio::task::block_in_place(|| {
+                if self.stopping.load(Ordering::Acquire) {
+                    return Err("the gateway is stopping".to_owned());
+                }
+                let upgrader = self.upgrader.get().ok_or("this gateway cannot be upgraded")?;
+                upgrader.upgrade(actor, &asked, &self.sockets()?)
+            });
+            outcome.map_err(|message| Failure { message })
         })
     }
 

@@ -2,61 +2,193 @@
 
 use crate::events::{Event, tell};
 use crate::gateway::{Gateway, Start, last_good_path};
+use crate::handover::{Inheritance, Notify, Own, Predecessor, Program, Upgrader};
 use crate::management::State;
 use crate::output::Output;
 use crate::process::raise_descriptor_limit;
-use portcullis_control_admin::{Management, bind, serve_probes, serve_unix};
+use portcullis_control_admin::{Bound, Management, adopt, bind, serve_probes, serve_unix};
 use portcullis_control_config::{DrainPlan, Loader, Plan};
 use portcullis_model::Clock;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// How long answers of the management API may take when everything else is done.
+const ANSWERS_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// How the gateway is to run.
+pub struct How<'a> {
+    /// The configuration.
+    pub config: &'a Path,
+    /// Worker threads, if the command line says.
+    pub workers: Option<usize>,
+    /// Whether the last known good configuration may be used instead of one that is refused.
+    pub or_last_known_good: bool,
+    /// Where problems are shown.
+    pub output: Output,
+}
 
 /// Runs until SIGTERM or SIGINT.
-pub fn run(config: &Path, workers: Option<usize>, or_last_known_good: bool, output: Output) -> Result<(), String> {
+pub fn run(how: &How<'_>) -> Result<(), String> {
+    serve(begin(how, Inheritance::default())?, None)
+}
+
+/// As [`run`], in place of the process that started this one, once it is ready.
+pub fn take_over(how: &How<'_>) -> Result<(), String> {
+    let (predecessor, inheritance) = Predecessor::meet()?;
+    match begin(how, inheritance) {
+        Ok(begun) => serve(begun, Some(predecessor)),
+        Err(problem) => {
+            predecessor.fail(&problem);
+            Err(problem)
+        }
+    }
+}
+
+/// Everything that is there before anybody is answered.
+struct Begun {
+    runtime: Runtime,
+    signals: Signals,
+    gateway: Gateway,
+    management: Bound,
+    /// The socket of the version before, where the configuration has moved it since.
+    former: Option<Bound>,
+    probes: Option<TcpListener>,
+    upgraded: watch::Receiver<bool>,
+    notify: Notify,
+}
+
+fn begin(how: &How<'_>, mut inheritance: Inheritance) -> Result<Begun, String> {
     raise_descriptor_limit();
     let clock = Clock::System;
-    let mut loader = Loader::new(config, &portcullis_policies::settings(), clock.clone());
-    let plan = match loader.load() {
-        Ok(plan) => plan,
-        Err(report) if or_last_known_good => {
-            let problem = report.render(output.has_colour());
-            let plan = last_known_good(config, &clock)
-                .ok_or_else(|| format!("{problem}\nand there is no last known good configuration"))?;
-            tell(&Event::ReloadRefused { problem: &problem });
-            plan
-        }
-        Err(report) => return Err(report.render(output.has_colour())),
-    };
-    let (socket, probes) = (plan.management.socket.clone(), plan.management.probes);
+    let mut loader = Loader::new(how.config, &portcullis_policies::settings(), clock.clone());
+    let plan = first_plan(how, &mut loader, &clock)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("management").enable_all().build();
     let runtime = runtime.map_err(|error| format!("the management runtime cannot be started: {error}"))?;
     // Management first: a second gateway by mistake ends here, before it takes a single connection.
-    let (signals, unix, probes) = runtime.block_on(async {
-        let signals = Signals::listen()?;
-        let unix = bind(&socket).map_err(|error| error.to_string())?;
-        let probes = match probes {
-            None => None,
-            Some(address) => {
-                let bound = tokio::net::TcpListener::bind(address).await;
-                Some(bound.map_err(|error| format!("management.probes {address}: {error}"))?)
-            }
-        };
-        Ok::<_, String>((signals, unix, probes))
-    })?;
-    let gateway = Gateway::start(Start { loader, plan, workers, clock })?;
+    let entered = runtime.enter();
+    let signals = Signals::listen()?;
+    let (management, former) = management_socket(&plan, inheritance.management.take())?;
+    let probes = plan.management.probes.map(|address| probes_socket(address, inheritance.probes_at(address))).transpose()?;
+    drop(entered);
+    let socket = plan.management.socket.clone();
+    let Inheritance { listeners, tickets, .. } = inheritance;
+    let gateway = Gateway::start(Start { loader, plan, workers: how.workers, clock, listeners, tickets })?;
+    let (step_back, upgraded) = watch::channel(false);
+    let notify = Notify::from_environment();
+    let described = |error: std::io::Error| format!("this process cannot be prepared for upgrades: {error}");
+    let program = Program::of_this_process().map_err(described)?;
+    let of_probes = probes.as_ref().map(|probes| probes.as_fd().try_clone_to_owned()).transpose().map_err(described)?;
+    let own = Own { management: (management.descriptor().map_err(described)?, socket), probes: of_probes };
+    let upgrader = Upgrader::new(program, own, Arc::clone(gateway.tickets()), notify.clone(), step_back);
+    gateway.state.set_upgrader(upgrader);
+    Ok(Begun { runtime, signals, gateway, management, former, probes, upgraded, notify })
+}
+
+fn first_plan(how: &How<'_>, loader: &mut Loader, clock: &Clock) -> Result<Plan, String> {
+    match loader.load() {
+        Ok(plan) => Ok(plan),
+        Err(report) if how.or_last_known_good => {
+            let problem = report.render(how.output.has_colour());
+            let plan = last_known_good(how.config, clock)
+                .ok_or_else(|| format!("{problem}\nand there is no last known good configuration"))?;
+            tell(&Event::ReloadRefused { problem: &problem });
+            Ok(plan)
+        }
+        Err(report) => Err(report.render(how.output.has_colour())),
+    }
+}
+
+/// The socket of the management API: the one of the version before, if the configuration still has it there; else that one beside it.
+fn management_socket(plan: &Plan, handed: Option<(OwnedFd, PathBuf)>) -> Result<(Bound, Option<Bound>), String> {
+    let path = &plan.management.socket;
+    let adopted = handed.map(|(descriptor, at)| {
+        let adopted = adopt(descriptor, &at).map_err(|error| format!("management.socket `{}`: {error}", at.display()));
+        adopted.map(|adopted| (adopted, at))
+    });
+    match adopted.transpose()? {
+        Some((adopted, at)) if at == *path => Ok((adopted, None)),
+        other => Ok((bind(path).map_err(|error| error.to_string())?, other.map(|(adopted, _)| adopted))),
+    }
+}
+
+fn probes_socket(address: SocketAddr, handed: Option<std::net::TcpListener>) -> Result<TcpListener, String> {
+    let bound = match handed {
+        Some(socket) => Ok(socket),
+        None => std::net::TcpListener::bind(address),
+    };
+    let ready = bound.and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket)
+    });
+    ready.map_err(|error| format!("management.probes {address}: {error}"))
+}
+
+/// Answers, until a signal comes or the next version serves.
+fn serve(begun: Begun, predecessor: Option<Predecessor>) -> Result<(), String> {
+    let Begun { runtime, mut signals, gateway, mut management, mut former, probes, upgraded, notify } = begun;
+    if let Some(predecessor) = predecessor {
+        predecessor.take_over();
+    }
+    management.own_file();
+    if let Some(former) = &mut former {
+        former.own_file();
+    }
+    drop(former);
+    notify.ready();
     let state = Arc::clone(&gateway.state);
-    runtime.spawn(serve_unix(unix, Arc::clone(&state) as Arc<dyn Management>));
+    let answering = Arc::clone(&state) as Arc<dyn Management>;
+    let management = runtime.spawn(serve_unix(management, Arc::clone(&answering), is_true(upgraded.clone())));
     if let Some(probes) = probes {
-        runtime.spawn(serve_probes(probes, Arc::clone(&state) as Arc<dyn Management>));
+        runtime.spawn(serve_probes(probes, answering, is_true(upgraded.clone())));
     }
     runtime.block_on(async {
-        let mut signals = signals;
-        signals.wait_for_end(&state).await;
-        end(gateway, signals).await;
+        tokio::select! {
+            () = signals.wait_for_end(&state, &notify) => {
+                notify.stopping();
+                end(gateway, signals).await;
+            }
+            () = is_true(upgraded) => {
+                make_way(gateway, signals).await;
+                // Who asked for the upgrade gets an answer.
+                let _answered = tokio::time::timeout(ANSWERS_TIME_MAX, management).await;
+            }
+        }
     });
     Ok(())
+}
+
+async fn is_true(mut told: watch::Receiver<bool>) {
+    if told.wait_for(|told| *told).await.is_err() {
+        // Nobody is left who could tell.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Finishes what goes on, while the next version accepts. The first signal is for the whole service, and changes nothing here.
+async fn make_way(gateway: Gateway, mut signals: Signals) {
+    let DrainPlan { deadline, .. } = gateway.state.drain_plan();
+    tell(&Event::Stopping { delay: Duration::ZERO });
+    gateway.state.begin_stopping();
+    let hurry = gateway.hurry();
+    let mut stopped = tokio::task::spawn_blocking(move || gateway.stop(deadline));
+    let mut told = false;
+    loop {
+        tokio::select! {
+            _ = &mut stopped => return,
+            () = signals.told_to_end() => {
+                if std::mem::replace(&mut told, true) {
+                    hurry.now();
+                }
+            }
+        }
+    }
 }
 
 /// Ends the gateway in order: not ready, then no new connections, then whatever goes on is finished. Another signal ends it at once.
@@ -110,13 +242,15 @@ impl Signals {
     }
 
     /// SIGHUP reads the configuration again and opens logs anew; SIGTERM and SIGINT end.
-    async fn wait_for_end(&mut self, state: &State) {
+    async fn wait_for_end(&mut self, state: &State, notify: &Notify) {
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => {
+                    notify.reloading();
                     state.recorder.reopen();
                     // What came of it has been told, and is in the status.
                     let _told = state.reload().await;
+                    notify.ready();
                 }
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,

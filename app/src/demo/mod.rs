@@ -25,7 +25,7 @@ pub fn demo(port: u16, state: &Path, output: Output) -> Result<(), String> {
     let config = state.join("portcullis.yaml");
     let mut loader = Loader::new(&config, &portcullis_policies::settings(), clock.clone());
     let plan = loader.load().map_err(|report| report.render(output.has_colour()))?;
-    let gateway = Gateway::start(Start { loader, plan, workers: Some(1), clock })
+    let gateway = Gateway::start(Start { loader, plan, workers: Some(1), clock, listeners: Default::default(), tickets: None })
         .map_err(|problem| format!("{problem}\nhelp: `portcullis demo --port 9443` uses another port"))?;
     let lines = gateway.state.recorder.watch();
     invite(port, &authority, &config, output);

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::time::Duration;
 
 /// Who called: the peer credentials of the Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -127,6 +129,24 @@ pub struct Reloaded {
     pub warnings: Vec<String>,
 }
 
+/// What an upgrade brought.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Upgraded {
+    /// The process that serves now.
+    pub pid: u32,
+    /// The process that finishes what it has begun, and then ends.
+    pub draining_pid: u32,
+}
+
+/// What is asked of an upgrade.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpgradeRequest {
+    /// The program to run; the one at the path that the gateway was started by when absent.
+    pub binary: Option<PathBuf>,
+    /// How long it may take to get ready.
+    pub within: Option<Duration>,
+}
+
 /// Why something was not done; shown to the operator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
@@ -148,6 +168,8 @@ pub trait Management: Send + Sync + 'static {
     fn reload(&self) -> Pin<Box<dyn Future<Output = Result<Reloaded, Failure>> + Send + '_>>;
     /// Asks clients to go elsewhere (not ready, connections end with their exchanges, everything is still served), or no longer.
     fn drain(&self, draining: bool) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// Starts the next version of the program on the sockets of this one, and drains this one when it is ready; else nothing changes.
+    fn upgrade(&self, actor: Actor, asked: UpgradeRequest) -> Pin<Box<dyn Future<Output = Result<Upgraded, Failure>> + Send + '_>>;
     /// Metrics in the text format of Prometheus.
     fn metrics(&self) -> String;
     /// Whether the gateway serves.

@@ -5,8 +5,12 @@ mod client;
 mod probes;
 mod server;
 mod unix;
+mod upgrade;
 
-pub use backend::{Actor, EndpointInfo, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status, UpstreamInfo};
+pub use backend::{
+    Actor, EndpointInfo, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status, UpgradeRequest, Upgraded, UpstreamInfo,
+};
 pub use client::{ClientError, call};
 pub use probes::serve_probes;
-pub use unix::{Bound, bind, serve_unix};
+pub use unix::{Bound, adopt, bind, serve_unix};
+pub use upgrade::operation as upgrade_operation;

@@ -4,16 +4,24 @@ use crate::backend::Management;
 use crate::server::{Answer, CONNECTIONS_MAX, answer, converse, problem};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-/// Serves the probes until the socket fails.
-pub async fn serve_probes(listener: TcpListener, management: Arc<dyn Management>) {
+/// Serves the probes until the socket fails, or until the next version of this program serves them.
+pub async fn serve_probes(listener: TcpListener, management: Arc<dyn Management>, until: impl Future) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut until = pin!(until);
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match listener.accept().await {
+        let arrival = tokio::select! {
+            biased;
+            _ = &mut until => return,
+            arrival = listener.accept() => arrival,
+        };
+        match arrival {
             Ok((stream, _)) => {
                 let management = Arc::clone(&management);
                 tokio::spawn(async move {

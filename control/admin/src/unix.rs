@@ -4,9 +4,12 @@ use crate::backend::{Actor, Management};
 use crate::server::{Answer, CONNECTIONS_MAX, answer, converse, json, problem};
 use hyper::body::{Body, Incoming};
 use hyper::{Method, Request, StatusCode};
+use std::future::Future;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -20,11 +23,27 @@ pub struct Bound {
     listener: UnixListener,
     path: PathBuf,
     inode: u64,
+    stays: bool,
+}
+
+impl Bound {
+    /// The socket's file is this process's from now on, and goes with the socket.
+    pub fn own_file(&mut self) {
+        self.stays = false;
+    }
+
+    /// Another descriptor of the socket, for the next version of this program.
+    ///
+    /// # Errors
+    /// When the system gives no more descriptors.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
+    }
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        if std::fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+        if !self.stays && std::fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             let _gone_already = std::fs::remove_file(&self.path);
         }
     }
@@ -56,15 +75,33 @@ pub fn bind(path: &Path) -> io::Result<Bound> {
     std::fs::set_permissions(&staged, std::fs::Permissions::from_mode(0o660)).map_err(described)?;
     std::fs::rename(&staged, path).map_err(described)?;
     let inode = std::fs::metadata(path).map_err(described)?.ino();
-    Ok(Bound { listener, path: path.to_owned(), inode })
+    Ok(Bound { listener, path: path.to_owned(), inode, stays: false })
 }
 
-/// Serves the API until the socket fails.
-pub async fn serve_unix(bound: Bound, management: Arc<dyn Management>) {
+/// Takes a bound socket of the version before. Its file stays, whatever becomes of this process, until [`Bound::own_file`].
+///
+/// # Errors
+/// When the path is not there any more, or the descriptor is not such a socket.
+pub fn adopt(descriptor: OwnedFd, path: &Path) -> io::Result<Bound> {
+    let listener = std::os::unix::net::UnixListener::from(descriptor);
+    listener.set_nonblocking(true)?;
+    let inode = std::fs::symlink_metadata(path)?.ino();
+    Ok(Bound { listener: UnixListener::from_std(listener)?, path: path.to_owned(), inode, stays: true })
+}
+
+/// Serves the API until the socket fails, or until the next version of this program has it: then what goes on is finished, and the
+/// socket's file stays.
+pub async fn serve_unix(mut bound: Bound, management: Arc<dyn Management>, until: impl Future) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut until = pin!(until);
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        match bound.listener.accept().await {
+        let arrival = tokio::select! {
+            biased;
+            _ = &mut until => break,
+            arrival = bound.listener.accept() => arrival,
+        };
+        match arrival {
             Ok((stream, _)) => {
                 let management = Arc::clone(&management);
                 tokio::spawn(async move {
@@ -77,6 +114,10 @@ pub async fn serve_unix(bound: Bound, management: Arc<dyn Management>) {
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
         }
     }
+    bound.stays = true;
+    drop(bound);
+    // Every place is free again when every conversation has ended, and each ends within its deadline.
+    let _all = places.acquire_many(CONNECTIONS_MAX as u32).await;
 }
 
 fn actor_of(stream: &UnixStream) -> Option<Actor> {
@@ -98,10 +139,11 @@ async fn handle(request: Request<Incoming>, actor: Actor, management: Arc<dyn Ma
         (&Method::POST, "/v1/reload") => reload(&request, actor, &*management).await,
         (&Method::POST, "/v1/drain") => drain(true, actor, &*management).await,
         (&Method::POST, "/v1/undrain") => drain(false, actor, &*management).await,
+        (&Method::POST, "/v1/upgrade") => upgrade(&request, actor, &*management).await,
         (
             _,
             "/v1/status" | "/v1/routes" | "/v1/upstreams" | "/v1/configuration" | "/openapi.json" | "/v1/reload" | "/v1/drain"
-            | "/v1/undrain",
+            | "/v1/undrain" | "/v1/upgrade",
         ) => problem(StatusCode::METHOD_NOT_ALLOWED, "method_unknown", "see /openapi.json for the operations of this API"),
         _ => problem(StatusCode::NOT_FOUND, "route_unknown", "see /openapi.json for the operations of this API"),
     }
@@ -113,6 +155,20 @@ async fn drain(draining: bool, actor: Actor, management: &dyn Management) -> Ans
     }
     management.drain(draining).await;
     json(StatusCode::OK, &serde_json::json!({ "draining": draining }))
+}
+
+async fn upgrade(request: &Request<Incoming>, actor: Actor, management: &dyn Management) -> Answer {
+    let asked = match crate::upgrade::read(request.uri().query()) {
+        Ok(asked) => asked,
+        Err(what) => return problem(StatusCode::BAD_REQUEST, "request_malformed", what),
+    };
+    if let Err(failure) = management.audit(actor, "upgrade") {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "audit_failed", &failure.message);
+    }
+    match management.upgrade(actor, asked).await {
+        Ok(upgraded) => json(StatusCode::OK, &upgraded),
+        Err(failure) => problem(StatusCode::UNPROCESSABLE_ENTITY, "upgrade_refused", &failure.message),
+    }
 }
 
 async fn reload(request: &Request<Incoming>, actor: Actor, management: &dyn Management) -> Answer {

@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use portcullis_control_admin::{
-    Actor, ClientError, Failure, Management, Reloaded, RouteInfo, Status, UpstreamInfo, bind, call, serve_probes, serve_unix,
+    Actor, ClientError, Failure, Management, Reloaded, RouteInfo, Status, UpgradeRequest, Upgraded, UpstreamInfo, adopt, bind,
+    call, serve_probes, serve_unix,
 };
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
@@ -53,6 +54,9 @@ impl Management for Fake {
     fn drain(&self, _: bool) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
     }
+    fn upgrade(&self, _: Actor, _: UpgradeRequest) -> Pin<Box<dyn Future<Output = Result<Upgraded, Failure>> + Send + '_>> {
+        Box::pin(std::future::ready(Ok(Upgraded { pid: 2, draining_pid: 1 })))
+    }
     fn metrics(&self) -> String {
         "portcullis_up 1\n".to_owned()
     }
@@ -84,7 +88,7 @@ async fn the_socket_is_for_its_group_only_and_answers_with_the_callers_identity_
     let fake = Arc::new(Fake::default());
     let bound = bind(&path).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-    let server = tokio::spawn(serve_unix(bound, fake.clone()));
+    let server = tokio::spawn(serve_unix(bound, fake.clone(), std::future::pending::<()>()));
     let status = call(&path, hyper::Method::GET, "/v1/status").await.unwrap();
     assert_eq!(status["generation"], 7);
     assert_eq!(call(&path, hyper::Method::POST, "/v1/reload").await.unwrap()["generation"], 8);
@@ -100,7 +104,11 @@ async fn the_socket_is_for_its_group_only_and_answers_with_the_callers_identity_
 #[tokio::test]
 async fn a_refused_reload_says_why_and_unknown_operations_are_refused() {
     let path = socket_path("refused");
-    let server = tokio::spawn(serve_unix(bind(&path).unwrap(), Arc::new(Fake { refuse: true, ..Fake::default() })));
+    let server = tokio::spawn(serve_unix(
+        bind(&path).unwrap(),
+        Arc::new(Fake { refuse: true, ..Fake::default() }),
+        std::future::pending::<()>(),
+    ));
     match call(&path, hyper::Method::POST, "/v1/reload").await {
         Err(ClientError::Refused(text)) => assert!(text.contains("upstrem"), "{text}"),
         other => panic!("not refused: {other:?}"),
@@ -126,7 +134,7 @@ async fn a_living_socket_is_not_taken_over_and_a_dead_one_is() {
 async fn probes_answer_three_paths_to_local_names_only() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(serve_probes(listener, Arc::new(Fake::default())));
+    let server = tokio::spawn(serve_probes(listener, Arc::new(Fake::default()), std::future::pending::<()>()));
     let get = |path: &str, host: &str| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     assert!(ask(address, &get("/livez", "127.0.0.1:9464")).await.starts_with("HTTP/1.1 200"));
     assert!(ask(address, &get("/readyz", "localhost")).await.starts_with("HTTP/1.1 200"));
@@ -136,4 +144,33 @@ async fn probes_answer_three_paths_to_local_names_only() {
     let post = "POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     assert!(ask(address, post).await.starts_with("HTTP/1.1 405"));
     server.abort();
+}
+
+#[tokio::test]
+async fn the_socket_passes_to_the_next_version_with_its_file_and_what_is_queued() {
+    let path = socket_path("passes");
+    let bound = bind(&path).unwrap();
+    let descriptor = bound.descriptor().unwrap();
+    let (leave, left) = tokio::sync::oneshot::channel::<()>();
+    let before = tokio::spawn(serve_unix(bound, Arc::new(Fake::default()), left));
+    assert_eq!(call(&path, hyper::Method::GET, "/v1/status").await.unwrap()["generation"], 7);
+    // One that does not get ready leaves the file where it is.
+    drop(adopt(descriptor.try_clone().unwrap(), &path).unwrap());
+    assert!(path.exists());
+    leave.send(()).unwrap();
+    before.await.unwrap();
+    // Nobody accepts just now; the call waits in the queue.
+    let waiting = tokio::spawn({
+        let path = path.clone();
+        async move { call(&path, hyper::Method::POST, "/v1/upgrade?within_seconds=5").await.unwrap()["pid"].clone() }
+    });
+    tokio::task::yield_now().await;
+    let mut adopted = adopt(descriptor, &path).unwrap();
+    adopted.own_file();
+    let after = tokio::spawn(serve_unix(adopted, Arc::new(Fake::default()), std::future::pending::<()>()));
+    assert_eq!(waiting.await.unwrap(), 2);
+    assert!(matches!(call(&path, hyper::Method::POST, "/v1/upgrade?binary=x").await, Err(ClientError::Refused(_))));
+    after.abort();
+    let _ended = after.await;
+    assert!(!path.exists(), "the socket's file goes with the last one");
 }

@@ -64,6 +64,12 @@ impl Builder {
         Self { policies, clock, tickets, upstreams: HashMap::new(), tls: Contexts::new(), origin: Arc::default() }
     }
 
+    /// The keys of session tickets, which every snapshot it builds shares.
+    #[must_use]
+    pub fn tickets(&self) -> &Arc<TicketKeys> {
+        &self.tickets
+    }
+
     /// Builds what runs from a plan. Upstreams that did not change stay the same, and with them workers keep their connections.
     ///
     /// # Errors

@@ -12,6 +12,6 @@ mod watch;
 pub use build::{Builder, Built, Routing};
 pub use checks::{HealthChange, HealthChecks};
 pub use last_good::{LastGood, read as read_last_good};
-pub use reloader::{Outcome, Reloader, Running};
+pub use reloader::{Inherited, Outcome, Reloader, Running};
 pub use warnings::warnings;
 pub use watch::{Watch, watch};

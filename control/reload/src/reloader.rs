@@ -43,7 +43,12 @@ struct Listening {
     name: Arc<str>,
     address: SocketAddr,
     caps: Arc<ConnectionCaps>,
+    /// For the next version of this program: descriptors of the sockets that the workers accept on.
+    sockets: Vec<TcpListener>,
 }
+
+/// Sockets that were listened on before this process began, by their addresses.
+pub type Inherited = HashMap<SocketAddr, Vec<TcpListener>>;
 
 /// Loads, builds and publishes.
 pub struct Reloader {
@@ -59,7 +64,7 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Takes over after the first configuration: begins to listen.
+    /// Takes over after the first configuration: begins to listen, on the sockets that are there already where there are some.
     ///
     /// # Errors
     /// When an address cannot be had.
@@ -67,16 +72,16 @@ impl Reloader {
         loader: Loader,
         builder: Builder,
         last_good: LastGood,
-        plan: Plan,
-        fingerprint: [u8; 32],
+        (plan, fingerprint): (Plan, [u8; 32]),
         published: Arc<Published>,
         plane: DataPlane,
+        mut inherited: Inherited,
     ) -> Result<Self, String> {
         let running = Running { plan, snapshot: published.snapshot(), fingerprint };
         let listening = HashMap::new();
         let retired = Vec::new();
         let mut reloader = Self { loader, builder, last_good, running, published, plane, listening, retired };
-        let sockets = reloader.bind_new(&reloader.running.plan)?;
+        let sockets = reloader.bind_new(&reloader.running.plan, &mut inherited)?;
         let plan = reloader.running.plan.clone();
         reloader.listen(&plan, sockets)?;
         reloader.last_good.keep(&plan);
@@ -116,7 +121,7 @@ impl Reloader {
             return Ok(Outcome { generation, hash, changed: false, warnings: Vec::new() });
         }
         // The last step that can fail comes before the first that changes anything.
-        let sockets = self.bind_new(&plan)?;
+        let sockets = self.bind_new(&plan, &mut Inherited::new())?;
         let warnings = warnings(&plan, &built.overlaps, &built.snapshot.routes, &self.loader);
         let snapshot = Arc::new(built.snapshot);
         self.published.publish(Arc::clone(&snapshot));
@@ -136,9 +141,19 @@ impl Reloader {
     /// Ends the data plane, letting exchanges finish for at most `within`. `false`: the last known good configuration was not on disk
     /// in time.
     #[must_use]
-    pub fn stop(self, within: Duration) -> bool {
+    pub fn stop(mut self, within: Duration) -> bool {
+        // As long as a descriptor is open the kernel accepts on its socket, for nobody.
+        self.listening.clear();
         self.plane.stop(within);
         self.last_good.finish(DISK_PATIENCE)
+    }
+
+    /// Descriptors of every socket that is listened on, for the next version of this program.
+    ///
+    /// # Errors
+    /// When the system gives no more descriptors.
+    pub fn sockets(&self) -> std::io::Result<Vec<TcpListener>> {
+        self.listening.values().flat_map(|listening| &listening.sockets).map(TcpListener::try_clone).collect()
     }
 
     /// How many connections each listener has.
@@ -153,11 +168,15 @@ impl Reloader {
     }
 
     /// Binds what is not bound yet. A listener whose name alone is new has its sockets already: what is queued on them is not lost.
-    fn bind_new(&self, plan: &Plan) -> Result<HashMap<ListenerKey, Vec<TcpListener>>, String> {
+    fn bind_new(&self, plan: &Plan, inherited: &mut Inherited) -> Result<HashMap<ListenerKey, Vec<TcpListener>>, String> {
         let mut bound = HashMap::new();
         for listener in &plan.listeners {
             let key = key_of(listener);
             if self.listening.contains_key(&key) {
+                continue;
+            }
+            if let Some(sockets) = inherited.remove(&listener.address) {
+                bound.insert(key, sockets);
                 continue;
             }
             let refused = |error| format!("listener `{}`: {}", listener.name, self.explain(listener.address, &error));
@@ -187,19 +206,22 @@ impl Reloader {
             let limits =
                 ConnectionLimits { connections: listener.limits.connections, per_client: listener.limits.connections_per_client };
             let key = key_of(listener);
-            let caps = match gone.remove(&key) {
+            let (caps, mut kept) = match gone.remove(&key) {
                 Some(running) => {
                     running.caps.set_limits(limits);
-                    running.caps
+                    (running.caps, running.sockets)
                 }
-                None => ConnectionCaps::new(limits),
+                None => (ConnectionCaps::new(limits), Vec::new()),
             };
             if let Some(sockets) = sockets.remove(&key) {
+                kept = sockets.iter().map(TcpListener::try_clone).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
                 self.plane.listen(&key, sockets, &caps).map_err(|error| error.to_string())?;
             }
-            self.listening.insert(key, Listening { name: Arc::clone(&listener.name), address: listener.address, caps });
+            let (name, address) = (Arc::clone(&listener.name), listener.address);
+            self.listening.insert(key, Listening { name, address, caps, sockets: kept });
         }
-        gone.keys().for_each(|key| self.plane.unlisten(key));
+        let gone: Vec<ListenerKey> = gone.into_keys().collect();
+        gone.iter().for_each(|key| self.plane.unlisten(key));
         Ok(())
     }
 }

@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 #[derive(Debug)]
 pub struct Gateway {
     process: Guarded,
+    /// Those that an upgrade has replaced, oldest first.
+    former: Vec<Guarded>,
     folder: TempDir,
     ports: Vec<(&'static str, u16)>,
     environment: Vec<(String, String)>,
@@ -52,7 +54,7 @@ impl Gateway {
         let ports: Vec<_> = PORTS.iter().map(|name| (*name, free_port())).collect();
         folder.write("portcullis.yaml", with_ports(config, &ports));
         let process = spawn(&folder, &environment);
-        let mut gateway = Self { process, folder, ports, environment };
+        let mut gateway = Self { process, former: Vec::new(), folder, ports, environment };
         gateway.becomes_ready();
         gateway
     }
@@ -78,6 +80,36 @@ impl Gateway {
         self.process.kill();
         self.process = spawn(&self.folder, &self.environment);
         self.becomes_ready();
+    }
+
+    /// Upgrades it with `portcullis upgrade`, and follows the process that serves then. `Err`: what the command said, and nothing has
+    /// changed.
+    ///
+    /// # Errors
+    /// When the upgrade was refused.
+    ///
+    /// # Panics
+    /// When the answer is not understood.
+    pub fn upgrade(&mut self, arguments: &[&str]) -> Result<(), String> {
+        let socket = self.folder.path().join("run/portcullis.sock");
+        let output = output_of(Command::new(binary()).arg("upgrade").args(arguments).arg("--socket").arg(socket));
+        if output.status.code() == Some(1) {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("an answer in JSON");
+        let id = |key: &str| answer.get(key).and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()).expect("a process id");
+        assert_eq!(id("draining_pid"), self.process.id());
+        let before = std::mem::replace(&mut self.process, Guarded::started_by_ours(id("pid")));
+        self.former.push(before);
+        Ok(())
+    }
+
+    /// The process that the last upgrade has replaced.
+    ///
+    /// # Panics
+    /// When there was none.
+    pub fn former(&mut self) -> &mut Guarded {
+        self.former.last_mut().expect("an upgrade")
     }
 
     /// The address of the port that a mark stands for.

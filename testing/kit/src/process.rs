@@ -6,7 +6,15 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
 /// A running program; killed, by its id, when dropped.
 #[derive(Debug)]
-pub struct Guarded(Child);
+pub struct Guarded(Process);
+
+#[derive(Debug)]
+enum Process {
+    /// One that we started.
+    Child(Child),
+    /// One that a program of ours started: only known by its id.
+    Other(u32),
+}
 
 impl Guarded {
     /// Starts a program.
@@ -16,14 +24,34 @@ impl Guarded {
     #[track_caller]
     pub fn start(command: &mut Command) -> Self {
         match command.spawn() {
-            Ok(child) => Self(child),
+            Ok(child) => Self(Process::Child(child)),
             Err(error) => panic!("{command:?} cannot be started: {error}; `cargo xtask test` installs what the tests need"),
         }
     }
 
+    /// Takes charge of a program that one of ours has started.
+    pub fn started_by_ours(id: u32) -> Self {
+        Self(Process::Other(id))
+    }
+
     /// Its id.
     pub fn id(&self) -> u32 {
-        self.0.id()
+        match &self.0 {
+            Process::Child(child) => child.id(),
+            Process::Other(id) => *id,
+        }
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        match &mut self.0 {
+            Process::Child(child) => child.try_wait().expect("the system tells of its processes"),
+            Process::Other(id) => {
+                let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+                // One that has ended and that nobody has asked about is a zombie.
+                let runs = stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'));
+                (!runs).then(ExitStatus::default)
+            }
+        }
     }
 
     /// Whether it still runs.
@@ -31,7 +59,7 @@ impl Guarded {
     /// # Panics
     /// When the system does not tell.
     pub fn is_running(&mut self) -> bool {
-        self.0.try_wait().expect("the system tells of its processes").is_none()
+        self.ended().is_none()
     }
 
     /// Sends it a signal, for example `HUP`.
@@ -54,20 +82,33 @@ impl Guarded {
         holds("a program to stop where it is", || stat().rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')));
     }
 
-    /// Waits for its end.
+    /// Waits for its end. How a program ended that we did not start ourselves is not known; it counts as a success.
     ///
     /// # Panics
     /// When it does not end.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        eventually("the end of a program", || self.0.try_wait().expect("the system tells of its processes"))
+        eventually("the end of a program", || self.ended())
     }
 
     /// Kills it, as a machine without memory would.
     pub fn kill(&mut self) {
-        // Fails only when it has ended already.
-        let _ended = self.0.kill();
+        self.kill_now();
         holds("the end of a killed program", || !self.is_running());
+    }
+
+    fn kill_now(&mut self) {
+        if !self.is_running() {
+            return;
+        }
+        // Fails only when it has ended in between.
+        let _ended = match &mut self.0 {
+            Process::Child(child) => child.kill().is_ok(),
+            Process::Other(id) => {
+                let killed = Command::new("kill").arg("-KILL").arg(id.to_string()).stderr(Stdio::null()).status();
+                killed.is_ok_and(|status| status.success())
+            }
+        };
     }
 
     /// Resident memory, in KiB; 0 when it has ended.
@@ -80,9 +121,10 @@ impl Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        // It may have ended already; then there is nothing to kill.
-        let _ended = self.0.kill();
-        let _reaped = self.0.wait();
+        self.kill_now();
+        if let Process::Child(child) = &mut self.0 {
+            let _reaped = child.wait();
+        }
     }
 }
 

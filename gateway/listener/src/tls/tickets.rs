@@ -10,9 +10,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 const ROTATE_AFTER: u64 = 12 * 3600;
 const KEY_ID_BYTES: usize = 8;
 const NONCE_BYTES: usize = 12;
+const SECRET_BYTES: usize = 32;
+/// A key as it is handed over: its id, its secret, and when it was made (Unix seconds, little endian).
+const HANDED_BYTES: usize = KEY_ID_BYTES + SECRET_BYTES + 8;
+/// How many keys can be handed over; there are never more than three that still open anything.
+const HANDED_MAX: usize = 8;
 
 struct Key {
     id: [u8; KEY_ID_BYTES],
+    secret: Secret<[u8; SECRET_BYTES]>,
     aead: RandomizedNonceKey,
     made: u64,
 }
@@ -21,12 +27,17 @@ impl Key {
     fn new(now: u64) -> Option<Self> {
         let mut id = [0; KEY_ID_BYTES];
         let secret = {
-            let mut bytes = [0_u8; 32];
+            let mut bytes = [0_u8; SECRET_BYTES];
             aws_lc_rs::rand::fill(&mut bytes).ok()?;
             Secret::new(bytes)
         };
         aws_lc_rs::rand::fill(&mut id).ok()?;
-        Some(Self { id, aead: RandomizedNonceKey::new(&AES_256_GCM, secret.reveal()).ok()?, made: now })
+        Self::of(id, secret, now)
+    }
+
+    fn of(id: [u8; KEY_ID_BYTES], secret: Secret<[u8; SECRET_BYTES]>, made: u64) -> Option<Self> {
+        let aead = RandomizedNonceKey::new(&AES_256_GCM, secret.reveal()).ok()?;
+        Some(Self { id, secret, aead, made })
     }
 }
 
@@ -54,6 +65,30 @@ impl TicketKeys {
     #[must_use]
     pub fn bound_to(self: &Arc<Self>, binding: [u8; 32]) -> Arc<dyn ProducesTickets> {
         Arc::new(Bound { keys: Arc::clone(self), binding })
+    }
+
+    /// The keys, for the next version of this program: clients resume their sessions with it.
+    #[must_use]
+    pub fn hand_over(&self) -> Secret<Vec<u8>> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        // Never grown: that would leave secrets behind in memory.
+        let mut bytes = Vec::with_capacity(HANDED_BYTES * HANDED_MAX);
+        for key in keys.iter().take(HANDED_MAX) {
+            bytes.extend_from_slice(&key.id);
+            bytes.extend_from_slice(key.secret.reveal());
+            bytes.extend_from_slice(&key.made.to_le_bytes());
+        }
+        Secret::new(bytes)
+    }
+
+    /// Takes the keys of the version before in place of its own. What is not understood is left out: sessions begin anew then.
+    pub fn take_over(&self, handed: &Secret<Vec<u8>>) {
+        let taken = handed.reveal().chunks_exact(HANDED_BYTES).take(HANDED_MAX).filter_map(|bytes| {
+            let (id, rest) = bytes.split_first_chunk::<KEY_ID_BYTES>()?;
+            let (secret, made) = rest.split_first_chunk::<SECRET_BYTES>()?;
+            Key::of(*id, Secret::new(*secret), u64::from_le_bytes(made.try_into().ok()?))
+        });
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = taken.collect();
     }
 
     /// Makes a new key when there is none that is young enough, and forgets keys whose tickets have all expired.
@@ -148,6 +183,26 @@ mod tests {
         ticket[30] ^= 1;
         assert_eq!(sealer.decrypt(&ticket), None);
         assert_eq!(sealer.decrypt(b"short"), None);
+    }
+
+    #[test]
+    fn the_next_version_opens_the_tickets_of_this_one_and_rotates_as_it_would_have() {
+        let clock = Clock::fixed(HOUR);
+        let keys = TicketKeys::new(clock.clone());
+        let ticket = keys.bound_to([1; 32]).encrypt(b"session").unwrap();
+        let handed = keys.hand_over();
+        assert_eq!(format!("{handed:?}"), "[secret]");
+        let next = TicketKeys::new(clock.clone());
+        next.take_over(&handed);
+        assert_eq!(next.bound_to([1; 32]).decrypt(&ticket).as_deref(), Some(&b"session"[..]));
+        assert_eq!(next.bound_to([2; 32]).decrypt(&ticket), None, "the binding holds beyond the hand-over");
+        assert_eq!(next.bound_to([1; 32]).encrypt(b"x").unwrap()[..8], ticket[..8], "the key is not young again");
+        clock.set_unix_micros(14 * HOUR);
+        assert_ne!(next.bound_to([1; 32]).encrypt(b"x").unwrap()[..8], ticket[..8]);
+        // What is cut off in the middle is no key.
+        let damaged = portcullis_model::Secret::new(handed.reveal()[..40].to_vec());
+        next.take_over(&damaged);
+        assert_eq!(next.bound_to([1; 32]).decrypt(&ticket), None);
     }
 
     #[test]

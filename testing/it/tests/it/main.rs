@@ -35,6 +35,7 @@ mod slow;
 mod streaming;
 mod switches;
 mod tls;
+mod upgrade;
 mod upstream_balance;
 mod upstream_faults;
 mod upstream_health;
