@@ -48,7 +48,7 @@ version: 1
 listeners:
   public:
     address: 127.0.0.1:8443          # 0.0.0.0:8443 to be reached from elsewhere
-    protocols: [h1]
+    protocols: [h1, h2]
     tls:
       certificates:
         - hosts: [{names}]

@@ -20,6 +20,8 @@ pub const TARGETS: &[Target] = &[
     ("canonical_path", targets::canonical_path),
     ("query", targets::query),
     ("proxy_header", targets::proxy_header),
+    ("http2_head", targets::http2_head),
+    ("frame_meter", targets::frame_meter),
     ("config", targets::config),
     ("differential", differential::differential),
 ];

@@ -3,16 +3,19 @@
 use portcullis_control_config::load_text;
 use portcullis_model::Clock;
 use portcullis_wire::{
-    ChunkStep, ChunkedDecoder, HeadFinder, HeadLimits, Method, PROXY_HEADER_BYTES_MAX, RequestHead, ResponseHead,
-    parse_proxy_header,
+    ChunkStep, ChunkedDecoder, FrameMeter, HeadFinder, HeadLimits, Method, PROXY_HEADER_BYTES_MAX, PseudoFields, RequestHead,
+    ResponseHead, parse_proxy_header,
 };
 
 /// The head that a client sent, if it is one.
 pub(crate) fn accepted(data: &[u8]) -> Option<(RequestHead, usize)> {
-    let limits = HeadLimits::default();
-    let length = HeadFinder::default().find(data, &limits).ok()??;
+    accepted_with(data, &HeadLimits::default())
+}
+
+fn accepted_with(data: &[u8], limits: &HeadLimits) -> Option<(RequestHead, usize)> {
+    let length = HeadFinder::default().find(data, limits).ok()??;
     let mut head = RequestHead::default();
-    head.parse(data.get(..length)?, &limits).ok()?;
+    head.parse(data.get(..length)?, limits).ok()?;
     Some((head, length))
 }
 
@@ -149,4 +152,58 @@ pub(crate) fn config(data: &[u8]) {
             assert_eq!(plan.to_canonical_yaml(), again.to_canonical_yaml());
         }
     }
+}
+
+/// A head made of fields is written in a form that is accepted as HTTP/1 and means the same; line ends never get through. The input is
+/// lines of `name: value`; those of pseudo-fields may come anywhere.
+pub(crate) fn http2_head(data: &[u8]) {
+    let (mut pseudo, mut fields) = (PseudoFields::default(), Vec::new());
+    for line in data.split(|byte| *byte == b'\n') {
+        let colon = line.iter().skip(1).position(|byte| *byte == b':').map_or(line.len(), |at| at + 1);
+        let (name, value) = (line.get(..colon).unwrap_or_default(), line.get(colon + 1..).unwrap_or_default());
+        match name {
+            b":method" => pseudo.method = value,
+            b":scheme" => pseudo.scheme = Some(value),
+            b":authority" => pseudo.authority = Some(value),
+            b":path" => pseudo.path = Some(value),
+            b":protocol" => pseudo.protocol = Some(value),
+            _ => fields.push((name, value)),
+        }
+    }
+    for ends in [true, false] {
+        let mut head = RequestHead::default();
+        if head.read_fields(&pseudo, fields.iter().copied(), b"https", ends, &HeadLimits::default()).is_err() {
+            continue;
+        }
+        head.strip_untrusted();
+        let mut out = Vec::new();
+        head.write_to(&mut out);
+        if head.wants_websocket() {
+            continue;
+        }
+        let (again, length) =
+            accepted_with(&out, &HeadLimits { head_bytes_max: 1 << 20, fields_max: 256, target_bytes_max: 1 << 16 })
+                .expect("what is written is accepted");
+        assert_eq!(length, out.len());
+        assert_eq!(
+            (head.path(), head.query(), head.host(), head.port()),
+            (again.path(), again.query(), again.host(), again.port())
+        );
+        assert_eq!((head.method_bytes(), head.framing()), (again.method_bytes(), again.framing()));
+    }
+}
+
+/// The meter reads the same frames however the bytes are cut, and what it finds never makes it panic.
+pub(crate) fn frame_meter(data: &[u8]) {
+    let run = |piece: usize| {
+        let mut meter = FrameMeter::new(4096, 0);
+        let outcome = data.chunks(piece.max(1)).try_for_each(|part| meter.incoming(part, 5));
+        (outcome, outcome.is_ok().then(|| meter.header_block_since_ms()))
+    };
+    let whole = run(data.len());
+    for piece in [1, 7, 64] {
+        assert_eq!(run(piece), whole, "cut into pieces of {piece}");
+    }
+    let mut meter = FrameMeter::new(4096, 0);
+    let _bounded = data.chunks(5).try_for_each(|part| meter.outgoing(part, 5));
 }

@@ -45,3 +45,13 @@ fn config() {
 fn differential() {
     replay("differential");
 }
+
+#[test]
+fn http2_head() {
+    replay("http2_head");
+}
+
+#[test]
+fn frame_meter() {
+    replay("frame_meter");
+}

@@ -126,6 +126,11 @@ reasons! {
     ClientRevocationUnknown = "client_revocation_unknown", 0, Gateway, true, "";
     /// Whom the listener trusts has changed since this connection was opened; another connection is judged anew.
     ClientTrustChanged = "client_trust_changed", 421, Gateway, true, "the connection must be opened anew";
+    /// The client asked for more of something that costs work than an HTTP/2 connection may: resets, pings, settings, empty frames and
+    /// the like (see docs/threats-coverage.md, D 73 to 83).
+    Http2Flood = "http2_flood", 0, Downstream, true, "";
+    /// The client broke the rules of HTTP/2 in a way that ends the connection (RFC 9113 section 5.4.1).
+    Http2Malformed = "http2_malformed", 0, Downstream, true, "";
     /// The listener has as many connections as it may have.
     ConnectionsExhausted = "connections_exhausted", 0, Policy, true, "";
     /// The client address has as many connections as it may have.

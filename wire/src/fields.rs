@@ -217,17 +217,18 @@ impl Fields {
         Ok(())
     }
 
+    /// Every field as name and value, in order, but those that a codec writes itself.
+    pub fn end_to_end(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let written = |field: &&Field| !matches!(field.name, FieldName::Known(name) if is_codecs_own(name));
+        self.list.iter().filter(written).map(|field| (self.name_bytes(field.name), field.value.bytes(&self.buffer)))
+    }
+
     /// Writes every field line but those the codec writes itself.
     pub(crate) fn write_to(&self, out: &mut Vec<u8>) {
-        for field in &self.list {
-            if let FieldName::Known(name) = field.name
-                && is_codecs_own(name)
-            {
-                continue;
-            }
-            out.extend_from_slice(self.name_bytes(field.name));
+        for (name, value) in self.end_to_end() {
+            out.extend_from_slice(name);
             out.extend_from_slice(b": ");
-            out.extend_from_slice(field.value.bytes(&self.buffer));
+            out.extend_from_slice(value);
             out.extend_from_slice(b"\r\n");
         }
     }

@@ -1,18 +1,21 @@
 //! The head of a request, in canonical form.
 
+mod fields_of_h2;
+
 use crate::bytes::push_decimal;
 use crate::fields::{FieldName, Fields};
 use crate::framing::{BodyFraming, Declared, declared, is_written_plainly};
 use crate::hygiene::{check_connection_tokens, connection_tokens, strip_untrusted};
 use crate::span::{Span, push};
 use crate::{HeadLimits, KnownName, Method, WireError, host, path, query};
+pub use fields_of_h2::PseudoFields;
 use portcullis_model::Reason;
 use std::mem::MaybeUninit;
 
 /// The most fields that any limit allows.
 const FIELDS_MAX: usize = 256;
 
-/// An HTTP/1 version.
+/// The version of HTTP that a request came by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Version {
     /// HTTP/1.0
@@ -20,6 +23,8 @@ pub enum Version {
     /// HTTP/1.1
     #[default]
     H11,
+    /// HTTP/2
+    H2,
 }
 
 /// The head of a request. Parsing again keeps the memory.
@@ -207,7 +212,7 @@ impl RequestHead {
         match (expectations.next(), expectations.next()) {
             (None, _) => {}
             (Some(value), None) if value.eq_ignore_ascii_case(b"100-continue") => {
-                self.expects_continue = self.version == Version::H11 && self.framing != BodyFraming::None;
+                self.expects_continue = self.version != Version::H10 && self.framing != BodyFraming::None;
             }
             _ => return Err(WireError::new(Reason::ExpectationUnknown, "an Expect other than exactly 100-continue")),
         }
@@ -372,7 +377,8 @@ impl RequestHead {
         if self.wants_websocket {
             out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
         }
-        out.extend_from_slice(b"via: 1.1 portcullis\r\n\r\n");
+        let via: &[u8] = if self.version == Version::H2 { b"via: 2 portcullis\r\n\r\n" } else { b"via: 1.1 portcullis\r\n\r\n" };
+        out.extend_from_slice(via);
     }
 }
 

@@ -146,6 +146,19 @@ impl ResponseHead {
         strip_hop_by_hop(&mut self.fields);
     }
 
+    /// The Content-Length that the client is told of, with the framing that we mean.
+    #[must_use]
+    pub fn told_length(&self, framing: ResponseFraming) -> Option<u64> {
+        match framing {
+            ResponseFraming::Length(length) => Some(length),
+            ResponseFraming::None if matches!(self.status, 100..200 | 204) => None,
+            ResponseFraming::None if self.status == 304 => self.declared_length,
+            ResponseFraming::None if self.for_head => self.declared_length,
+            ResponseFraming::None => Some(self.declared_length.unwrap_or(0)),
+            ResponseFraming::Chunked | ResponseFraming::UntilClose => None,
+        }
+    }
+
     /// Writes the head with the framing that we mean. With [`ResponseFraming::None`] a declared length is told where it says
     /// something about what a GET would bring (HEAD, 304), and 0 elsewhere.
     pub fn write_to(&self, out: &mut Vec<u8>, framing: ResponseFraming, connection: Option<&'static str>, upgrade_websocket: bool) {
@@ -155,15 +168,7 @@ impl ResponseHead {
         out.extend_from_slice(phrase(self.status).as_bytes());
         out.extend_from_slice(b"\r\n");
         self.fields.write_to(out);
-        let length = match framing {
-            ResponseFraming::Length(length) => Some(length),
-            ResponseFraming::None if matches!(self.status, 100..200 | 204) => None,
-            ResponseFraming::None if self.status == 304 => self.declared_length,
-            ResponseFraming::None if self.for_head => self.declared_length,
-            ResponseFraming::None => Some(self.declared_length.unwrap_or(0)),
-            ResponseFraming::Chunked | ResponseFraming::UntilClose => None,
-        };
-        if let Some(length) = length {
+        if let Some(length) = self.told_length(framing) {
             out.extend_from_slice(b"content-length: ");
             push_decimal(out, length);
             out.extend_from_slice(b"\r\n");

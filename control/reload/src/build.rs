@@ -3,7 +3,7 @@
 use crate::care::{balance, breaker, health, outlier, retry};
 use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
 use aws_lc_rs::digest::{Context, SHA256};
-use portcullis_control_config::settings::EndpointUrl;
+use portcullis_control_config::settings::{EndpointUrl, ListenerProtocol};
 use portcullis_control_config::{
     ApiPlan, ClientCertificatePlan, ListenerMode as PlannedMode, ListenerPlan, Plan, PolicyLevels, RoutePlan, UpstreamPlan,
 };
@@ -182,7 +182,8 @@ impl Builder {
                 let clients = tls.client_certificates.as_ref().map(client_certificates);
                 let context = TlsContext::build(&files, clients.as_ref(), oldest, &self.tickets, &self.clock)
                     .map_err(|problem| format!("listener `{}`: {problem}", planned.name))?;
-                (ListenerMode::Tls, Some(context))
+                let speaks = |protocol| planned.protocols.contains(&protocol);
+                (ListenerMode::Tls, Some(context.speaking(speaks(ListenerProtocol::Http1), speaks(ListenerProtocol::Http2))))
             }
         };
         let trusted = planned.balancers.iter().map(|network| (network.network(), network.prefix_len())).collect();

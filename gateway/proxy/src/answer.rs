@@ -22,7 +22,7 @@ pub(crate) struct Answered {
 }
 
 /// Makes the head of the answer.
-pub(crate) fn answer(forwarded: &mut Forwarded, route: &Route, connection: &Connection, worker: &Worker) -> Answered {
+pub(crate) fn answer(forwarded: &mut Forwarded, route: &Route, connection: &mut Connection, worker: &Worker) -> Answered {
     let exchange = &mut forwarded.exchange;
     let response = &mut forwarded.response;
     let upgraded = exchange.request.wants_websocket() && response.status() == 101;
@@ -51,12 +51,12 @@ pub(crate) fn answer(forwarded: &mut Forwarded, route: &Route, connection: &Conn
         && exchange.request.keep_alive()
         && connection.may_go_on()
         && !worker.is_draining();
-    let writing = if written == ResponseFraming::Chunked { Writing::Chunked } else { Writing::Plain };
+    let chunks = written == ResponseFraming::Chunked && !connection.io.is_stream();
+    let writing = if chunks { Writing::Chunked } else { Writing::Plain };
     let mut out = worker.out();
     let closing = (!keeps_alive && !upgraded).then_some("close");
-    response.write_to(&mut out, written, closing, upgraded);
+    exchange.record.traffic.response_head = connection.io.put_head(response, written, closing, upgraded, &mut out);
     exchange.record.status = response.status();
-    exchange.record.traffic.response_head = out.len() as u64;
     Answered { out, reading, writing, keeps_alive, upgraded }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::buffers::{Buffer, BufferPool};
 use crate::stream::ByteStream;
-use portcullis_wire::{ChunkStep, ChunkedDecoder, WireError, write_chunk_head, write_last_chunk};
+use portcullis_wire::{ChunkStep, ChunkedDecoder, Trailers, WireError, write_chunk_head, write_last_chunk};
 use std::io;
 use std::ops::Range;
 use std::task::{Context, Poll, ready};
@@ -126,6 +126,14 @@ impl Transfer {
         self.buffer.as_ref().is_some_and(|buffer| !buffer.is_empty())
     }
 
+    /// The trailers that came with the body, once it has ended.
+    pub(crate) fn trailers(&self) -> Option<&Trailers> {
+        match &self.reading {
+            Reading::Chunked(decoder) => Some(decoder.trailers()),
+            Reading::Length(_) | Reading::UntilClose => None,
+        }
+    }
+
     /// The memory of `out`, for another use.
     pub(crate) fn take_out(&mut self) -> Vec<u8> {
         self.out_at = 0;
@@ -163,10 +171,21 @@ impl Transfer {
         sink: &mut D,
         buffers: &BufferPool,
     ) -> Poll<Result<(), TransferError>> {
+        let room = match sink.poll_room(cx) {
+            Poll::Ready(Ok(room)) => room,
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(TransferError::Sink)),
+            Poll::Pending => {
+                self.waiting = Waiting::Sink;
+                return Poll::Pending;
+            }
+        };
         let mut buffer = self.buffer.take().unwrap_or_else(|| buffers.take());
-        match source.poll_read(cx, buffer.room()) {
+        let slot = buffer.room();
+        let limit = room.min(slot.len());
+        match source.poll_read(cx, slot.get_mut(..limit).unwrap_or_default()) {
             Poll::Pending => {
                 buffers.give(buffer);
+                sink.give_back_room();
                 // What was taken must not wait for what comes later: an event stream is written as it arrives.
                 if let Poll::Ready(Err(_)) = sink.poll_flush(cx) {
                     return Poll::Ready(Err(TransferError::Sink));
@@ -179,7 +198,7 @@ impl Transfer {
             }
             Poll::Ready(Ok(0)) => {
                 buffers.give(buffer);
-                Poll::Ready(self.source_ended())
+                Poll::Ready(self.source_ended(source.trailers()))
             }
             Poll::Ready(Ok(count)) => {
                 self.progress += count as u64;
@@ -190,12 +209,15 @@ impl Transfer {
         }
     }
 
-    fn source_ended(&mut self) -> Result<(), TransferError> {
+    fn source_ended(&mut self, trailers: Option<&Trailers>) -> Result<(), TransferError> {
         match self.reading {
             Reading::UntilClose => {
                 self.read_all = true;
                 if self.writing == Writing::Chunked {
-                    self.out.extend_from_slice(b"0\r\n\r\n");
+                    match trailers {
+                        Some(trailers) => write_last_chunk(&mut self.out, trailers),
+                        None => self.out.extend_from_slice(b"0\r\n\r\n"),
+                    }
                 }
                 Ok(())
             }

@@ -2,9 +2,12 @@
 
 use crate::alarm::Alarm;
 use crate::buffers::Buffer;
+use crate::client_io::ClientIo;
 use crate::drain::{FIRST_GRACE, IDLE_GRACE, Stage};
+use crate::h2::serve_http2;
 use crate::life_of_a_request::life_of_a_request;
 use crate::snapshot::Listener;
+use crate::stream::ByteStream;
 use crate::worker::Worker;
 use portcullis_gateway_listener::Io;
 use portcullis_gateway_policy::ConnectionFacts;
@@ -33,7 +36,7 @@ pub(crate) enum After {
 
 /// A client's connection.
 pub(crate) struct Connection {
-    pub(crate) io: Io,
+    pub(crate) io: ClientIo,
     pub(crate) facts: Rc<ConnectionFacts>,
     pub(crate) listener: Arc<Listener>,
     pub(crate) alarm: Alarm,
@@ -135,10 +138,19 @@ impl Connection {
 
 /// Serves a client's connection until it ends. `io` has had its handshake, if it is one that has.
 pub async fn serve_connection(io: Io, facts: ConnectionFacts, listener: Arc<Listener>, worker: Rc<Worker>) {
-    let alarm = Alarm::new(listener.limits.header_deadline);
-    let mut connection =
-        Connection { io, facts: Rc::new(facts), listener, alarm, carry: None, requests: 0, finished: Instant::now() };
     let _count = worker.count_connection();
+    let agreed = facts.tls.as_ref().and_then(|tls| tls.alpn);
+    let facts = Rc::new(facts);
+    if agreed == Some("h2") {
+        return Box::pin(serve_http2(io, facts, listener, Rc::clone(&worker))).await;
+    }
+    if listener.tls.as_ref().is_some_and(|context| !context.speaks_http1()) {
+        // A client that agreed on nothing would speak HTTP/1, which this listener does not.
+        return;
+    }
+    let alarm = Alarm::new(listener.limits.header_deadline);
+    let io = ClientIo::Connection(io);
+    let mut connection = Connection { io, facts, listener, alarm, carry: None, requests: 0, finished: Instant::now() };
     let after = loop {
         if !connection.wait_for_request(&worker).await {
             break After::Close;

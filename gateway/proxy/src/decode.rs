@@ -1,8 +1,10 @@
 //! Step 2: bytes become a canonical request, or a refusal.
 
 use crate::buffers::Buffer;
+use crate::client_io::ClientIo;
 use crate::connection::{After, Connection};
 use crate::forwarded_fields::{add_forwarded_fields, client_of};
+use crate::stream::ByteStream;
 use crate::worker::Worker;
 use portcullis_gateway_policy::Exchange;
 use portcullis_model::{Phase, Protocol, Reason, Rejection, TraceContext};
@@ -32,6 +34,9 @@ enum HeadEnd {
 
 /// Reads the head of a request and makes an exchange of it, with its record.
 pub(crate) async fn decode(connection: &mut Connection, worker: &Worker, begin: Instant) -> Decoded {
+    if connection.io.is_stream() {
+        return decode_stream(connection, worker).await;
+    }
     let limits = connection.listener.limits.head;
     connection.alarm.set(begin + connection.listener.limits.header_deadline);
     let started_unix_micros = worker.unix_micros();
@@ -68,6 +73,33 @@ pub(crate) async fn decode(connection: &mut Connection, worker: &Worker, begin: 
     }
 }
 
+/// The head of a stream's request is there when the stream is.
+async fn decode_stream(connection: &mut Connection, worker: &Worker) -> Decoded {
+    let limits = connection.listener.limits.head;
+    let started_unix_micros = worker.unix_micros();
+    let mut request = worker.request_head();
+    let ClientIo::Stream(stream) = &mut connection.io else { return Decoded::Nothing(After::Close) };
+    let (bytes, read) = stream.read_head(&mut request, &limits);
+    // A stream that was reset as soon as it was opened is work for nobody (threats D 73).
+    let gone = poll_fn(|cx| Poll::Ready(stream.poll_gone(cx).is_ready())).await;
+    let refusal = match read {
+        _ if gone => Some(Rejection::new(Reason::ClientGone, "the stream was reset before its request was looked at")),
+        Ok(()) => None,
+        Err(error) => Some(Rejection::from(error)),
+    };
+    if refusal.is_some() {
+        request = Box::default();
+    }
+    let mut exchange = begin_exchange(connection, worker, request, refusal.is_none());
+    exchange.record.protocol = Protocol::Http2;
+    exchange.record.started_unix_micros = started_unix_micros;
+    exchange.record.traffic.request_head = bytes;
+    match refusal {
+        None => Decoded::Request(exchange),
+        Some(rejection) => Decoded::Refused(exchange, rejection),
+    }
+}
+
 fn begin_exchange(connection: &Connection, worker: &Worker, mut request: Box<RequestHead>, complete: bool) -> Exchange {
     let facts = &connection.facts;
     let mut record = worker.begin_record();
@@ -80,7 +112,11 @@ fn begin_exchange(connection: &Connection, worker: &Worker, mut request: Box<Req
     let mut client = facts.peer.ip().to_canonical();
     if complete {
         record.trace = TraceContext::continue_from(request.fields().first(KnownName::Traceparent), id, span);
-        record.protocol = if request.version() == Version::H10 { Protocol::Http10 } else { Protocol::Http11 };
+        record.protocol = match request.version() {
+            Version::H10 => Protocol::Http10,
+            Version::H11 => Protocol::Http11,
+            Version::H2 => Protocol::Http2,
+        };
         let agent = request.fields().first(KnownName::UserAgent);
         record.note_request(
             request.method_bytes(),

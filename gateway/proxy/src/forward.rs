@@ -133,6 +133,7 @@ impl Sending {
         let (reading, writing) = match framing {
             BodyFraming::None => (Reading::Length(0), Writing::Plain),
             BodyFraming::Length(length) => (Reading::Length(length), Writing::Plain),
+            BodyFraming::Chunked if connection.io.is_stream() => (Reading::UntilClose, Writing::Chunked),
             BodyFraming::Chunked => (Reading::Chunked(Box::new(ChunkedDecoder::for_request())), Writing::Chunked),
         };
         let has_body = framing != BodyFraming::None;
@@ -183,7 +184,7 @@ impl Sending {
                 return Err(Failed::finally(Rejection::new(Reason::UpstreamUpgradeInvalid, detail)));
             }
             // 100 is ours to give, and has been given; the rest (103 above all) is passed on to those who know of it.
-            if status != 100 && cleared.exchange().request.version() == Version::H11 {
+            if status != 100 && cleared.exchange().request.version() != Version::H10 {
                 self.pass_on_interim(connection, worker).await?;
             }
         }
@@ -193,7 +194,8 @@ impl Sending {
     async fn invite_body(&mut self, connection: &mut Connection) -> Result<(), Failed> {
         if self.upload.as_ref().is_some_and(|upload| !upload.has_unread()) {
             connection.alarm.set(Instant::now() + connection.listener.limits.rate_window);
-            if !connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n", &[]).await {
+            let invitation = connection.io.invite_body();
+            if !connection.write_all(invitation, &[]).await {
                 return Err(Failed::finally(Reason::ClientGone));
             }
         }
@@ -203,7 +205,7 @@ impl Sending {
     async fn pass_on_interim(&mut self, connection: &mut Connection, worker: &Worker) -> Result<(), Failed> {
         let mut out = worker.out();
         self.head.response.strip_hop_by_hop();
-        self.head.response.write_to(&mut out, portcullis_wire::ResponseFraming::None, None, false);
+        connection.io.put_head(&self.head.response, portcullis_wire::ResponseFraming::None, None, false, &mut out);
         connection.alarm.set(Instant::now() + connection.listener.limits.rate_window);
         let written = connection.write_all(&out, &[]).await;
         worker.keep_out(out);

@@ -34,13 +34,14 @@ pub(crate) async fn respond(
         pipeline.answer(&exchange, &mut response);
         let mut out = worker.out();
         let framing = if body.is_empty() { ResponseFraming::None } else { ResponseFraming::Length(body.len() as u64) };
-        response.write_to(&mut out, framing, closes.then_some("close"), false);
+        exchange.record.traffic.response_head =
+            connection.io.put_head(&response, framing, closes.then_some("close"), false, &mut out);
         worker.keep_response_head(response);
         connection.alarm.set(Instant::now() + WRITE_DEADLINE);
         let shown: &[u8] = if exchange.request.method() == Method::Head { &[] } else { body.as_bytes() };
         let written = connection.write_all(&out, shown).await;
+        connection.io.finish(None);
         exchange.record.status = status;
-        exchange.record.traffic.response_head = out.len() as u64;
         exchange.record.traffic.response_body = shown.len() as u64;
         worker.keep_out(out);
         if !written {

@@ -1,7 +1,7 @@
 //! What body transfer needs of a connection, whichever side it is on.
 
-use portcullis_gateway_listener::Io;
 use portcullis_gateway_upstream::UpstreamConnection;
+use portcullis_wire::Trailers;
 use std::io;
 use std::task::{Context, Poll};
 
@@ -15,20 +15,16 @@ pub(crate) trait ByteStream {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Says that nothing more will be written.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-}
-
-impl ByteStream for Io {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        Self::poll_read(self, cx, buf)
+    /// Waits until something may be written, and gives how much. What is read for it is then written without waiting; where the
+    /// socket's own buffer is all there is to wait for, anything may.
+    fn poll_room(&mut self, _: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(usize::MAX))
     }
-    fn poll_write(&mut self, cx: &mut Context<'_>, head: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
-        Self::poll_write(self, cx, head, body)
-    }
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Self::poll_flush(self, cx)
-    }
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Self::poll_shutdown(self, cx)
+    /// Says that the room is not needed for now.
+    fn give_back_room(&mut self) {}
+    /// The trailers that came behind the end of the stream, where such a thing can be.
+    fn trailers(&self) -> Option<&Trailers> {
+        None
     }
 }
 

@@ -46,12 +46,16 @@ pub(crate) async fn write(
             exchange.record.note_reason(reason, "the answer had begun");
             After::Close
         }
-        Ok(()) if relay.upload.is_some() => After::Linger,
+        Ok(()) if relay.upload.is_some() => {
+            connection.io.finish(relay.download.trailers());
+            After::Linger
+        }
         Ok(()) => {
             // Bytes behind the end of an answer are nobody's: a connection that has some is not used again (threats A 3, 24).
             if reusable && left_over.is_none() && !relay.upload_failed {
                 worker.pools.put_back(upstream, route.upstream.settings.idle_per_worker, finished);
             }
+            connection.io.finish(relay.download.trailers());
             if keeps_alive { After::KeepAlive } else { After::Linger }
         }
     };

@@ -254,6 +254,11 @@ impl Gateway {
         })
     }
 
+    /// Resident memory, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        self.process.resident_kib()
+    }
+
     /// The process.
     pub fn process(&mut self) -> &mut Guarded {
         &mut self.process

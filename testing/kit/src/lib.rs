@@ -5,6 +5,7 @@
 mod certificates;
 mod eventually;
 mod gateway;
+pub mod http2;
 mod places;
 mod process;
 mod programs;

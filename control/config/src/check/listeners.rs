@@ -4,7 +4,8 @@ use super::Checker;
 use crate::merge::Merged;
 use crate::plan::{CertificatePlan, ClientCertificatePlan, ListenerMode, ListenerPlan, TlsPlan};
 use crate::settings::{
-    ClientCertificateMode, ClientCertificateSettings, Host, ListenerLimits, ListenerSettings, Part, StaleList, TlsSettings,
+    ClientCertificateMode, ClientCertificateSettings, Host, ListenerLimits, ListenerProtocol, ListenerSettings, Part, StaleList,
+    TlsSettings,
 };
 use portcullis_model_settings::{Decode, IpNetwork, Spanned};
 use std::collections::{HashMap, HashSet};
@@ -21,13 +22,13 @@ pub(super) fn check(parts: &[&Part<ListenerSettings>], checker: &mut Checker<'_>
             let what = format!("the listener `{}` has the same address", other.name);
             checker.error(&settings.address, format!("{path}/address"), what, "give one of them another address or port");
         }
-        check_protocols(settings, &part.name, &path, checker);
+        let protocols = check_protocols(settings, &part.name, &path, checker);
         check_limits(&settings.limits, &part.name, &path, checker);
         let Some(mode) = check_mode(settings, &part.name, &path, checker) else { continue };
         plans.push(Arc::new(ListenerPlan {
             name: part.name.shared(),
             address: settings.address.value,
-            protocols: settings.protocols.clone(),
+            protocols,
             mode,
             limits: settings.limits.clone(),
             balancers: check_proxy_protocol(settings, &path, checker),
@@ -70,14 +71,27 @@ pub(super) fn collide(a: SocketAddr, b: SocketAddr) -> bool {
         && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
-fn check_protocols<T>(settings: &ListenerSettings, name: &Spanned<T>, path: &str, checker: &mut Checker<'_>) {
+fn check_protocols<T>(
+    settings: &ListenerSettings,
+    name: &Spanned<T>,
+    path: &str,
+    checker: &mut Checker<'_>,
+) -> Vec<ListenerProtocol> {
     let path = format!("{path}/protocols");
+    let secured = settings.tls.is_some();
+    let Some(protocols) = &settings.protocols else {
+        let all = vec![ListenerProtocol::Http1, ListenerProtocol::Http2];
+        return if secured { all } else { vec![ListenerProtocol::Http1] };
+    };
     let mut seen = HashSet::new();
-    if settings.protocols.is_empty() {
+    if protocols.is_empty() {
         checker.error(name, path, "the listener speaks no protocol", "write `protocols: [h1]`");
-    } else if !settings.protocols.iter().all(|protocol| seen.insert(*protocol)) {
+    } else if !protocols.iter().all(|protocol| seen.insert(*protocol)) {
         checker.error(name, path, "a protocol is listed twice", "remove one of the two");
+    } else if seen.contains(&ListenerProtocol::Http2) && !secured {
+        checker.error(name, path, "`h2` is only spoken over TLS", "write `protocols: [h1]`, or add `tls` with a certificate");
     }
+    protocols.clone()
 }
 
 fn check_limits<T>(limits: &ListenerLimits, name: &Spanned<T>, path: &str, checker: &mut Checker<'_>) {

@@ -17,8 +17,9 @@ section! {
     pub struct ListenerSettings {
         /// The IP address and port to accept connections on.
         pub address: Spanned<SocketAddr>,
-        /// The protocols to speak.
-        pub protocols: Vec<ListenerProtocol> = vec![ListenerProtocol::Http1],
+        /// The protocols to speak. `h2` is spoken over TLS only, with clients that ask for it (ALPN). When absent: `[h1, h2]` with
+        /// `tls`, `[h1]` without.
+        pub protocols: Option<Vec<ListenerProtocol>>,
         /// Serves over TLS.
         pub tls: Option<Spanned<TlsSettings>>,
         /// Answers every request with a redirect to https, and nothing else.
@@ -45,8 +46,10 @@ choice! {
     pub enum ListenerProtocol {
         /// HTTP/1.1 (and 1.0).
         Http1 = "h1",
+        /// HTTP/2.
+        Http2 = "h2",
     }
-    later "h2", "h3"
+    later "h3"
 }
 
 section! {

@@ -43,7 +43,7 @@ pub struct Revocation {
 }
 
 /// Whom a listener trusts, read and understood.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ClientTrust {
     verifier: Arc<dyn ClientCertVerifier>,
     /// A hash of everything that decides whether a certificate is taken.

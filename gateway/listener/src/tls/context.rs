@@ -128,6 +128,21 @@ impl TlsContext {
         self.clients.as_ref().map_or(NO_CLIENT_TRUST, |clients| clients.binding)
     }
 
+    /// The same context, which speaks these protocols; it prefers HTTP/2 where a client speaks both.
+    #[must_use]
+    pub fn speaking(&self, http1: bool, http2: bool) -> Arc<Self> {
+        let mut config = ServerConfig::clone(&self.config);
+        let offered = [(http2, b"h2".as_slice()), (http1, b"http/1.1")];
+        config.alpn_protocols = offered.iter().filter(|(spoken, _)| *spoken).map(|(_, name)| name.to_vec()).collect();
+        Arc::new(Self { config: Arc::new(config), names: Arc::clone(&self.names), clients: self.clients.clone() })
+    }
+
+    /// Whether a client that agreed on no protocol may speak HTTP/1.
+    #[must_use]
+    pub fn speaks_http1(&self) -> bool {
+        self.config.alpn_protocols.iter().any(|name| name == b"http/1.1")
+    }
+
     /// Whether `host` is served by the same certificate as the server name `name`; only then may a connection opened for the one
     /// carry requests for the other.
     #[must_use]

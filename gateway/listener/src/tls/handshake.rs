@@ -68,7 +68,11 @@ fn facts(stream: &mut TlsStream) -> TlsFacts {
             None => "none",
         },
         sni,
-        alpn: connection.alpn_protocol().map(|protocol| if protocol == b"http/1.1" { "http/1.1" } else { "other" }),
+        alpn: connection.alpn_protocol().map(|protocol| match protocol {
+            b"h2" => "h2",
+            b"http/1.1" => "http/1.1",
+            _ => "other",
+        }),
         resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
         client: connection.peer_certificates().and_then(<[_]>::first).map(describe),
         client_trust: [0; 32],

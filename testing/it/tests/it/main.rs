@@ -11,6 +11,7 @@
 )]
 
 mod attack_framing;
+mod attack_http2;
 mod attack_path;
 mod attack_trusted;
 mod attack_upgrade;
@@ -21,6 +22,8 @@ mod clients;
 mod early;
 mod forward;
 mod headers;
+mod http2;
+mod http2_site;
 mod life;
 mod limits;
 mod management;

@@ -1,0 +1,12 @@
+//! HTTP/2: what is between the `h2` crate and the way of a request. No type of that crate, or of `http`, leaves this folder.
+//!
+//! A connection is one task, which also polls its streams. Each stream runs the same steps as an HTTP/1 exchange, on an
+//! [`Http2Stream`] in place of a connection.
+
+mod convert;
+mod driver;
+mod metered;
+mod stream;
+
+pub(crate) use driver::serve_http2;
+pub(crate) use stream::Http2Stream;
