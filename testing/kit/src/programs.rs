@@ -107,13 +107,21 @@ impl Haproxy {
     /// # Panics
     /// When it does not start.
     pub fn before(server: SocketAddr, options: &str) -> Self {
-        let folder = TempDir::new();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let text = format!(
             "global\n  maxconn 200\ndefaults\n  mode tcp\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\n\
              listen before\n  bind {address}\n  server gateway {server} {options}\n"
         );
-        let conf = folder.write("haproxy.cfg", text);
+        Self::start_as(&text, address.port())
+    }
+
+    /// Starts one with a configuration that listens on `port` of 127.0.0.1.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_as(configuration: &str, port: u16) -> Self {
+        let (folder, address) = (TempDir::new(), SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let conf = folder.write("haproxy.cfg", configuration);
         let log = folder.path().join("log");
         let errors = std::fs::File::create(&log).expect("a log can be written");
         let mut command = Command::new(find("haproxy"));

@@ -1,6 +1,6 @@
 //! The pages of docs/operations, done as they say: every block of shell is run, every whole configuration is served.
 
-use portcullis_testing_kit::{Authority, Gateway, Nginx, TempDir, Witness, binary, free_port, output_of};
+use portcullis_testing_kit::{Authority, Gateway, Haproxy, Nginx, TempDir, Witness, binary, free_port, output_of};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -53,17 +53,41 @@ fn the_page_on_running_it_works_as_written() {
     assert_eq!(witness.requests().len(), 1, "{:#?}", witness.texts());
 }
 
-/// The gateway and the nginx of a page, before an upstream.
-fn behind_nginx(witness: &Witness) -> (Gateway, Nginx) {
-    let page = page("load-balancer.md");
+/// The gateway of the page on load balancers before an upstream, with lines added to its listener, and its authority.
+fn gateway_of_the_page(page: &str, listener: &str, witness: &Witness) -> (Gateway, Authority) {
     let authority = Authority::new();
     let leaf = authority.leaf(&["api.example.com"]);
-    let files = [("tls/api.crt", leaf.certificate.as_str()), ("tls/api.key", &leaf.key)];
-    let yaml = blocks(&page, "yaml").remove(0).replace(":8443", ":@tls@").replace(":9464", ":@probes@");
-    let gateway = Gateway::start_with(&files, &with_ports(&yaml, &[(3000, witness.address().port())]));
+    let files = [("tls/api.crt", leaf.certificate.as_str()), ("tls/api.key", &leaf.key), ("ca.crt", &authority.certificate)];
+    let yaml = blocks(page, "yaml").remove(0).replace(":8443", ":@tls@").replace(":9464", ":@probes@");
+    let yaml = yaml.replacen("    protocols: [h1]\n", &format!("    protocols: [h1]\n{listener}"), 1);
+    (Gateway::start_with(&files, &with_ports(&yaml, &[(3000, witness.address().port())])), authority)
+}
+
+/// The gateway and the nginx of the page.
+fn behind_nginx(witness: &Witness) -> (Gateway, Nginx) {
+    let page = page("load-balancer.md");
+    let (gateway, authority) = gateway_of_the_page(&page, "", witness);
     let front = free_port();
     let server = with_ports(&blocks(&page, "nginx").remove(0), &[(8443, gateway.address("tls").port()), (8000, front)]);
     (gateway, Nginx::start_as(&server, front, &[("tls/ca.crt", authority.certificate.as_bytes())]))
+}
+
+#[test]
+fn c61_behind_a_balancer_that_passes_bytes_as_the_page_has_it_the_client_is_known() {
+    let (page, witness) = (page("load-balancer.md"), Witness::ok());
+    let (gateway, _authority) = gateway_of_the_page(&page, &blocks(&page, "yaml")[1], &witness);
+    let front = free_port();
+    let text = with_ports(&blocks(&page, "haproxy")[0], &[(8443, gateway.address("tls").port()), (8000, front)]);
+    let _haproxy = Haproxy::start_as(&text, front);
+    let mut command = Command::new("curl");
+    command.args(["-sS", "--interface", "127.0.0.7", "--connect-to", &format!("::127.0.0.1:{front}"), "--cacert"]);
+    command.arg(gateway.folder().join("ca.crt")).args(["-H", "X-Forwarded-For: 198.51.100.66"]);
+    let output = output_of(command.arg("https://api.example.com/x"));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ok", "{}", String::from_utf8_lossy(&output.stderr));
+    let record = &gateway.records_when(1)[0];
+    let starts = |field: &str, address: &str| record[field].as_str().is_some_and(|text| text.starts_with(address));
+    assert!(starts("client", "127.0.0.7") && starts("peer", "127.0.0.7:") && starts("balancer", "127.0.0.1"), "{record}");
+    assert!(witness.sole_text().contains("x-forwarded-for: 127.0.0.7\r\n"), "{}", witness.sole_text());
 }
 
 #[test]
