@@ -1,6 +1,6 @@
 //! Commands that speak to a running gateway by its management socket.
 
-use portcullis_testing_kit::{Gateway, Plain, TempDir, Witness, binary, holds, output_of};
+use portcullis_testing_kit::{Gateway, Plain, TempDir, Witness, binary, output_of};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -85,22 +85,26 @@ fn reload_tells_what_came_of_it() {
 
 #[test]
 fn reload_by_command_shows_warnings() {
-    let (gateway, _witness) = start();
-    // The files are watched as well, so the command may find that nothing has changed since; it is asked until it is the first.
+    let (mut gateway, _witness) = start();
+    // The file becomes a link to one in a folder that nobody watches, so that the command is the first to see a change of it.
+    let (named, real) = (gateway.folder().join("portcullis.yaml"), gateway.folder().join("elsewhere/portcullis.yaml"));
     let good = gateway.config();
-    let mut round = 0;
-    holds("a reload by the command to be the first", || {
-        round += 1;
-        let more = format!(
-            "- {{ name: n{round}, methods: [GET], path: \"/all\", headers: {{ X-A: a }}, access: {{ public: true }} }}\n      - {{ name: late"
-        );
-        gateway.configure(&good.replacen("- { name: late", &more, 1));
-        let reloaded = json(&printed(gateway.folder(), &["reload"]));
-        let told =
-            reloaded["warnings"].as_array().is_some_and(|all| all.iter().any(|one| one.to_string().contains("`late` of `a`")));
-        assert_eq!(reloaded["changed"] == true, told, "{reloaded:#}");
-        told
-    });
+    std::fs::create_dir(gateway.folder().join("elsewhere")).expect("a folder");
+    std::fs::write(&real, &good).expect("written");
+    std::os::unix::fs::symlink(&real, named.with_extension("link")).expect("a link");
+    std::fs::rename(named.with_extension("link"), &named).expect("renamed");
+    gateway.kill_and_restart();
+    assert_eq!(json(&printed(gateway.folder(), &["reload"]))["changed"], false);
+    let more =
+        "- { name: early, methods: [GET], path: \"/all\", headers: { X-A: a }, access: { public: true } }\n      - { name: late";
+    std::fs::write(&real, good.replacen("- { name: late", more, 1)).expect("written");
+    let reloaded = json(&printed(gateway.folder(), &["reload"]));
+    assert_eq!((&reloaded["changed"], reloaded["generation"].as_u64()), (&Value::Bool(true), Some(2)), "{reloaded:#}");
+    let warning = reloaded["warnings"][0].as_str().unwrap_or_default();
+    assert!(warning.contains("portcullis.yaml:") && warning.contains("the route `late` of `a`"), "{reloaded:#}");
+    std::fs::write(&real, good.replacen("- { name: late", more, 1).replace("early", "first")).expect("written");
+    let shown = printed(gateway.folder(), &["reload", "--format", "text"]);
+    assert!(shown.starts_with("in force: generation 3  ") && shown.contains("warning: "), "{shown}");
 }
 
 #[test]
@@ -116,5 +120,38 @@ fn without_a_gateway_they_say_what_to_do() {
                 assert!(said(&output).contains(part), "{command} {socket}: {}", said(&output));
             }
         }
+    }
+}
+
+/// Every key of `value` is in `schema`, and the other way round; also inside.
+#[track_caller]
+fn fits(document: &Value, schema: &Value, value: &Value, place: &str) {
+    let name = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/components/schemas/"));
+    let schema = name.map_or(schema, |name| &document["components"]["schemas"][name]);
+    if let Some(items) = value.as_array() {
+        items.iter().for_each(|item| fits(document, &schema["items"], item, &format!("{place}[]")));
+    }
+    let (Some(fields), Some(described)) = (value.as_object(), schema["properties"].as_object()) else { return };
+    let sorted = |object: &serde_json::Map<String, Value>| object.keys().cloned().collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(sorted(fields), sorted(described), "{place}");
+    fields.iter().for_each(|(key, value)| fits(document, &described[key], value, &format!("{place}.{key}")));
+}
+
+#[test]
+fn what_the_management_api_answers_is_what_its_document_says() {
+    let (gateway, _witness) = start();
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--unix-socket"]).arg(gateway.folder().join("run/portcullis.sock"));
+    let document = json(&String::from_utf8_lossy(&output_of(curl.arg("http://localhost/openapi.json")).stdout));
+    for (command, path, method) in [
+        ("status", "/v1/status", "get"),
+        ("routes", "/v1/routes", "get"),
+        ("upstreams", "/v1/upstreams", "get"),
+        ("reload", "/v1/reload", "post"),
+        ("drain", "/v1/drain", "post"),
+    ] {
+        let schema = &document["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"];
+        assert!(schema.is_object(), "{path} is not described");
+        fits(&document, schema, &json(&printed(gateway.folder(), &[command])), path);
     }
 }
