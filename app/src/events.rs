@@ -3,6 +3,7 @@
 use portcullis_model::Clock;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 /// Something that happened to the gateway itself.
@@ -13,6 +14,8 @@ pub enum Event<'a> {
     Reloaded { generation: u64, hash: &'a str },
     /// A configuration was refused; the old one serves.
     ReloadRefused { problem: &'a str },
+    /// A file that a policy names was read again, and is in force.
+    FileInForce { path: &'a Path },
     /// Something to know that stops nothing.
     Warning { text: &'a str },
     /// Health checks have changed their mind about an endpoint.
@@ -41,6 +44,7 @@ fn for_people(event: &Event<'_>) -> String {
         Event::Started { generation, addresses } => format!("serving on {} (generation {generation})", addresses.join(", ")),
         Event::Reloaded { generation, .. } => format!("configuration in force: generation {generation}"),
         Event::ReloadRefused { problem } => format!("configuration refused, the one before serves on\n{problem}"),
+        Event::FileInForce { path } => format!("in force as it is now: {}", path.display()),
         Event::Warning { text } => format!("warning: {text}"),
         Event::Health { upstream, endpoint, problem: Some(problem) } => {
             format!("unhealthy: {endpoint} of upstream {upstream}: {problem}")
@@ -69,6 +73,9 @@ fn for_programs(event: &Event<'_>) -> serde_json::Value {
         }
         Event::ReloadRefused { problem } => {
             serde_json::json!({ "unix_seconds": at, "event": "reload_refused", "problem": problem })
+        }
+        Event::FileInForce { path } => {
+            serde_json::json!({ "unix_seconds": at, "event": "file_in_force", "path": path.display().to_string() })
         }
         Event::Warning { text } => serde_json::json!({ "unix_seconds": at, "event": "warning", "text": text }),
         Event::Health { upstream, endpoint, problem } => serde_json::json!({

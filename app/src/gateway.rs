@@ -229,6 +229,33 @@ fn wait_until_quiet(commands: &Receiver<Command>) -> Option<Command> {
 }
 
 fn reload(reloader: &mut Reloader, state: &State) -> Result<Outcome, String> {
+    let refreshed = reloader.refresh_files();
+    let only_those = refreshed.as_ref().is_ok_and(|paths| !paths.is_empty()) && reloader.is_up_to_date();
+    let outcome = if only_those {
+        state.reload_unneeded();
+        let running = &reloader.running().snapshot;
+        Ok(Outcome { generation: running.generation, hash: running.hash.clone(), changed: false, warnings: Vec::new() })
+    } else {
+        reload_configuration(reloader, state)
+    };
+    match refreshed {
+        Ok(paths) => {
+            for path in paths {
+                tell(&Event::FileInForce { path: &path });
+            }
+        }
+        Err(problem) => {
+            state.reload_refused(&problem);
+            tell(&Event::ReloadRefused { problem: &problem });
+            if outcome.as_ref().is_ok_and(|outcome| !outcome.changed) {
+                return Err(problem);
+            }
+        }
+    }
+    outcome
+}
+
+fn reload_configuration(reloader: &mut Reloader, state: &State) -> Result<Outcome, String> {
     let outcome = reloader.reload();
     match &outcome {
         Ok(outcome) if outcome.changed => {

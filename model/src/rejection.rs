@@ -151,6 +151,8 @@ reasons! {
     Disabled = "disabled", 503, Policy, false, "this operation is disabled";
     /// A rule of the configuration refuses requests of this form (`disabled.refuse`); which one is in the log.
     RequestRefused = "request_refused", 403, Policy, false, "the request is not allowed";
+    /// The client's address is on a deny list, or not on the allow list (`ip_rules`).
+    AddressRefused = "address_refused", 403, Policy, false, "requests from this address are not allowed";
     /// No connection to the upstream could be made.
     UpstreamUnreachable = "upstream_unreachable", 502, Upstream, false, "the service could not be reached";
     /// The upstream's certificate was not accepted, or there was no TLS handshake with it for another reason; nothing was sent.

@@ -4,6 +4,7 @@ use portcullis_gateway_policy::{Phase, PolicyDefinition};
 use portcullis_model_settings::PolicySchema;
 
 mod disabled;
+pub mod ip_rules;
 mod request_limits;
 mod security_headers;
 
@@ -14,18 +15,28 @@ pub const POLICIES: &[PolicyDefinition] = &[
         phase: Phase::Admit,
         always: true,
         compile: security_headers::compile,
+        files: None,
     },
     PolicyDefinition {
         settings: PolicySchema::of::<disabled::Disabled>("disabled"),
         phase: Phase::Admit,
         always: false,
         compile: disabled::compile,
+        files: None,
+    },
+    PolicyDefinition {
+        settings: PolicySchema::of::<ip_rules::IpRules>("ip_rules"),
+        phase: Phase::Admit,
+        always: false,
+        compile: ip_rules::compile,
+        files: Some(ip_rules::LIST),
     },
     PolicyDefinition {
         settings: PolicySchema::of::<request_limits::RequestLimits>("request_limits"),
         phase: Phase::Admit,
         always: true,
         compile: request_limits::compile,
+        files: None,
     },
 ];
 

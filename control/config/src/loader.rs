@@ -165,11 +165,12 @@ impl Loader {
         }
         let mut taken: Vec<u32> = self.files.values().map(|known| known.id.0).collect();
         taken.sort_unstable();
+        let folder = folder_of(&self.path);
         let mut free = (0..).filter(|id| taken.binary_search(id).is_err());
         for source in sources {
             if !self.files.contains_key(&source.path) {
                 let id = FileId(free.next().unwrap_or(u32::MAX));
-                self.files.insert(source.path.clone(), decode_one(source, id, &self.policies, &self.caps));
+                self.files.insert(source.path.clone(), decode_one(source, id, &self.policies, &self.caps, &folder));
             }
         }
     }
@@ -188,8 +189,8 @@ impl Loader {
     }
 }
 
-fn decode_one(source: &Source, id: FileId, policies: &Arc<[PolicySchema]>, caps: &Caps) -> Known {
-    let mut diagnostics = Diagnostics::new(Arc::clone(policies), LATER);
+fn decode_one(source: &Source, id: FileId, policies: &Arc<[PolicySchema]>, caps: &Caps, folder: &Path) -> Known {
+    let mut diagnostics = Diagnostics::new(Arc::clone(policies), LATER).in_folder(folder);
     let tree = crate::read::read(id, &source.bytes, caps.values_max, &mut diagnostics);
     let config = tree.and_then(|tree| ConfigFile::decode(&tree.root(), &mut diagnostics));
     Known { id, digest: source.digest, config, diagnostics }

@@ -7,6 +7,7 @@ use crate::settings::{
     UpstreamTimeouts,
 };
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings};
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -53,6 +54,21 @@ impl Plan {
     #[must_use]
     pub fn policies(&self) -> &[PolicySchema] {
         &self.policies
+    }
+
+    /// Every file that settings of policies name, with the row of the policy.
+    #[must_use]
+    pub fn policy_files(&self) -> BTreeSet<(usize, PathBuf)> {
+        let routes = self.apis.iter().flat_map(|api| &api.routes).map(|route| &route.policies);
+        let mut seen = HashSet::new();
+        let mut files = BTreeSet::new();
+        for levels in std::iter::once(&self.defaults).chain(routes).filter(|levels| seen.insert(levels.key())) {
+            for (policy, settings) in levels.iter() {
+                let Some(row) = self.policies.get(policy) else { continue };
+                files.extend(settings.iter().flat_map(|one| (row.files)(&**one)).map(|file| (policy, file)));
+            }
+        }
+        files
     }
 
     /// The policies of `defaults` alone, for what no route matches.

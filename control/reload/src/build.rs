@@ -1,6 +1,7 @@
 //! Plan -> snapshot. Reads certificate files; starts nothing.
 
 use crate::care::{balance, breaker, health, outlier, retry};
+use crate::files::PolicyFiles;
 use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_control_config::settings::{EndpointUrl, ListenerProtocol};
@@ -8,7 +9,7 @@ use portcullis_control_config::{
     ApiPlan, ClientCertificatePlan, ListenerMode as PlannedMode, ListenerPlan, Plan, PolicyLevels, RoutePlan, UpstreamPlan,
 };
 use portcullis_gateway_listener::{CertificateFiles, ClientCertificates, OldestVersion, Revocation, TicketKeys, TlsContext};
-use portcullis_gateway_policy::{Pipeline, PipelineStep, PolicyDefinition};
+use portcullis_gateway_policy::{LiveFiles, Pipeline, PipelineStep, PolicyDefinition};
 use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Route, Snapshot};
 use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
 use portcullis_gateway_upstream::{EndpointSpec, EndpointTls, Origin, Timeouts, Upstream, UpstreamSettings, UpstreamTls};
@@ -46,11 +47,13 @@ pub struct Routing {
 /// Builds snapshots, and remembers what can be carried over from one to the next.
 pub struct Builder {
     policies: &'static [PolicyDefinition],
-    clock: Clock,
+    pub(crate) clock: Clock,
     tickets: Arc<TicketKeys>,
     upstreams: Upstreams,
     tls: Contexts,
     origin: Arc<Origin>,
+    /// The files that settings of policies name.
+    pub(crate) files: PolicyFiles,
 }
 
 /// Upstreams by name, with a hash of what each was made from.
@@ -61,7 +64,8 @@ impl Builder {
     #[must_use]
     pub fn new(policies: &'static [PolicyDefinition], clock: Clock) -> Self {
         let tickets = TicketKeys::new(clock.clone());
-        Self { policies, clock, tickets, upstreams: HashMap::new(), tls: Contexts::new(), origin: Arc::default() }
+        let files = PolicyFiles::new(policies);
+        Self { policies, clock, tickets, upstreams: HashMap::new(), tls: Contexts::new(), origin: Arc::default(), files }
     }
 
     /// The keys of session tickets, which every snapshot it builds shares.
@@ -83,6 +87,7 @@ impl Builder {
         let fingerprint = fingerprint(plan, &routing);
         // Only now is it certain that this is what will run.
         self.tls = tls;
+        self.files.keep(plan);
         self.upstreams = routing
             .upstreams
             .iter()
@@ -100,7 +105,7 @@ impl Builder {
         Ok(Built { snapshot, overlaps: routing.overlaps, fingerprint })
     }
 
-    /// Builds the routes alone, which needs nothing but the plan. Their upstreams have no endpoints.
+    /// Builds the routes alone, which needs nothing but the plan and the files that its policies name. Their upstreams have no endpoints.
     ///
     /// # Errors
     /// What could not be built, for the operator.
@@ -109,11 +114,13 @@ impl Builder {
             let upstream = Upstream::new(upstream_settings(planned), &[], None, &self.origin);
             (Arc::clone(&planned.name), (planned.digest.0, Arc::new(upstream)))
         });
-        self.route(plan, upstreams.collect())
+        let upstreams = upstreams.collect();
+        self.route(plan, upstreams)
     }
 
-    fn route(&self, plan: &Plan, upstreams: Upstreams) -> Result<Routing, String> {
-        let mut pipelines = Pipelines { definitions: self.policies, made: HashMap::new() };
+    fn route(&mut self, plan: &Plan, upstreams: Upstreams) -> Result<Routing, String> {
+        let files = self.files.open(plan)?;
+        let mut pipelines = Pipelines { definitions: self.policies, files, made: HashMap::new() };
         let unrouted = pipelines.of(plan.defaults())?;
         let mut specs = Vec::new();
         for api in &plan.apis {
@@ -307,6 +314,8 @@ fn spec(
 /// Pipelines, made once for all routes with the same policies.
 struct Pipelines {
     definitions: &'static [PolicyDefinition],
+    /// The files of each policy, by its row.
+    files: Vec<LiveFiles>,
     made: HashMap<usize, Pipeline>,
 }
 
@@ -322,8 +331,10 @@ impl Pipelines {
                 continue;
             }
             let name = definition.settings.name;
-            let policy =
-                (definition.compile)(settings.unwrap_or_default()).map_err(|error| format!("policy `{name}`: {}", error.0))?;
+            let none = LiveFiles::default();
+            let files = self.files.get(index).unwrap_or(&none);
+            let policy = (definition.compile)(settings.unwrap_or_default(), files)
+                .map_err(|error| format!("policy `{name}`: {}", error.0))?;
             steps.push(PipelineStep { id: PolicyId(u8::try_from(index).unwrap_or(u8::MAX)), name, policy });
         }
         let pipeline = Pipeline::new(steps);

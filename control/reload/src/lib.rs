@@ -3,6 +3,7 @@
 mod build;
 mod care;
 mod checks;
+mod files;
 mod last_good;
 mod reloader;
 mod upstream_tls;

@@ -1,6 +1,7 @@
 //! Puts configurations in force, one after the other, each wholly or not at all.
 
 use crate::build::Builder;
+use crate::files::Seen;
 use crate::last_good::LastGood;
 use crate::warnings::warnings;
 use portcullis_control_config::{Finding, ListenerPlan, Loader, Plan};
@@ -61,6 +62,8 @@ pub struct Reloader {
     listening: HashMap<ListenerKey, Listening>,
     /// Snapshots that are out of force and may still be looked at by an exchange. Freed here rather than by a worker.
     retired: Vec<Arc<Snapshot>>,
+    /// The files as they were when they were last read and said what runs.
+    seen: Option<Seen>,
 }
 
 impl Reloader {
@@ -80,7 +83,7 @@ impl Reloader {
         let running = Running { plan, snapshot: published.snapshot(), fingerprint };
         let listening = HashMap::new();
         let retired = Vec::new();
-        let mut reloader = Self { loader, builder, last_good, running, published, plane, listening, retired };
+        let mut reloader = Self { loader, builder, last_good, running, published, plane, listening, retired, seen: None };
         let sockets = reloader.bind_new(&reloader.running.plan, &mut inherited)?;
         let plan = reloader.running.plan.clone();
         reloader.listen(&plan, sockets)?;
@@ -94,9 +97,16 @@ impl Reloader {
         &self.running
     }
 
-    /// The files to watch: the configuration's own, and those of certificates, keys, authorities and revocation.
+    /// The files to watch: the configuration's own, those of certificates, keys, authorities and revocation, and those that policies name.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = self.own_files();
+        files.extend(self.running.plan.policy_files().into_iter().map(|(_, file)| file));
+        files
+    }
+
+    /// The files without those that policies name.
+    fn own_files(&self) -> Vec<PathBuf> {
         let mut files = self.loader.files();
         for listener in &self.running.plan.listeners {
             if let portcullis_control_config::ListenerMode::Tls(tls) = &listener.mode {
@@ -107,16 +117,35 @@ impl Reloader {
         files
     }
 
+    /// Reads those files again that policies name and that have changed, and gives the paths of those that are now in force. Nothing
+    /// else is built anew.
+    ///
+    /// # Errors
+    /// What is wrong with any of them, for the operator. What was read of it before stays in force.
+    pub fn refresh_files(&mut self) -> Result<Vec<PathBuf>, String> {
+        self.builder.files.refresh()
+    }
+
+    /// Whether certainly nothing but files that policies name has changed since the configuration was last read: then there is no need to
+    /// read it again.
+    #[must_use]
+    pub fn is_up_to_date(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| seen.is_still_so(&self.own_files()))
+    }
+
     /// Reads the configuration again, and puts it in force if it is sound; else what runs goes on.
     ///
     /// # Errors
     /// Why it was refused, for the operator.
     pub fn reload(&mut self) -> Result<Outcome, String> {
         self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+        let seen = Seen::now(self.own_files(), self.builder.clock.unix_seconds());
+        self.seen = None;
         let plan = self.loader.load().map_err(|report| report.render(false))?;
         let generation = Generation(self.running.snapshot.generation.0 + 1);
         let built = self.builder.build(&plan, generation)?;
         if built.fingerprint == self.running.fingerprint {
+            self.seen = Some(seen);
             let (generation, hash) = (self.running.snapshot.generation, self.running.snapshot.hash.clone());
             return Ok(Outcome { generation, hash, changed: false, warnings: Vec::new() });
         }

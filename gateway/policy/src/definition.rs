@@ -1,6 +1,6 @@
 //! A row of the table of policies.
 
-use crate::{Phase, Policy};
+use crate::{FileFormat, LiveFiles, Phase, Policy};
 use portcullis_model_settings::PolicySchema;
 use std::any::Any;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CompileError(pub String);
 
-/// Makes the running policy from the settings of every level, outermost first; each level only tightens.
-pub type Compile = fn(&[Arc<dyn Any + Send + Sync>]) -> Result<Arc<dyn Policy>, CompileError>;
+/// Makes the running policy from the settings of every level, outermost first (each level only tightens), and the files that they name.
+pub type Compile = fn(&[Arc<dyn Any + Send + Sync>], &LiveFiles) -> Result<Arc<dyn Policy>, CompileError>;
 
 /// A policy as the table of policies lists it: its settings and how they become a running policy.
 #[derive(Clone, Copy)]
@@ -23,4 +23,6 @@ pub struct PolicyDefinition {
     pub always: bool,
     /// How it is made.
     pub compile: Compile,
+    /// How the files that its settings name are read, if it has any.
+    pub files: Option<FileFormat>,
 }

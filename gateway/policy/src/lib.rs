@@ -5,8 +5,10 @@
 
 mod definition;
 mod exchange;
+mod live;
 mod pipeline;
 
 pub use definition::{Compile, CompileError, PolicyDefinition};
 pub use exchange::{ConnectionFacts, Exchange, Scheme};
+pub use live::{FileContent, FileFormat, FileProblem, LiveFile, LiveFiles};
 pub use pipeline::{Cleared, LocalAnswer, Phase, Pipeline, PipelineStep, Policy, Step, Stop, Stopped, Verdict};

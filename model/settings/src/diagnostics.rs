@@ -1,6 +1,7 @@
 //! Everything found wrong in a configuration: all of it, not the first.
 
 use crate::{Node, PolicySchema, Position, nearest};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How bad it is.
@@ -43,6 +44,7 @@ pub struct Diagnostics {
     omitted: usize,
     policies: Arc<[PolicySchema]>,
     later: &'static [&'static str],
+    folder: PathBuf,
 }
 
 impl Diagnostics {
@@ -50,7 +52,20 @@ impl Diagnostics {
     /// `/listeners/*/proxy_protocol`; `*` stands for any one name or index, a last `**` for whatever follows.
     #[must_use]
     pub fn new(policies: Arc<[PolicySchema]>, later: &'static [&'static str]) -> Self {
-        Self { found: Vec::new(), errors: 0, omitted: 0, policies, later }
+        Self { found: Vec::new(), errors: 0, omitted: 0, policies, later, folder: PathBuf::new() }
+    }
+
+    /// The same for a configuration in a folder: where its relative paths start.
+    #[must_use]
+    pub fn in_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = folder.into();
+        self
+    }
+
+    /// Where relative paths of the configuration start.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The policies that exist.

@@ -4,6 +4,7 @@ use crate::{Date, Decode, Diagnostics, Node, NodeRef, Schema, Spanned};
 use serde_json::Value;
 use std::any::Any;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// The decoded settings of some policy.
@@ -22,6 +23,8 @@ pub struct PolicySchema {
     pub check: fn(&dyn Any, at: &Node<'_>, Level<'_>, &mut Diagnostics),
     /// What is to be looked at again on a day.
     pub dues: fn(&dyn Any) -> Vec<Due>,
+    /// The files that are named, whose content the policy is given beside its settings.
+    pub files: fn(&dyn Any) -> Vec<PathBuf>,
     /// The settings in canonical form, defaults visible.
     pub encode: fn(&dyn Any) -> Value,
     /// The JSON schema of the settings.
@@ -75,6 +78,11 @@ pub trait Tighten: Decode + Send + Sync + 'static {
     fn dues(&self) -> Vec<Due> {
         Vec::new()
     }
+
+    /// The files that are named, resolved: control reads and watches them and hands their content on.
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }
 
 impl PolicySchema {
@@ -94,6 +102,7 @@ impl PolicySchema {
                 None => diagnostics.error(at, "these settings belong to another policy"),
             },
             dues: |settings| settings.downcast_ref::<T>().map_or_else(Vec::new, Tighten::dues),
+            files: |settings| settings.downcast_ref::<T>().map_or_else(Vec::new, Tighten::files),
             encode: |settings| settings.downcast_ref::<T>().map_or(Value::Null, Decode::encode),
             schema: T::schema,
         }

@@ -2,7 +2,7 @@
 
 use super::config::{Disabled, RefuseRule};
 use super::pattern::Pattern;
-use portcullis_gateway_policy::{CompileError, Exchange, Policy, Step, Verdict};
+use portcullis_gateway_policy::{CompileError, Exchange, LiveFiles, Policy, Step, Verdict};
 use portcullis_model::{Reason, Rejection};
 use portcullis_wire::{RequestHead, is_same_field, query_pairs, unescape};
 use std::any::Any;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// None; the signature is that of every policy.
-pub fn compile(settings: &[Arc<dyn Any + Send + Sync>]) -> Result<Arc<dyn Policy>, CompileError> {
+pub fn compile(settings: &[Arc<dyn Any + Send + Sync>], _: &LiveFiles) -> Result<Arc<dyn Policy>, CompileError> {
     let levels: Vec<&Disabled> = settings.iter().filter_map(|level| level.downcast_ref()).collect();
     let named =
         |level: &&Disabled| (level.routes.iter().map(|name| name.shared()).collect(), level.reason.clone().unwrap_or_default());

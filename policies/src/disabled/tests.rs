@@ -1,12 +1,12 @@
 use super::config::Disabled;
 use super::{compile, pattern::Pattern};
 use crate::testing::{exchange, settings};
-use portcullis_gateway_policy::{Policy, Scheme, Step, Verdict};
+use portcullis_gateway_policy::{LiveFiles, Policy, Scheme, Step, Verdict};
 use portcullis_model::{Reason, Rejection};
 use std::sync::Arc;
 
 fn policy(levels: &[&str]) -> Arc<dyn Policy> {
-    compile(&levels.iter().map(|level| settings::<Disabled>(level)).collect::<Vec<_>>()).unwrap()
+    compile(&levels.iter().map(|level| settings::<Disabled>(level)).collect::<Vec<_>>(), &LiveFiles::default()).unwrap()
 }
 
 fn refused(policy: &Arc<dyn Policy>, head: &str) -> Option<Rejection> {

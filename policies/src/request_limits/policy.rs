@@ -1,7 +1,7 @@
 //! Refuses what is too long, and methods that are not listed.
 
 use super::config::RequestLimits;
-use portcullis_gateway_policy::{CompileError, Exchange, Policy, Step, Verdict};
+use portcullis_gateway_policy::{CompileError, Exchange, LiveFiles, Policy, Step, Verdict};
 use portcullis_model::{Reason, Rejection};
 use portcullis_model_settings::Methods;
 use portcullis_wire::BodyFraming;
@@ -16,7 +16,7 @@ const BODY_BYTES_MAX: u64 = 1024 * 1024;
 ///
 /// # Errors
 /// None; the signature is that of every policy.
-pub fn compile(settings: &[Arc<dyn Any + Send + Sync>]) -> Result<Arc<dyn Policy>, CompileError> {
+pub fn compile(settings: &[Arc<dyn Any + Send + Sync>], _: &LiveFiles) -> Result<Arc<dyn Policy>, CompileError> {
     let levels: Vec<&RequestLimits> = settings.iter().filter_map(|level| level.downcast_ref()).collect();
     let methods = levels.iter().filter_map(|level| level.methods).fold(Methods::all(), Methods::and);
     let uri = levels.iter().filter_map(|level| level.uri_bytes_max).min().map_or(URI_BYTES_MAX, |size| size.0);

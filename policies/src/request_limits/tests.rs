@@ -1,6 +1,6 @@
 use super::{RequestLimits, compile};
 use crate::testing::exchange;
-use portcullis_gateway_policy::{Exchange, Scheme, Step, Verdict};
+use portcullis_gateway_policy::{Exchange, LiveFiles, Scheme, Step, Verdict};
 use portcullis_model::Reason;
 use portcullis_model_settings::{ByteSize, Method};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ fn level(methods: Option<&[Method]>, uri: Option<u64>, body: Option<u64>) -> Arc
 
 fn judged(levels: &[Arc<dyn std::any::Any + Send + Sync>], head: &str) -> (Option<Reason>, Exchange) {
     let mut exchange = exchange(head, Scheme::Https);
-    let policy = compile(levels).unwrap();
+    let policy = compile(levels, &LiveFiles::default()).unwrap();
     let reason = match policy.on_request(&mut exchange) {
         Step::Ready(Verdict::Continue) => None,
         Step::Ready(Verdict::Reject(rejection)) => Some(rejection.reason),

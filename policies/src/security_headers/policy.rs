@@ -1,7 +1,7 @@
 //! Sets what browsers need to be told, and removes what tells an attacker about the software behind.
 
 use super::config::levels;
-use portcullis_gateway_policy::{CompileError, Exchange, Policy, Scheme};
+use portcullis_gateway_policy::{CompileError, Exchange, LiveFiles, Policy, Scheme};
 use portcullis_wire::{FieldValue, KnownName, NameSet, ResponseHead};
 use std::any::Any;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ const SET_IF_ABSENT: [(KnownName, &str); 4] = [
 ///
 /// # Errors
 /// None; the signature is that of every policy.
-pub fn compile(settings: &[Arc<dyn Any + Send + Sync>]) -> Result<Arc<dyn Policy>, CompileError> {
+pub fn compile(settings: &[Arc<dyn Any + Send + Sync>], _: &LiveFiles) -> Result<Arc<dyn Policy>, CompileError> {
     let seconds = levels(settings).filter_map(|level| level.hsts).max().unwrap_or(HSTS).as_secs();
     let checked = |value: &str| FieldValue::new(value.as_bytes()).map_err(|error| CompileError(error.detail.to_owned()));
     let hsts = match seconds {

@@ -1,5 +1,6 @@
 use super::{SecurityHeaders, compile};
 use crate::testing::exchange;
+use portcullis_gateway_policy::LiveFiles;
 use portcullis_gateway_policy::Scheme;
 use portcullis_wire::{HeadLimits, Method, ResponseHead};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ fn answered(scheme: Scheme, hsts: &[Option<u64>]) -> String {
         hsts.iter().map(|s| Arc::new(SecurityHeaders { hsts: s.map(Duration::from_secs) }) as _).collect();
     let mut response = ResponseHead::default();
     response.parse(ANSWER, &HeadLimits::default(), Method::Get).unwrap();
-    compile(&levels).unwrap().on_response(&exchange(HEAD, scheme), &mut response);
+    compile(&levels, &LiveFiles::default()).unwrap().on_response(&exchange(HEAD, scheme), &mut response);
     let mut out = Vec::new();
     response.write_to(&mut out, response.framing(), None, false);
     String::from_utf8(out).unwrap()

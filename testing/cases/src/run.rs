@@ -115,7 +115,7 @@ fn published(case: &Case) -> Arc<Published> {
     folder.write("a.crt", &leaf.certificate);
     folder.write("a.key", &leaf.key);
     for (name, text) in case.files() {
-        folder.write(name, text);
+        folder.write(name, format!("{text}\n"));
     }
     let clock = Clock::fixed(NOW_MICROS);
     let schemas: Vec<_> = stand_in::table().iter().map(|row| row.settings).collect();

@@ -1,6 +1,6 @@
 //! The upstream's stand-in: a policy behind all others, which writes down what would be forwarded and answers as the case says.
 
-use portcullis_gateway_policy::{CompileError, Exchange, LocalAnswer, Phase, Policy, PolicyDefinition, Step, Verdict};
+use portcullis_gateway_policy::{CompileError, Exchange, LiveFiles, LocalAnswer, Phase, Policy, PolicyDefinition, Step, Verdict};
 use portcullis_model_settings::{Diagnostics, Node, PolicySchema, Tighten, section};
 use portcullis_policies::POLICIES;
 use std::any::Any;
@@ -46,12 +46,12 @@ pub(crate) fn table() -> &'static [PolicyDefinition] {
     static TABLE: OnceLock<Vec<PolicyDefinition>> = OnceLock::new();
     TABLE.get_or_init(|| {
         let settings = PolicySchema::of::<Nothing>("upstream_of_the_case");
-        let stand_in = PolicyDefinition { settings, phase: Phase::Shape, always: true, compile };
+        let stand_in = PolicyDefinition { settings, phase: Phase::Shape, always: true, compile, files: None };
         POLICIES.iter().copied().chain([stand_in]).collect()
     })
 }
 
-fn compile(_: &[Arc<dyn Any + Send + Sync>]) -> Result<Arc<dyn Policy>, CompileError> {
+fn compile(_: &[Arc<dyn Any + Send + Sync>], _: &LiveFiles) -> Result<Arc<dyn Policy>, CompileError> {
     Ok(Arc::new(StandIn))
 }
 

@@ -29,6 +29,7 @@ mod limits;
 mod management;
 mod operations;
 mod policies_disabled;
+mod policies_ip_rules;
 mod policies_refused;
 mod proxy_protocol;
 mod record;
