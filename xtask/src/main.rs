@@ -9,6 +9,7 @@ mod bench;
 mod docs;
 mod fuzz;
 mod metadata;
+mod package;
 mod programs;
 mod python;
 mod repo;
@@ -26,6 +27,7 @@ cargo xtask test                          everything that must hold before a com
 cargo xtask programs                      install what the tests need: programs, and Python packages under the target folder
 cargo xtask tidy                          the house rules that the compiler cannot check
 cargo xtask docs                          write the generated pages under docs/reference/
+cargo xtask package                       build the Debian package under target/package/
 cargo xtask fuzz [TARGET] [--seconds N]   fuzz one target, or each in turn (60 seconds by default)
 cargo xtask bench [ARGUMENTS…]            compare with nginx and HAProxy; arguments go to bench/compare";
 
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         ["programs"] => programs::ensure(),
         ["tidy"] => tidy::tidy(),
         ["docs"] => docs::write_all(),
+        ["package"] => package::package(),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["bench", rest @ ..] => bench::bench(rest),
         _ => Err(format!("usage:\n{USAGE}")),

@@ -11,6 +11,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("haproxy", "haproxy"),
     ("curl", "curl"),
     ("openssl", "openssl"),
+    ("systemd-analyze", "systemd"),
+    ("dpkg-deb", "dpkg"),
     ("python3", "python3"),
     ("h2load", "nghttp2-client"),
     ("nghttpd", "nghttp2-server"),
