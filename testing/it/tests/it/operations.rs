@@ -4,11 +4,16 @@ use portcullis_testing_kit::{Authority, Gateway, Haproxy, Nginx, TempDir, Witnes
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The folder of the pages, of the clone that cargo runs the tests in.
+fn pages() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.join("../../docs/operations")
+}
+
 /// A page of docs/operations.
 #[track_caller]
 fn page(name: &str) -> String {
-    let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    let file = package.join("../../docs/operations").join(name);
+    let file = pages().join(name);
     std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
@@ -39,10 +44,29 @@ fn run(folder: &Path, script: &str) -> String {
 }
 
 #[test]
+fn every_block_of_shell_in_the_pages_is_run_by_a_test() {
+    for entry in std::fs::read_dir(pages()).expect("pages") {
+        let name = entry.expect("a page").file_name().to_string_lossy().into_owned();
+        let blocks = blocks(&page(&name), "sh");
+        match name.as_str() {
+            "run.md" => assert_eq!(blocks.len(), 5, "the_page_on_running_it_works_as_written runs five"),
+            // What Gateway::upgrade of the kit runs, for every test of upgrades; and how the largest of them is run for long.
+            "upgrade.md" => {
+                assert!(blocks[0].starts_with("portcullis upgrade --socket /") && blocks[0].lines().count() == 1, "{}", blocks[0]);
+                assert!(
+                    blocks[1..].iter().all(|block| block.contains("cargo test") && block.contains("ten_upgrades")),
+                    "{blocks:#?}"
+                );
+            }
+            _ => assert!(blocks.is_empty(), "{name}: no test runs these, or this one does not know of it:\n{}", blocks.concat()),
+        }
+    }
+}
+
+#[test]
 fn the_page_on_running_it_works_as_written() {
     let (folder, witness) = (TempDir::new(), Witness::ok());
     let blocks = blocks(&page("run.md"), "sh");
-    assert_eq!(blocks.len(), 5, "{blocks:#?}");
     let ports = [(8443, free_port()), (9464, free_port()), (3000, witness.address().port())];
     // The starter configuration has its ports from the program: there they are changed in the file.
     let change = ports.map(|(written, free)| format!("s/:{written}/:{free}/g")).join(";");
