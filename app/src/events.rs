@@ -26,6 +26,8 @@ pub enum Event<'a> {
     UpgradeRefused { problem: &'a str },
     /// Clients are asked to go elsewhere, or no longer.
     Draining { draining: bool },
+    /// Other work is refused than before: what, and why; nothing when it is over.
+    Overload { state: &'static str, words: Option<&'a str> },
     /// It is going away, and stops accepting after a delay.
     Stopping { delay: Duration },
     /// It has gone.
@@ -54,6 +56,8 @@ fn for_people(event: &Event<'_>) -> String {
         Event::UpgradeRefused { problem } => format!("the next version does not serve, this one goes on\n{problem}"),
         Event::Draining { draining: true } => "draining: not ready, clients are asked to go elsewhere".to_owned(),
         Event::Draining { draining: false } => "no longer draining".to_owned(),
+        Event::Overload { words: Some(words), .. } => format!("overload: {words}"),
+        Event::Overload { words: None, .. } => "overload is over".to_owned(),
         Event::Stopping { delay } if delay.is_zero() => "stopping: no new connections, exchanges under way are finished".to_owned(),
         Event::Stopping { delay } => {
             format!("stopping: not ready; new connections are accepted for {} s more", delay.as_secs_f32())
@@ -76,6 +80,9 @@ fn for_programs(event: &Event<'_>) -> serde_json::Value {
         }
         Event::FileInForce { path } => {
             serde_json::json!({ "unix_seconds": at, "event": "file_in_force", "path": path.display().to_string() })
+        }
+        Event::Overload { state, words } => {
+            serde_json::json!({ "unix_seconds": at, "event": "overload", "state": state, "text": words })
         }
         Event::Warning { text } => serde_json::json!({ "unix_seconds": at, "event": "warning", "text": text }),
         Event::Health { upstream, endpoint, problem } => serde_json::json!({

@@ -50,6 +50,8 @@ pub struct Gateway {
     hurry: Arc<Hurry>,
     _checks: HealthChecks,
     tickets: Arc<TicketKeys>,
+    /// The watch over memory and descriptors ends with this.
+    _watching: SyncSender<()>,
 }
 
 /// What a gateway is started from.
@@ -100,6 +102,7 @@ impl Gateway {
         let sinks = seeds.into_iter().map(|seed| Box::new(move || seed.into_sink()) as SinkMaker).collect();
         let mut seed = [0_u8; 16];
         aws_lc_rs::rand::fill(&mut seed).map_err(|_| "the system gives no random bytes".to_owned())?;
+        let watched = Arc::clone(&published);
         let plane = DataPlane::start(&published, sinks, seed).map_err(|error| format!("workers cannot be started: {error}"))?;
         let hurry = Arc::new(plane.hurry());
         let (commands, received) = sync_channel(COMMANDS_MAX);
@@ -109,6 +112,7 @@ impl Gateway {
         let checks = checks.map_err(|error| format!("health checks cannot be started: {error}"))?;
         let reloader = Reloader::start(loader, builder, last_good, (plan, fingerprint), published, plane, listeners)?;
         state.now_running(reloader.running());
+        let watching = crate::overload::watch(watched, Arc::clone(&state))?;
         let shown: Vec<String> = reloader.addresses().map(|(name, address)| format!("{address} ({name})")).collect();
         tell(&Event::Started { generation: 1, addresses: &shown });
         tell_warnings(&warnings);
@@ -116,7 +120,7 @@ impl Gateway {
         let changed = commands.clone();
         let control = std::thread::Builder::new().name("control".to_owned());
         let control = control.spawn(move || control_loop(reloader, &own, &received, changed)).map_err(|error| error.to_string())?;
-        Ok(Self { state, commands, control, hurry, tickets, _checks: checks })
+        Ok(Self { state, commands, control, hurry, tickets, _checks: checks, _watching: watching })
     }
 
     /// The keys of session tickets.

@@ -13,6 +13,7 @@ mod init;
 mod life;
 mod management;
 mod output;
+mod overload;
 mod process;
 mod reload;
 mod reminders;

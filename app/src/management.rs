@@ -3,6 +3,7 @@
 use crate::events::{Event, tell};
 use crate::gateway::{Command, beside_socket};
 use crate::handover::Upgrader;
+use crate::overload::Seen;
 use crate::process::{open_descriptors, resident_bytes};
 use crate::reminders;
 use crate::upstreams;
@@ -37,6 +38,7 @@ pub struct State {
     leaving: AtomicBool,
     stopping: AtomicBool,
     upgrader: OnceLock<Upgrader>,
+    overload: Mutex<Seen>,
 }
 
 #[derive(Default)]
@@ -64,7 +66,24 @@ impl State {
             leaving,
             stopping,
             upgrader: OnceLock::new(),
+            overload: Mutex::default(),
         })
+    }
+
+    /// The memory that there may be, if that is configured, and how late workers may be.
+    pub fn overload_settings(&self) -> (Option<u64>, Duration) {
+        let unknown = (None, Duration::MAX);
+        let of = |plan: &Plan| (plan.overload.memory_bytes_max.map(|bytes| bytes.0), plan.overload.target_latency);
+        self.now().running.as_ref().map_or(unknown, |(plan, _)| of(plan))
+    }
+
+    /// What was seen of the load.
+    pub fn saw(&self, seen: Seen) {
+        *self.overload.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+
+    fn overload(&self) -> Seen {
+        self.overload.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The time, in seconds since the Unix epoch.
@@ -187,6 +206,7 @@ impl Management for State {
             configured_unix_seconds: now.since,
             last_reload_error: now.last_error.clone(),
             last_known_good_error: now.last_good_trouble.clone(),
+            overload: self.overload().words(),
             workers: self.workers,
             listeners: listeners.collect(),
             routes: snapshot.map_or(0, |snapshot| snapshot.routes.len()),
@@ -289,6 +309,7 @@ impl Management for State {
             open_descriptors: open_descriptors(),
             weakenings: status.weakenings.len() as u64,
             upstreams: self.snapshot().map_or_else(Vec::new, |snapshot| upstreams::gauges(&snapshot)),
+            overload: self.overload().gauges(),
         })
     }
 

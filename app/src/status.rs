@@ -40,6 +40,9 @@ fn show(status: &Status, output: Output) {
     if let Some(error) = &status.last_known_good_error {
         output.line(&format!("{} {error}", output.paint(Colour::Yellow, "warning:")));
     }
+    if let Some(overload) = &status.overload {
+        output.line(&format!("{} {overload}", output.paint(Colour::Red, "overload:")));
+    }
     output.line("");
     let rows: Vec<_> = status.listeners.iter().map(|l| vec![l.name.clone(), l.address.clone(), l.mode.clone()]).collect();
     output.table(&["listener", "address", "mode"], &rows);

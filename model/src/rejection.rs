@@ -175,6 +175,8 @@ reasons! {
     UpstreamUnhealthy = "upstream_unhealthy", 503, Upstream, false, "the service is not available";
     /// Too large a share of requests to the upstream failed, so it is left alone for a while (`breaker`).
     UpstreamCircuitOpen = "upstream_circuit_open", 503, Upstream, false, "the service is not available";
+    /// The gateway is close to the end of its memory, descriptors or time, and refuses new requests before anything fails.
+    Overloaded = "overloaded", 503, Gateway, true, "the service is busy";
     /// The gateway is going away.
     ShuttingDown = "shutting_down", 503, Gateway, true, "not available";
     /// A fault of the gateway; the exchange died alone.

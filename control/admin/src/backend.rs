@@ -38,6 +38,8 @@ pub struct Status {
     pub last_reload_error: Option<String>,
     /// Why the configuration in force could not be kept on disk as the last known good one, if it could not.
     pub last_known_good_error: Option<String>,
+    /// What is refused because too much is going on, and why; nothing when nothing is.
+    pub overload: Option<String>,
     /// Worker threads.
     pub workers: usize,
     /// Listeners.

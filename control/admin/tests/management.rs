@@ -30,6 +30,7 @@ impl Management for Fake {
             configured_unix_seconds: 1,
             last_reload_error: None,
             last_known_good_error: None,
+            overload: None,
             workers: 1,
             listeners: Vec::new(),
             routes: 0,

@@ -19,7 +19,7 @@ impl Plan {
             "management": self.management_json(),
             "upstreams": named(self.upstreams.iter().map(|upstream| (&upstream.name, upstream_json(upstream)))),
             "apis": named(self.apis.iter().map(|api| (&api.name, self.api_json(api)))),
-            "defend": { "client_ip": self.client_ip.encode() },
+            "defend": { "client_ip": self.client_ip.encode(), "overload": self.overload.encode() },
             "record": { "access_log": access_log_json(&self.access_log) },
         });
         if let Value::Object(out) = &mut out {

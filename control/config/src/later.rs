@@ -53,7 +53,6 @@ pub(crate) const LATER: &[&str] = &[
     "/apis/*/routes/*/cache",
     "/apis/*/routes/*/lifecycle",
     "/defend/lockout",
-    "/defend/overload",
     "/defend/egress",
     "/record/audit_log",
     "/record/traces",

@@ -3,8 +3,8 @@
 use crate::digest::Digest;
 use crate::report::Finding;
 use crate::settings::{
-    Care, ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, StaleList, TlsVersion, UpstreamLimits,
-    UpstreamTimeouts,
+    Care, ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, OverloadSettings, StaleList, TlsVersion,
+    UpstreamLimits, UpstreamTimeouts,
 };
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings};
 use std::collections::{BTreeSet, HashSet};
@@ -27,6 +27,8 @@ pub struct Plan {
     pub apis: Vec<Arc<ApiPlan>>,
     /// How a client's address is found.
     pub client_ip: ClientIpSettings,
+    /// When new work is refused.
+    pub overload: OverloadSettings,
     /// Where the access log goes.
     pub access_log: AccessLogPlan,
     /// How many worker threads; one per core when not given.

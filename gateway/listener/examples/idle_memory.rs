@@ -87,7 +87,7 @@ fn serve(socket: std::net::TcpListener, context: Arc<TlsContext>) -> Outcome<()>
                 }
             });
         };
-        accept_loop(socket, &caps, |_| false, accepted, |_| {}, std::future::pending::<()>()).await
+        accept_loop(socket, &caps, |_| false, accepted, |_| {}, || Duration::ZERO, std::future::pending::<()>()).await
     })?;
     Ok(())
 }

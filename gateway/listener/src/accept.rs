@@ -18,7 +18,8 @@ const REST_MAX: usize = 8192;
 
 /// Accepts until `until` is ready, and then what is queued on the socket. Each connection that has a place goes to `accepted`; of
 /// others `refused` hears the reason, and they are closed. Who connects from where `is_balancer` is no client itself: its connections
-/// are counted for whom it tells of.
+/// are counted for whom it tells of. Before each connection it waits for as long as `pause` says; clients wait in the kernel's queue
+/// meanwhile.
 ///
 /// # Errors
 /// When the socket cannot be registered with the runtime.
@@ -28,6 +29,7 @@ pub async fn accept_loop(
     is_balancer: impl Fn(IpAddr) -> bool,
     mut accepted: impl FnMut(TcpStream, SocketAddr, ConnectionPermit),
     refused: impl Fn(Reason),
+    pause: impl Fn() -> Duration,
     until: impl Future,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(socket)?;
@@ -42,10 +44,17 @@ pub async fn accept_loop(
     };
     let mut until = pin!(until);
     loop {
+        let arrival = async {
+            let pause = pause();
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            listener.accept().await
+        };
         let arrival = tokio::select! {
             biased;
             _ = &mut until => break,
-            arrival = listener.accept() => arrival,
+            arrival = arrival => arrival,
         };
         match arrival {
             Ok((stream, peer)) => take(stream, peer),

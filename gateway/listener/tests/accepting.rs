@@ -24,6 +24,7 @@ fn accept(socket: std::net::TcpListener, caps: &Arc<ConnectionCaps>) -> mpsc::Re
             |_| false,
             accepted,
             |reason| refused.try_send(Err(reason)).unwrap(),
+            || Duration::ZERO,
             std::future::pending::<()>(),
         )
         .await
@@ -142,7 +143,17 @@ async fn what_is_queued_when_accepting_ends_is_accepted_and_not_reset() {
     let (told, mut arrivals) = mpsc::channel(100);
     let accepted = |stream: tokio::net::TcpStream, _, permit| told.try_send((stream, permit)).unwrap();
     // The end has come before the runtime has looked at the socket for the first time.
-    accept_loop(socket, &caps(100, 100), |_| false, accepted, |reason| panic!("{reason:?}"), std::future::ready(())).await.unwrap();
+    accept_loop(
+        socket,
+        &caps(100, 100),
+        |_| false,
+        accepted,
+        |reason| panic!("{reason:?}"),
+        || Duration::ZERO,
+        std::future::ready(()),
+    )
+    .await
+    .unwrap();
     drop(told);
     let mut served = 0;
     while let Some((stream, _permit)) = arrivals.recv().await {

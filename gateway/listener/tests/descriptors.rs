@@ -21,8 +21,15 @@ async fn accepting_goes_on_when_descriptors_come_back() {
     let caps = ConnectionCaps::new(ConnectionLimits { connections: 10, per_client: 10 });
     let (arrived, mut arrivals) = tokio::sync::mpsc::channel(10);
     let accepted = |stream, _, permit| arrived.try_send((stream, permit)).unwrap();
-    let mut accepting =
-        pin!(accept_loop(socket, &caps, |_| false, accepted, |reason| panic!("{reason:?}"), std::future::pending::<()>()));
+    let mut accepting = pin!(accept_loop(
+        socket,
+        &caps,
+        |_| false,
+        accepted,
+        |reason| panic!("{reason:?}"),
+        || Duration::ZERO,
+        std::future::pending::<()>()
+    ));
 
     let mut client = TcpStream::connect(address).unwrap();
     let files = take_all_descriptors();

@@ -72,7 +72,9 @@ async fn work(socket: std::net::TcpListener, context: Arc<TlsContext>) {
             }
         });
     };
-    accept_loop(socket, &caps, |_| false, accepted, |reason| panic!("{reason:?}"), std::future::pending::<()>()).await.unwrap();
+    accept_loop(socket, &caps, |_| false, accepted, |reason| panic!("{reason:?}"), || Duration::ZERO, std::future::pending::<()>())
+        .await
+        .unwrap();
 }
 
 /// Answers requests until the client has no more of them.

@@ -100,6 +100,11 @@ impl BufferPool {
         self.unused.borrow_mut().pop().unwrap_or_else(Buffer::new)
     }
 
+    /// Gives unused buffers back to the system.
+    pub(crate) fn give_up(&self) {
+        self.unused.borrow_mut().clear();
+    }
+
     /// Takes a buffer back, whatever is in it.
     pub(crate) fn give(&self, mut buffer: Buffer) {
         let mut unused = self.unused.borrow_mut();

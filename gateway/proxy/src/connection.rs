@@ -3,7 +3,7 @@
 use crate::alarm::Alarm;
 use crate::buffers::Buffer;
 use crate::client_io::ClientIo;
-use crate::drain::{FIRST_GRACE, IDLE_GRACE, Stage};
+use crate::drain::{FIRST_GRACE, IDLE_GRACE};
 use crate::h2::serve_http2;
 use crate::life_of_a_request::life_of_a_request;
 use crate::snapshot::Listener;
@@ -89,7 +89,7 @@ impl Connection {
         poll_fn(|cx| match self.io.poll_read_ready(cx) {
             Poll::Ready(outcome) => Poll::Ready(outcome.is_ok()),
             Poll::Pending => {
-                if worker.drain.stage() >= Stage::Ending {
+                if worker.ends_idle() {
                     self.alarm.set(self.finished + grace.min(patience));
                 }
                 self.alarm.poll(cx).map(|()| false)

@@ -47,8 +47,13 @@ impl Drain {
     pub(crate) fn enter(&self, stage: Stage) {
         if stage > self.stage.get() {
             self.stage.set(stage);
-            self.wakers.borrow().iter().flatten().for_each(Waker::wake_by_ref);
+            self.wake_all();
         }
+    }
+
+    /// Wakes every connection, to look what has changed.
+    pub(crate) fn wake_all(&self) {
+        self.wakers.borrow().iter().flatten().for_each(Waker::wake_by_ref);
     }
 
     /// Serves as before, unless the end has begun.

@@ -3,6 +3,9 @@
 use crate::balancer::{Arrival, arrive};
 use crate::connection::serve_connection;
 use crate::drain::{Place, Stage};
+use crate::hand::{Fresh, Giving, Handed, Hands, hands};
+use crate::load::BEAT_EVERY;
+use crate::overload::Pressure;
 use crate::snapshot::{ListenerKey, Published};
 use crate::worker::Worker;
 use portcullis_gateway_listener::{ConnectionCaps, ConnectionPermit, Io, accept_loop, handshake};
@@ -22,12 +25,15 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle as Task;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 /// How often unused upstream connections are looked at.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// How long connections that are cut off may take to end in order.
 const CUT_TIME_MAX: Duration = Duration::from_secs(1);
+/// Between two connections that a socket accepts under pressure: a few, so that a figure that does not fall locks nobody out.
+const HOLD: Duration = Duration::from_millis(100);
+const HOLD_LONGER: Duration = Duration::from_secs(1);
 /// Commands a worker may have waiting.
 const COMMANDS_MAX: usize = 64;
 
@@ -58,7 +64,9 @@ impl DataPlane {
     /// When a thread or its runtime cannot be made.
     pub fn start(published: &Arc<Published>, sinks: Vec<SinkMaker>, seed: [u8; 16]) -> io::Result<Self> {
         let mut workers = Vec::with_capacity(sinks.len());
-        for (index, sink) in sinks.into_iter().enumerate() {
+        published.load.expect_workers(sinks.len());
+        let hands = hands(sinks.len());
+        for (index, (sink, hands)) in sinks.into_iter().zip(hands).enumerate() {
             let (commands, received) = mpsc::channel(COMMANDS_MAX);
             let published = Arc::clone(published);
             let mut seed = seed;
@@ -70,7 +78,7 @@ impl DataPlane {
                 match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
                     Ok(runtime) => {
                         let _heard = runtime_made.0.send(Ok(()));
-                        runtime.block_on(work(Worker::new(published, sink(), seed), received));
+                        runtime.block_on(work(Worker::numbered(published, sink(), seed, index), received, hands));
                     }
                     Err(error) => {
                         let _heard = runtime_made.0.send(Err(error));
@@ -186,7 +194,11 @@ async fn finish(accepting: Vec<Accepting>) {
 }
 
 /// A worker's life.
-async fn work(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
+async fn work(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>, hands: Hands) {
+    let Hands { received, giving } = hands;
+    let (_until, until) = oneshot::channel();
+    let taking = Accepting { _until, task: tokio::task::spawn_local(take_over(received, Rc::clone(&worker), until)) };
+    let _beats = tokio::task::spawn_local(beats(Rc::clone(&worker)));
     let mut accepting: HashMap<ListenerKey, Vec<Accepting>> = HashMap::new();
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     let (mut origin, presses) = (worker.origin(), Cell::new(0));
@@ -213,7 +225,7 @@ async fn work(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
             Some(Command::Listen { key, sockets, caps }) => {
                 let begin = |socket| {
                     let (_until, until) = oneshot::channel();
-                    let accepted = accept(key.clone(), socket, Arc::clone(&caps), Rc::clone(&worker), until);
+                    let accepted = accept(key.clone(), socket, Arc::clone(&caps), (Rc::clone(&worker), giving.clone()), until);
                     Accepting { _until, task: tokio::task::spawn_local(accepted) }
                 };
                 let begun = sockets.into_iter().map(begin).collect();
@@ -231,7 +243,8 @@ async fn work(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
             }
             Some(Command::Stop { within }) => {
                 worker.drain.enter(Stage::Leaving);
-                finish(accepting.into_values().flatten().collect()).await;
+                worker.load().leave(worker.index());
+                finish(accepting.into_values().flatten().chain([taking]).collect()).await;
                 return drain(&worker, within, &mut commands).await;
             }
             None => return,
@@ -263,7 +276,7 @@ async fn accept(
     key: ListenerKey,
     socket: std::net::TcpListener,
     caps: Arc<ConnectionCaps>,
-    worker: Rc<Worker>,
+    (worker, giving): (Rc<Worker>, Giving),
     until: oneshot::Receiver<()>,
 ) {
     let outcome = accept_loop(
@@ -271,17 +284,59 @@ async fn accept(
         &caps,
         |address| worker.view().listener(&key).is_some_and(|listener| listener.balancers.trusts(address)),
         |stream, peer, permit| {
-            tokio::task::spawn_local(begin(stream, peer, (permit, worker.drain.place()), key.clone(), Rc::clone(&worker)));
+            if let Some(fresh) = giving.hand(&worker, Fresh { stream, peer, permit, key: key.clone() }) {
+                serve(fresh, &worker);
+            }
         },
         |reason| {
             if let Some(listener) = worker.view().listener(&key) {
                 worker.connection_event(&listener.name, ConnectionEvent::Refused(reason));
             }
         },
+        || match worker.load().pressure() {
+            Pressure::None | Pressure::Saving => Duration::ZERO,
+            Pressure::Holding => HOLD,
+            Pressure::Refusing => HOLD_LONGER,
+        },
         until,
     )
     .await;
     debug_assert!(outcome.is_ok(), "a bound socket can be registered");
+}
+
+/// Serves connections that other workers have accepted, until `until` is ready; from then on whoever hands one over gets it back.
+async fn take_over(mut received: mpsc::Receiver<Handed>, worker: Rc<Worker>, mut until: oneshot::Receiver<()>) {
+    loop {
+        let handed = tokio::select! {
+            biased;
+            _ = &mut until => break,
+            handed = received.recv() => handed,
+        };
+        let Some(handed) = handed else { return };
+        handed.arrive().into_iter().for_each(|fresh| serve(fresh, &worker));
+    }
+    received.close();
+    while let Ok(handed) = received.try_recv() {
+        handed.arrive().into_iter().for_each(|fresh| serve(fresh, &worker));
+    }
+}
+
+/// Tells how the worker is doing, and how late it comes to tell.
+async fn beats(worker: Rc<Worker>) {
+    let mut beat = tokio::time::interval(BEAT_EVERY);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let due = beat.tick().await;
+        worker.beat(Instant::now().saturating_duration_since(due));
+    }
+}
+
+/// Serves a connection, in a task of its own.
+fn serve(fresh: Fresh, worker: &Rc<Worker>) {
+    let Fresh { stream, peer, permit, key } = fresh;
+    let place = worker.drain.place();
+    worker.load().note_connections(worker.index(), worker.drain.connections());
+    tokio::task::spawn_local(begin(stream, peer, (permit, place), key, Rc::clone(worker)));
 }
 
 /// One accepted connection: its handshake, and then its exchanges. Counted while it lives.

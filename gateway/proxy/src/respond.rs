@@ -12,6 +12,9 @@ use tokio::time::Instant;
 /// How long writing an answer of the gateway's may take.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// In how many seconds a client that was refused for overload may come again (RFC 9110 section 10.2.3).
+const RETRY_AFTER: &[u8] = b"5";
+
 /// Answers an exchange that is not forwarded, and finishes its record.
 pub(crate) async fn respond(
     connection: &mut Connection,
@@ -123,6 +126,9 @@ fn describe(
     let fields = response.fields_mut();
     fields.set(KnownName::ContentType, b"application/problem+json")?;
     fields.set(KnownName::CacheControl, b"no-store")?;
+    if rejection.reason == Reason::Overloaded {
+        fields.set_named("retry-after", RETRY_AFTER)?;
+    }
     if let Some(allow) = &rejection.allow {
         fields.set(KnownName::Allow, allow.as_bytes())?;
     }

@@ -1,5 +1,6 @@
 //! What control publishes and workers look at.
 
+use crate::load::Load;
 use arc_swap::ArcSwap;
 use portcullis_gateway_listener::TlsContext;
 use portcullis_gateway_policy::Pipeline;
@@ -164,13 +165,20 @@ pub struct Published {
     snapshot: ArcSwap<Snapshot>,
     /// Wall-clock time, for records and expiries.
     pub clock: Clock,
+    /// What workers and control know of the load.
+    pub load: Load,
 }
 
 impl Published {
     /// Begins with a first configuration.
     #[must_use]
     pub fn new(first: Snapshot, clock: Clock) -> Self {
-        Self { generation: AtomicU64::new(first.generation.0), snapshot: ArcSwap::from_pointee(first), clock }
+        Self {
+            generation: AtomicU64::new(first.generation.0),
+            snapshot: ArcSwap::from_pointee(first),
+            clock,
+            load: Load::default(),
+        }
     }
 
     /// Puts another configuration in force for every exchange that begins from now on.

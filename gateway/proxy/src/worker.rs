@@ -2,13 +2,16 @@
 
 use crate::buffers::BufferPool;
 use crate::drain::{Drain, Stage};
+use crate::load::Load;
+use crate::overload::Pressure;
 use crate::snapshot::{Published, Snapshot};
 use portcullis_gateway_upstream::{Origin, Pools};
-use portcullis_model::{ConnectionEvent, IdSource, RecordGuard, RecordSink, RequestId};
+use portcullis_model::{ConnectionEvent, IdSource, Reason, RecordGuard, RecordSink, Rejection, RequestId};
 use portcullis_wire::{RequestHead, ResponseHead};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How many parsed heads and byte vectors a worker keeps for another use.
 const KEPT_MAX: usize = 64;
@@ -44,12 +47,21 @@ pub struct Worker {
     connections: Cell<usize>,
     exchanges: Cell<usize>,
     pub(crate) drain: Rc<Drain>,
+    /// Its number among the workers.
+    index: usize,
+    /// The pressure at its last beat.
+    pressed: Cell<Pressure>,
 }
 
 impl Worker {
     /// A worker that looks at `published` and records to `sink`; `seed` must be random.
     #[must_use]
     pub fn new(published: Arc<Published>, sink: Rc<dyn RecordSink>, seed: [u8; 16]) -> Rc<Self> {
+        Self::numbered(published, sink, seed, 0)
+    }
+
+    /// The same, as one of several.
+    pub(crate) fn numbered(published: Arc<Published>, sink: Rc<dyn RecordSink>, seed: [u8; 16], index: usize) -> Rc<Self> {
         let view = RefCell::new(Rc::new(WorkerView(published.snapshot())));
         Rc::new(Self {
             published,
@@ -65,6 +77,8 @@ impl Worker {
             connections: Cell::new(0),
             exchanges: Cell::new(0),
             drain: Rc::default(),
+            index,
+            pressed: Cell::default(),
         })
     }
 
@@ -102,9 +116,45 @@ impl Worker {
         self.drain.enter(Stage::Ending);
     }
 
-    /// Whether clients are to go elsewhere: answers say so, and connections end with their exchanges.
+    /// Whether clients are to go elsewhere, or at least not to keep their connections: answers say so, and connections end with
+    /// their exchanges.
     pub(crate) fn is_draining(&self) -> bool {
-        self.drain.stage() > Stage::Serving
+        self.drain.stage() > Stage::Serving || self.load().pressure() >= Pressure::Saving
+    }
+
+    /// Whether connections that wait for a request are to end.
+    pub(crate) fn ends_idle(&self) -> bool {
+        self.drain.stage() >= Stage::Ending || self.load().pressure() >= Pressure::Saving
+    }
+
+    pub(crate) fn load(&self) -> &Load {
+        &self.published.load
+    }
+
+    /// Its number among the workers.
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Tells how it is doing; `lag` is how late it comes to tell. When pressure has risen, idle connections hear of it, and memory
+    /// that was kept for another use is given back.
+    pub(crate) fn beat(&self, lag: Duration) {
+        self.load().beat(self.index, self.drain.connections(), lag);
+        let pressure = self.load().pressure();
+        if pressure > self.pressed.replace(pressure) {
+            self.buffers.give_up();
+            self.requests.borrow_mut().clear();
+            self.responses.borrow_mut().clear();
+            self.outs.borrow_mut().clear();
+            self.drain.wake_all();
+        }
+    }
+
+    /// Refuses a request that has just been read, when too much is going on. A worker that serves nothing else serves it all the
+    /// same: a figure that does not fall must not lock everybody out.
+    pub(crate) fn overloaded(&self) -> Option<Rejection> {
+        let refuses = self.load().pressure() == Pressure::Refusing && self.exchanges() > 1;
+        refuses.then(|| Rejection::new(Reason::Overloaded, "memory, descriptors or workers are close to their limit"))
     }
 
     /// Whether time is up: what still goes on is cut off.

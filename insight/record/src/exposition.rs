@@ -32,6 +32,27 @@ pub struct Gauges {
     pub weakenings: u64,
     /// Upstreams.
     pub upstreams: Vec<UpstreamGauges>,
+    /// What is refused, and why.
+    pub overload: OverloadGauges,
+}
+
+/// How close the gateway is to its limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OverloadGauges {
+    /// What is refused: 0 nothing, 1 idle connections, 2 new connections too, 3 new requests too.
+    pub pressure: u64,
+    /// How often that has changed.
+    pub changes: u64,
+    /// How late the latest worker was just now, microseconds.
+    pub lag_micros: u64,
+    /// Memory that there may be, bytes; 0: not known.
+    pub memory_bytes_max: u64,
+    /// Descriptors that there may be.
+    pub descriptors_max: u64,
+    /// Connections that a worker has handed to another.
+    pub handed: u64,
+    /// Connections by worker.
+    pub connections: Vec<u64>,
 }
 
 /// The series of every worker under the same value of a label.
@@ -85,6 +106,7 @@ pub(crate) fn expose(workers: &[Arc<WorkerSeries>], gauges: &Gauges, log: &LogSt
     text.single("portcullis_access_log_lost_total", "counter", "Lines lost because the log could not be written.", log.lost_lines);
     text.single("portcullis_access_log_writable", "gauge", "1 when the last write succeeded.", u64::from(log.trouble.is_none()));
     process(&mut text, gauges);
+    overload(&mut text, &gauges.overload);
     text.0
 }
 
@@ -235,4 +257,20 @@ fn process(text: &mut Text, gauges: &Gauges) {
     ] {
         text.single(name, kind, help, value);
     }
+}
+
+fn overload(text: &mut Text, gauges: &OverloadGauges) {
+    let pressure = "What is refused: 0 nothing, 1 idle connections, 2 new connections too, 3 new requests too.";
+    text.single("portcullis_overload_pressure", "gauge", pressure, gauges.pressure);
+    text.single("portcullis_overload_changes_total", "counter", "Changes of what is refused.", gauges.changes);
+    text.family("portcullis_worker_lag_seconds", "gauge", "How late the latest worker was just now.");
+    text.push(format_args!("portcullis_worker_lag_seconds {}\n", gauges.lag_micros as f64 / 1e6));
+    text.family("portcullis_worker_connections", "gauge", "Connections by worker.");
+    for (worker, connections) in gauges.connections.iter().enumerate() {
+        text.push(format_args!("portcullis_worker_connections{{worker=\"{worker}\"}} {connections}\n"));
+    }
+    let handed = "Connections that a busy worker has handed to another.";
+    text.single("portcullis_connections_handed_total", "counter", handed, gauges.handed);
+    text.single("portcullis_memory_limit_bytes", "gauge", "Memory that the process may have.", gauges.memory_bytes_max);
+    text.single("process_max_fds", "gauge", "Descriptors that may be open.", gauges.descriptors_max);
 }

@@ -12,7 +12,8 @@ use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
 use crate::plan::{AccessLogPlan, DrainPlan, ManagementPlan, Plan, RotatePlan, Weakening};
 use crate::settings::{
-    AccessLogSettings, AccessLogTarget, ClientIpSettings, ConfigFile, DangerSettings, ManagementSettings, Part, RecordSettings,
+    AccessLogSettings, AccessLogTarget, ClientIpSettings, ConfigFile, DangerSettings, ManagementSettings, OverloadSettings, Part,
+    RecordSettings,
 };
 use portcullis_model_settings::{Decode, Diagnostic, Diagnostics, FileId, PolicySchema, Position, Severity, Spanned, quoted};
 use std::collections::HashMap;
@@ -118,6 +119,7 @@ pub(crate) fn check(
         upstreams,
         apis,
         client_ip,
+        overload: merged.defend.map(|defend| defend.overload.clone()).or_else(OverloadSettings::absent)?,
         access_log,
         workers: merged.workers,
         weakenings,

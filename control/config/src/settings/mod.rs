@@ -26,6 +26,6 @@ pub use parts::{Numbered, Once, Part, Parts};
 pub use paths::{BasePath, Template};
 pub use rest::{
     AccessLogFormat, AccessLogOn, AccessLogSettings, AccessLogTarget, ClientIpHeader, ClientIpSettings, DefendSettings,
-    LogRotation, ManagementSettings, RecordSettings,
+    LogRotation, ManagementSettings, OverloadSettings, RecordSettings,
 };
 pub use upstreams::{EndpointSettings, UpstreamLimits, UpstreamSettings, UpstreamTimeouts, UpstreamTlsSettings};

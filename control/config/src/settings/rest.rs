@@ -35,6 +35,19 @@ section! {
     pub struct DefendSettings {
         /// Whose word on a client's address is taken.
         pub client_ip: ClientIpSettings,
+        /// When new work is refused, so that what is under way does not fail.
+        pub overload: OverloadSettings,
+    }
+}
+
+section! {
+    /// When new work is refused. At 80 % of memory or descriptors, or when workers are later than the target, idle connections end; at
+    /// 90 %, or twice the target, new connections wait; at 95 %, or four times the target, new requests get 503.
+    pub struct OverloadSettings {
+        /// How late a worker may get round to what is ready, before it counts as overloaded.
+        pub target_latency: Duration where (Duration::from_millis(10), Duration::from_mins(1)) = Duration::from_millis(250),
+        /// The memory that this process may use; when absent, what its control group or else the machine has.
+        pub memory_bytes_max: Option<ByteSize> where (Some(ByteSize::mib(16)), Some(ByteSize::gib(1024 * 1024))),
     }
 }
 

@@ -116,6 +116,7 @@ fn record(shared: &Shared, fault: &Rejection, started_unix_micros: u64, begin: I
     record.started_unix_micros = started_unix_micros;
     record.listener = Some(shared.facts.listener.clone());
     record.peer = Some(shared.facts.peer);
+    record.balancer = shared.facts.balancer;
     record.client = Some(shared.facts.peer.ip().to_canonical());
     record.tls.clone_from(&shared.facts.tls);
     record.protocol = Protocol::Http2;

@@ -28,6 +28,7 @@ mod life;
 mod limits;
 mod management;
 mod operations;
+mod overload;
 mod packaging;
 mod policies_disabled;
 mod policies_ip_rules;
