@@ -88,13 +88,15 @@ impl Gateway {
     pub fn start(start: Start) -> Result<Self, String> {
         let Start { loader, plan, workers, clock, listeners, tickets } = start;
         let workers = workers.or(plan.workers.map(usize::from)).unwrap_or_else(cores).max(1);
-        let mut builder = Builder::new(portcullis_policies::POLICIES, clock.clone());
+        let report = Arc::new(|text: &str| tell(&Event::Warning { text }));
+        let mut builder = Builder::new(portcullis_policies::POLICIES, clock.clone()).reporting(report);
         let handed = tickets;
         let tickets = Arc::clone(builder.tickets());
         if let Some(handed) = &handed {
             tickets.take_over(handed);
         }
-        let Built { snapshot, fingerprint, overlaps } = builder.build(&plan, Generation(1))?;
+        let Built { snapshot, fingerprint, overlaps, names } = builder.build(&plan, Generation(1))?;
+        builder.follow(names);
         let warnings = warnings(&plan, &overlaps, &snapshot.routes, &loader);
         let recorder = Recorder::start(workers, &record_settings(&plan));
         let (recorder, seeds) = recorder.map_err(|error| format!("the recorder cannot be started: {error}"))?;

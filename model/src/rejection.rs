@@ -153,6 +153,8 @@ reasons! {
     RequestRefused = "request_refused", 403, Policy, false, "the request is not allowed";
     /// The client's address is on a deny list, or not on the allow list (`ip_rules`).
     AddressRefused = "address_refused", 403, Policy, false, "requests from this address are not allowed";
+    /// None of the upstream's host names has an address that may be connected to.
+    UpstreamUnresolved = "upstream_unresolved", 503, Upstream, false, "the service could not be found";
     /// No connection to the upstream could be made.
     UpstreamUnreachable = "upstream_unreachable", 502, Upstream, false, "the service could not be reached";
     /// The upstream's certificate was not accepted, or there was no TLS handshake with it for another reason; nothing was sent.

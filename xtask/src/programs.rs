@@ -14,6 +14,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("systemd-analyze", "systemd"),
     ("dpkg-deb", "dpkg"),
     ("python3", "python3"),
+    ("ip", "iproute2"),
+    ("unshare", "util-linux"),
     ("h2load", "nghttp2-client"),
     ("nghttpd", "nghttp2-server"),
 ];

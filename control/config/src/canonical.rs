@@ -23,6 +23,10 @@ impl Plan {
             "record": { "access_log": access_log_json(&self.access_log) },
         });
         if let Value::Object(out) = &mut out {
+            if !self.dns_servers.is_empty() {
+                let servers: Vec<Value> = self.dns_servers.iter().map(|server| Value::from(server.to_string())).collect();
+                out.insert("dns".to_owned(), json!({ "servers": servers }));
+            }
             if let Some(workers) = self.workers {
                 out.insert("workers".to_owned(), workers.into());
             }

@@ -2,7 +2,7 @@
 
 use crate::check::Checker;
 use crate::settings::{
-    ApiSettings, ConfigFile, DefendSettings, ListenerSettings, ManagementSettings, Once, Part, Parts, RecordSettings,
+    ApiSettings, ConfigFile, DefendSettings, DnsSettings, ListenerSettings, ManagementSettings, Once, Part, Parts, RecordSettings,
     UpstreamSettings,
 };
 use portcullis_model_settings::{PolicyUse, Position};
@@ -17,6 +17,7 @@ pub(crate) struct Merged<'f> {
     pub(crate) defaults: Vec<&'f PolicyUse>,
     pub(crate) management: Option<&'f ManagementSettings>,
     pub(crate) defend: Option<&'f DefendSettings>,
+    pub(crate) dns: Option<&'f DnsSettings>,
     pub(crate) record: Option<&'f RecordSettings>,
     pub(crate) workers: Option<u16>,
 }
@@ -41,6 +42,7 @@ pub(crate) fn merge<'f>(files: &[&'f ConfigFile], checker: &mut Checker<'_>) -> 
         defaults,
         management: once(files.iter().map(|f| &f.management), "management", checker),
         defend: once(files.iter().map(|f| &f.defend), "defend", checker),
+        dns: once(files.iter().map(|f| &f.dns), "dns", checker),
         record: once(files.iter().map(|f| &f.record), "record", checker),
         workers: once(files.iter().map(|f| &f.workers), "workers", checker).map(|workers| workers.0),
     };

@@ -29,6 +29,8 @@ pub struct Plan {
     pub client_ip: ClientIpSettings,
     /// When new work is refused.
     pub overload: OverloadSettings,
+    /// The servers that host names of upstreams are asked from; the system's when there is none.
+    pub dns_servers: Vec<SocketAddr>,
     /// Where the access log goes.
     pub access_log: AccessLogPlan,
     /// How many worker threads; one per core when not given.

@@ -1,23 +1,28 @@
 //! Plan -> snapshot. Reads certificate files; starts nothing.
 
 use crate::care::{balance, breaker, health, outlier, retry};
+use crate::endpoints;
 use crate::files::PolicyFiles;
 use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
 use aws_lc_rs::digest::{Context, SHA256};
-use portcullis_control_config::settings::{EndpointUrl, ListenerProtocol};
+use portcullis_control_config::settings::ListenerProtocol;
 use portcullis_control_config::{
     ApiPlan, ClientCertificatePlan, ListenerMode as PlannedMode, ListenerPlan, Plan, PolicyLevels, RoutePlan, UpstreamPlan,
 };
+use portcullis_control_names::{Follower, Names, Report};
 use portcullis_gateway_listener::{CertificateFiles, ClientCertificates, OldestVersion, Revocation, TicketKeys, TlsContext};
 use portcullis_gateway_policy::{LiveFiles, Pipeline, PipelineStep, PolicyDefinition};
 use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Route, Snapshot};
 use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
-use portcullis_gateway_upstream::{EndpointSpec, EndpointTls, Origin, Timeouts, Upstream, UpstreamSettings, UpstreamTls};
+use portcullis_gateway_upstream::{Origin, Timeouts, Upstream, UpstreamSettings};
 use portcullis_model::{Clock, Generation, PolicyId};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// How long the first answers for new names are waited for.
+const NAMES_WITHIN: Duration = Duration::from_secs(2);
 /// How long an unused upstream connection is kept.
 const POOLED_IDLE: Duration = Duration::from_secs(60);
 /// How long an upgraded connection may be silent at the least.
@@ -31,6 +36,14 @@ pub struct Built {
     pub overlaps: Vec<Overlap>,
     /// A hash of the plan and of the certificate files it names.
     pub fingerprint: [u8; 32],
+    /// For [`Builder::follow`], when it comes into force.
+    pub names: Following,
+}
+
+/// Which names a configuration wants resolved, and for whom.
+pub struct Following {
+    servers: Vec<SocketAddr>,
+    followers: Vec<Follower>,
 }
 
 /// The routes of a plan.
@@ -54,6 +67,7 @@ pub struct Builder {
     origin: Arc<Origin>,
     /// The files that settings of policies name.
     pub(crate) files: PolicyFiles,
+    names: Names,
 }
 
 /// Upstreams by name, with a hash of what each was made from.
@@ -65,7 +79,31 @@ impl Builder {
     pub fn new(policies: &'static [PolicyDefinition], clock: Clock) -> Self {
         let tickets = TicketKeys::new(clock.clone());
         let files = PolicyFiles::new(policies);
-        Self { policies, clock, tickets, upstreams: HashMap::new(), tls: Contexts::new(), origin: Arc::default(), files }
+        Self {
+            policies,
+            clock,
+            tickets,
+            upstreams: HashMap::new(),
+            tls: Contexts::new(),
+            origin: Arc::default(),
+            files,
+            names: Names::new(Arc::new(|_| ())),
+        }
+    }
+
+    /// Tells `report` what is wrong with names of upstreams.
+    #[must_use]
+    pub fn reporting(self, report: Report) -> Self {
+        Self { names: Names::new(report), ..self }
+    }
+
+    /// Keeps the names of this configuration resolved from now on, and no others. Waits a moment for those that are new, so that
+    /// what comes into force next has its endpoints; whoever has none by then gets them later.
+    pub fn follow(&self, following: Following) {
+        let names: Vec<Arc<str>> = following.followers.iter().flat_map(|follower| follower.names.iter().cloned()).collect();
+        self.names.ask_servers(&following.servers);
+        self.names.follow(following.followers);
+        self.names.wait(&names, NAMES_WITHIN);
     }
 
     /// The keys of session tickets, which every snapshot it builds shares.
@@ -81,7 +119,8 @@ impl Builder {
     pub fn build(&mut self, plan: &Plan, generation: Generation) -> Result<Built, String> {
         let listeners = self.listeners(plan)?;
         let mut contexts = ContextMaker::new(&self.tls, &self.clock);
-        let upstreams = self.upstreams(plan, &mut contexts)?;
+        let mut followers = Vec::new();
+        let upstreams = self.upstreams(plan, &mut contexts, &mut followers)?;
         let tls = contexts.finish();
         let routing = self.route(plan, upstreams)?;
         let fingerprint = fingerprint(plan, &routing);
@@ -102,7 +141,12 @@ impl Builder {
             client_address: client_address(plan),
             upstreams: routing.upstreams.into_iter().map(|(_, upstream)| upstream).collect(),
         };
-        Ok(Built { snapshot, overlaps: routing.overlaps, fingerprint })
+        Ok(Built {
+            snapshot,
+            overlaps: routing.overlaps,
+            fingerprint,
+            names: Following { servers: plan.dns_servers.clone(), followers },
+        })
     }
 
     /// Builds the routes alone, which needs nothing but the plan and the files that its policies name. Their upstreams have no endpoints.
@@ -137,7 +181,7 @@ impl Builder {
         Ok(Routing { routes, overlaps, unrouted, upstreams: upstreams.into_values().collect() })
     }
 
-    fn upstreams(&self, plan: &Plan, contexts: &mut ContextMaker<'_>) -> Result<Upstreams, String> {
+    fn upstreams(&self, plan: &Plan, contexts: &mut ContextMaker<'_>, followers: &mut Vec<Follower>) -> Result<Upstreams, String> {
         let mut all = HashMap::new();
         for planned in &plan.upstreams {
             let (digest, context) = match planned.uses_tls() {
@@ -147,11 +191,12 @@ impl Builder {
             let upstream = match self.upstreams.get(&planned.name) {
                 Some((before, running)) if *before == digest => Arc::clone(running),
                 known => {
-                    let endpoints = endpoints(planned, context.as_ref())?;
+                    let found = endpoints::find(planned, context.as_ref(), &self.names)?;
                     let before = known.map(|(_, running)| &**running);
-                    Arc::new(Upstream::new(upstream_settings(planned), &endpoints, before, &self.origin))
+                    Arc::new(Upstream::new(upstream_settings(planned), &found.endpoints, before, &self.origin))
                 }
             };
+            followers.extend(endpoints::follower(planned, context.as_ref(), &upstream));
             all.insert(Arc::clone(&planned.name), (digest, upstream));
         }
         Ok(all)
@@ -255,23 +300,6 @@ fn upstream_settings(planned: &UpstreamPlan) -> UpstreamSettings {
 /// A hash of an upstream's settings and of the files they name.
 fn joined(settings: ContentDigest, files: ContentDigest) -> ContentDigest {
     sha256([&settings[..], &files[..]])
-}
-
-fn endpoints(planned: &UpstreamPlan, context: Option<&Arc<UpstreamTls>>) -> Result<Vec<EndpointSpec>, String> {
-    let spec = |(url, weight): (&EndpointUrl, &u32)| {
-        let tls = match (url.is_secure, context) {
-            (false, _) => None,
-            (true, Some(context)) => {
-                let host = url.address.ip().to_string();
-                Some(EndpointTls::new(context, planned.tls.server_name.as_deref().unwrap_or(&host))?)
-            }
-            // SECURITY: what is to be encrypted never goes out in plain text.
-            (true, None) => return Err("there is nothing to verify its TLS with".to_owned()),
-        };
-        Ok(EndpointSpec { tls, weight: *weight, ..EndpointSpec::literal(url.address) })
-    };
-    let described = |problem: String| format!("upstream `{}`: {problem}", planned.name);
-    planned.endpoints.iter().zip(&planned.weights).map(spec).collect::<Result<_, _>>().map_err(described)
 }
 
 fn client_address(plan: &Plan) -> ClientAddressRule {

@@ -3,6 +3,7 @@
 mod build;
 mod care;
 mod checks;
+mod endpoints;
 mod files;
 mod last_good;
 mod reloader;
@@ -10,7 +11,7 @@ mod upstream_tls;
 mod warnings;
 mod watch;
 
-pub use build::{Builder, Built, Routing};
+pub use build::{Builder, Built, Following, Routing};
 pub use checks::{HealthChange, HealthChecks};
 pub use last_good::{LastGood, read as read_last_good};
 pub use reloader::{Inherited, Outcome, Reloader, Running};

@@ -152,6 +152,7 @@ impl Reloader {
         // The last step that can fail comes before the first that changes anything.
         let sockets = self.bind_new(&plan, &mut Inherited::new())?;
         let warnings = warnings(&plan, &built.overlaps, &built.snapshot.routes, &self.loader);
+        self.builder.follow(built.names);
         let snapshot = Arc::new(built.snapshot);
         self.published.publish(Arc::clone(&snapshot));
         self.listen(&plan, sockets)?;

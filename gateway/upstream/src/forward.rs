@@ -74,7 +74,10 @@ pub async fn checkout(
 
 fn nothing(upstream: &Upstream) -> Rejection {
     if upstream.endpoints().endpoints().is_empty() {
-        return Rejection::new(Reason::UpstreamUnreachable, "the upstream has no endpoint");
+        return Rejection::new(
+            Reason::UpstreamUnresolved,
+            upstream.trouble().unwrap_or_else(|| "no name has an answer yet".to_owned()),
+        );
     }
     Rejection::new(Reason::UpstreamUnhealthy, "health checks find no endpoint fit")
 }

@@ -173,6 +173,8 @@ pub struct Upstream {
     endpoints: ArcSwap<EndpointSet>,
     origin: Arc<Origin>,
     slow_start_micros: u64,
+    /// Why it has no endpoint, or fewer than it should have, in words. Looked at only when it has none.
+    trouble: Mutex<Option<String>>,
     /// Held while the set is replaced, and while it is decided who is left out. Never taken for a request that goes well.
     deciding: Mutex<()>,
 }
@@ -203,7 +205,15 @@ impl Upstream {
         let set = EndpointSet::build(1, endpoints, &parts);
         let slow_start_micros = u64::try_from(settings.slow_start.as_micros()).unwrap_or(u64::MAX);
         let endpoints = ArcSwap::from_pointee(set);
-        Self { settings, state, endpoints, origin: Arc::clone(origin), slow_start_micros, deciding: Mutex::new(()) }
+        Self {
+            settings,
+            state,
+            endpoints,
+            origin: Arc::clone(origin),
+            slow_start_micros,
+            trouble: Mutex::default(),
+            deciding: Mutex::new(()),
+        }
     }
 
     /// The endpoints at the moment. Takes no lock; not to be held across an `await`.
@@ -220,6 +230,16 @@ impl Upstream {
         let (room, next_id) = (&self.state.room, || self.origin.next_id());
         let parts = SetParts { balance: &self.settings.balance, before: Some(&before), room, since, next_id: &next_id };
         self.endpoints.store(Arc::new(EndpointSet::build(before.generation + 1, specs, &parts)));
+    }
+
+    /// Notes why it has no endpoint, or fewer than it should have, for those who want to know. For control.
+    pub fn note_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// Why it has no endpoint, or fewer than it should have.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What it has in common with all others.

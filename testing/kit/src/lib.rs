@@ -3,9 +3,11 @@
 #![expect(clippy::disallowed_methods, reason = "for tests: they wait for programs, by real time, and find them in the environment")]
 
 mod certificates;
+mod dns;
 mod eventually;
 mod gateway;
 pub mod http2;
+mod network;
 mod places;
 mod process;
 mod programs;
@@ -15,8 +17,10 @@ mod response;
 mod upstream;
 
 pub use certificates::{Authority, Leaf};
+pub use dns::Dns;
 pub use eventually::{PATIENCE, eventually, holds};
 pub use gateway::{Gateway, Plain, binary};
+pub use network::in_own_network;
 pub use places::{TempDir, free_port};
 pub use process::{Guarded, output_of};
 pub use programs::{Haproxy, Nginx};

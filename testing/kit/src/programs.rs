@@ -29,6 +29,14 @@ impl Nginx {
     /// # Panics
     /// When it does not start.
     pub fn secure(leaf: &Leaf, more: &str, files: &[(&str, &[u8])]) -> Self {
+        Self::secure_on(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())), leaf, more, files)
+    }
+
+    /// As [`Nginx::secure`], on an address of one's choice.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn secure_on(address: SocketAddr, leaf: &Leaf, more: &str, files: &[(&str, &[u8])]) -> Self {
         let own = [("../tls.crt", leaf.certificate.as_bytes()), ("../tls.key", leaf.key.as_bytes())];
         let versions = if more.contains("ssl_protocols") { "" } else { "ssl_protocols TLSv1.2 TLSv1.3;" };
         let more = format!(
@@ -36,7 +44,7 @@ impl Nginx {
              add_header X-Tls-Version $ssl_protocol always; add_header X-Tls-Reused $ssl_session_reused always;\n\
              add_header X-Tls-Name $ssl_server_name always; add_header X-Tls-Client $ssl_client_verify always;\n{more}"
         );
-        Self::start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())), &more, &[&own[..], files].concat())
+        Self::start_on(address, &more, &[&own[..], files].concat())
     }
 
     /// Starts one on an address; `more` are further lines of its server, and files beside its configuration begin with `../`.

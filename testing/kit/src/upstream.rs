@@ -43,7 +43,24 @@ impl Witness {
     /// # Panics
     /// When there is no port.
     pub fn scripted(script: impl Fn(&mut UpstreamSide) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port can be listened on");
+        Self::scripted_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), script)
+    }
+
+    /// As [`Witness::answering`], on an address of one's choice.
+    ///
+    /// # Panics
+    /// When it cannot be listened on.
+    pub fn answering_on(address: SocketAddr, response: impl Into<Vec<u8>>) -> Self {
+        let response = response.into();
+        Self::scripted_on(address, move |side| while side.request().is_some() && side.write(&response) {})
+    }
+
+    /// As [`Witness::scripted`], on an address of one's choice.
+    ///
+    /// # Panics
+    /// When it cannot be listened on.
+    pub fn scripted_on(address: SocketAddr, script: impl Fn(&mut UpstreamSide) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).expect("an address can be listened on");
         let address = listener.local_addr().expect("a listener has an address");
         let seen = Arc::new(Seen::default());
         let (all, script) = (Arc::clone(&seen), Arc::new(script));

@@ -12,11 +12,12 @@ use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
 use crate::plan::{AccessLogPlan, DrainPlan, ManagementPlan, Plan, RotatePlan, Weakening};
 use crate::settings::{
-    AccessLogSettings, AccessLogTarget, ClientIpSettings, ConfigFile, DangerSettings, ManagementSettings, OverloadSettings, Part,
-    RecordSettings,
+    AccessLogSettings, AccessLogTarget, ClientIpSettings, ConfigFile, DangerSettings, DnsSettings, ManagementSettings,
+    OverloadSettings, Part, RecordSettings,
 };
 use portcullis_model_settings::{Decode, Diagnostic, Diagnostics, FileId, PolicySchema, Position, Severity, Spanned, quoted};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -105,6 +106,7 @@ pub(crate) fn check(
     let listeners = listeners::check(&merged.listeners, &mut checker);
     let management = check_management(merged.management, &listeners, &mut checker)?;
     let upstreams = upstreams::check(&merged.upstreams, &listeners, &management, &mut checker);
+    let dns_servers = check_dns(merged.dns, &mut checker);
     let access_log = check_access_log(merged.record, checker.folder);
     let client_ip = check_client_ip(merged.defend.map(|defend| &defend.client_ip), &mut checker)?;
     let (defaults, apis) = apis.check(&merged, policies, &mut checker);
@@ -120,6 +122,7 @@ pub(crate) fn check(
         apis,
         client_ip,
         overload: merged.defend.map(|defend| defend.overload.clone()).or_else(OverloadSettings::absent)?,
+        dns_servers,
         access_log,
         workers: merged.workers,
         weakenings,
@@ -151,6 +154,7 @@ fn digest_of(files: &[&ConfigFile], merged: &Merged<'_>) -> Digest {
         [
             ("management", file.management.digest),
             ("defend", file.defend.digest),
+            ("dns", file.dns.digest),
             ("record", file.record.digest),
             ("workers", file.workers.digest),
         ]
@@ -201,6 +205,22 @@ fn check_access_log(written: Option<&RecordSettings>, folder: &Path) -> AccessLo
         // A file without a path was refused when it was decoded.
         _ => AccessLogPlan::Stdout,
     }
+}
+
+/// How many servers of names can be listed.
+const DNS_SERVERS_MAX: usize = 8;
+
+fn check_dns(written: Option<&DnsSettings>, checker: &mut Checker<'_>) -> Vec<SocketAddr> {
+    let servers = written.map_or(&[][..], |written| &written.servers);
+    for (at, server) in servers.iter().enumerate() {
+        let path = format!("/dns/servers/{at}");
+        if servers.iter().take(at).any(|before| before.value == server.value) {
+            checker.error(server, path, format!("the server `{}` is listed twice", server.value.0), "remove one of the two");
+        } else if at == DNS_SERVERS_MAX {
+            checker.error(server, path, format!("more than {DNS_SERVERS_MAX} servers"), "keep those that are nearest");
+        }
+    }
+    servers.iter().map(|server| server.value.0).collect()
 }
 
 /// How many proxies can be trusted; each exchange compares with them.

@@ -54,7 +54,7 @@ fn is_here(address: SocketAddr) -> bool {
 
 /// Whether requests to it leave this machine without encryption.
 fn exposes(url: &EndpointUrl) -> bool {
-    !url.is_secure && !is_here(url.address)
+    !url.is_secure && !url.host.address().is_some_and(is_here)
 }
 
 fn check_tls(settings: &UpstreamSettings, path: &str, checker: &mut Checker<'_>) -> UpstreamTlsPlan {
@@ -80,15 +80,16 @@ fn check_endpoints(
 ) {
     let mut seen = HashSet::new();
     for (at, endpoint) in &settings.endpoints.0 {
-        let (url, address) = (&endpoint.url, endpoint.url.address);
+        let (url, host) = (&endpoint.url, &endpoint.url.host);
         let path = format!("{path}/endpoints/{at}/url");
-        if !seen.insert(address) {
-            checker.error(url, path.clone(), format!("the endpoint `{address}` is listed twice"), "remove one of the two");
+        if !seen.insert(host) {
+            checker.error(url, path.clone(), format!("the endpoint `{host}` is listed twice"), "remove one of the two");
         }
         if exposes(url) && settings.danger_plaintext.is_none() {
             let help = "write `https://`, or say `danger_plaintext` with reason, owner and expires in this upstream";
-            checker.error(url, path.clone(), format!("requests to `{address}` would leave this machine without encryption"), help);
+            checker.error(url, path.clone(), format!("requests to `{host}` would leave this machine without encryption"), help);
         }
+        let Some(address) = host.address() else { continue };
         // SECURITY: a route to the gateway's own probes would publish them (CVE-2020-13945 and its like).
         if management.probes.is_some_and(|probes| listeners::collide(probes, address)) {
             let help = "name the address of another program";

@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What can be written for an endpoint.
-const EXAMPLE: &str = "write `https://`, a literal IP address and a port, such as `https://10.0.0.7:8443`; `http://` is for this machine, such as \
-     `http://127.0.0.1:8080`";
+const EXAMPLE: &str = "write `https://`, a host name or IP address and a port, such as `https://orders.internal:8443`; `http://` \
+                       is for this machine, such as `http://127.0.0.1:8080`";
 
 /// Why something cannot be used, and what to do.
 type Problem = (String, String);
@@ -19,7 +19,84 @@ pub struct EndpointUrl {
     /// Whether it is reached by TLS (`https://`).
     pub is_secure: bool,
     /// Where it is.
-    pub address: SocketAddr,
+    pub host: EndpointHost,
+}
+
+/// Where an endpoint is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum EndpointHost {
+    /// At an address, which is thereby named: nothing else decides where the gateway connects to.
+    Address(SocketAddr),
+    /// At the addresses of a host name, and a port.
+    Name(Arc<str>, u16),
+}
+
+impl EndpointHost {
+    /// The address, where it is written.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Name(..) => None,
+        }
+    }
+
+    /// The host name, if it has one.
+    #[must_use]
+    pub fn name(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Address(_) => None,
+            Self::Name(name, _) => Some(name),
+        }
+    }
+
+    fn parse(authority: &str, default_port: u16) -> Result<Self, Problem> {
+        let address = authority.parse::<SocketAddr>().ok().or_else(|| {
+            let ip = authority.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(authority);
+            ip.parse().ok().filter(|_| ip.contains(':') == (ip != authority)).map(|ip| SocketAddr::new(ip, default_port))
+        });
+        match address {
+            None => Self::parse_name(authority, default_port),
+            Some(address) if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() => {
+                Err((format!("{} cannot be connected to", quoted(authority)), EXAMPLE.to_owned()))
+            }
+            Some(address) => Ok(Self::Address(address)),
+        }
+    }
+
+    fn parse_name(authority: &str, default_port: u16) -> Result<Self, Problem> {
+        let wrong = || (format!("{} is not an address", quoted(authority)), EXAMPLE.to_owned());
+        let (name, port) = match authority.rsplit_once(':') {
+            None => (authority, default_port),
+            Some((name, port)) => {
+                let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+                let port = port.parse().ok().filter(|port| *port != 0 && digits);
+                (name, port.ok_or_else(wrong)?)
+            }
+        };
+        if name.is_empty() || name.parse::<IpAddr>().is_ok() || name.contains(['*', '[', ']', ':']) {
+            return Err(wrong());
+        }
+        // What helps with hosts of APIs may speak of patterns, which have no place here.
+        Host::check(name).map_err(|(what, help)| (what, if help.contains('*') { EXAMPLE.to_owned() } else { help }))?;
+        // SECURITY: what `localhost` is decides whoever answers for it; and an answer never makes loopback reachable.
+        if name == "localhost" || name.ends_with(".localhost") {
+            return Err((
+                format!("{} is a name for this machine, and no name leads there", quoted(name)),
+                format!("write its address: `127.0.0.1:{port}` or `[::1]:{port}`"),
+            ));
+        }
+        Ok(Self::Name(name.into(), port))
+    }
+}
+
+impl fmt::Display for EndpointHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
 }
 
 impl EndpointUrl {
@@ -39,42 +116,21 @@ impl EndpointUrl {
                 "the canonical path of the request is sent; remove the rest".to_owned(),
             ));
         }
-        let address = authority.parse::<SocketAddr>().ok().or_else(|| {
-            let ip = authority.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(authority);
-            ip.parse().ok().filter(|_| ip.contains(':') == (ip != authority)).map(|ip| SocketAddr::new(ip, default_port))
-        });
-        match address {
-            None => Err(Self::no_address(authority)),
-            Some(address) if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() => {
-                Err((format!("{} cannot be connected to", quoted(authority)), EXAMPLE.to_owned()))
-            }
-            Some(address) => Ok(Self { is_secure, address }),
-        }
-    }
-
-    fn no_address(authority: &str) -> Problem {
-        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-        if host.is_empty()
-            || host.parse::<IpAddr>().is_ok()
-            || host.bytes().any(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')))
-        {
-            return (format!("{} is not an address", quoted(authority)), EXAMPLE.to_owned());
-        }
-        (format!("the host name {} is not available in this version", quoted(host)), EXAMPLE.to_owned())
+        Ok(Self { is_secure, host: EndpointHost::parse(authority, default_port)? })
     }
 }
 
 impl fmt::Display for EndpointUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_secure { "https" } else { "http" };
-        write!(f, "{scheme}://{}", self.address)
+        write!(f, "{scheme}://{}", self.host)
     }
 }
 
 impl Decode for EndpointUrl {
     fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
         let Some(text) = node.as_str() else {
-            diagnostics.wrong(node, "a URL such as `https://10.0.0.7:8443`");
+            diagnostics.wrong(node, "a URL such as `https://orders.internal:8443`");
             return None;
         };
         // SECURITY: what stands before `@` may be a password, so the line is not shown.
@@ -90,7 +146,7 @@ impl Decode for EndpointUrl {
     }
 
     fn schema() -> Schema {
-        scalar_schema("URL", Some("^https?://"), "https://10.0.0.7:8443")
+        scalar_schema("URL", Some("^https?://"), "https://orders.internal:8443")
     }
 }
 

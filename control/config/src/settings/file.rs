@@ -1,6 +1,8 @@
 //! A whole file. Every section may be missing, so that a folder can hold each in a file of its own.
 
-use super::{ApiSettings, DefendSettings, ListenerSettings, ManagementSettings, Once, Parts, RecordSettings, UpstreamSettings};
+use super::{
+    ApiSettings, DefendSettings, DnsSettings, ListenerSettings, ManagementSettings, Once, Parts, RecordSettings, UpstreamSettings,
+};
 use portcullis_model_settings::{Decode, Diagnostics, Node, Schema, Value, section};
 use serde_json::json;
 
@@ -16,6 +18,8 @@ section! {
         pub listeners: Parts<ListenerSettings>,
         /// How the gateway itself is operated.
         pub management: Once<ManagementSettings>,
+        /// How host names of upstreams are resolved.
+        pub dns: Once<DnsSettings>,
         /// Destinations of requests, by name.
         pub upstreams: Parts<UpstreamSettings>,
         /// Policies for every API; an API or a route can only tighten them.

@@ -2,6 +2,7 @@
 
 mod apis;
 mod balance;
+mod dns;
 mod endpoints;
 mod file;
 mod hosts;
@@ -15,7 +16,8 @@ pub use apis::{AccessSettings, ApiSettings, EncodedSlash, HeaderMatches, RouteSe
 pub use balance::{
     BalanceKind, BreakerSettings, Care, HashBy, HealthKind, HealthPath, HealthSettings, OutlierSettings, RetryOn, RetrySettings,
 };
-pub use endpoints::{EndpointUrl, ServerName};
+pub use dns::{DnsServer, DnsSettings};
+pub use endpoints::{EndpointHost, EndpointUrl, ServerName};
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};
 pub use hosts::Host;
 pub use listeners::{

@@ -42,8 +42,8 @@ section! {
 section! {
     /// One address of an upstream.
     pub struct EndpointSettings {
-        /// `https://` with a literal IP address and a port, 443 when none is written; or `http://` with a loopback address. Other
-        /// addresses in plain text need `danger_plaintext`.
+        /// `https://` with a host name or IP address and a port, 443 when none is written; or `http://` with a loopback address. Other
+        /// hosts in plain text need `danger_plaintext`. Every address of a host name is an endpoint; see `dns`.
         pub url: Spanned<EndpointUrl>,
         /// Its share beside the others.
         pub weight: u32 where (1, 1000) = 1,

@@ -43,6 +43,7 @@ mod switches;
 mod tls;
 mod upgrade;
 mod upstream_balance;
+mod upstream_dns;
 mod upstream_faults;
 mod upstream_health;
 mod upstream_processes;

@@ -101,23 +101,6 @@ fn a_second_gateway_on_the_same_port_says_so_and_ends() {
 }
 
 #[test]
-fn f141_an_upstream_by_name_is_refused_rather_than_left_unchecked() {
-    let folder = portcullis_testing_kit::TempDir::new();
-    let plain = portcullis_testing_kit::Plain::to(std::net::SocketAddr::from(([127, 0, 0, 1], 1))).yaml();
-    let ready = plain.replace("@http@", "18080").replace("@probes@", "18081");
-    for (url, why) in [
-        ("https://internal.test:1", "not available"),
-        ("http://internal.test:1", "not available"),
-        ("http://169.254.169.254", "danger_plaintext"),
-    ] {
-        let config = folder.write("portcullis.yaml", ready.replace("http://127.0.0.1:1", url));
-        let output = output_of(Command::new(binary()).args(["--format", "text", "check", "--config"]).arg(config));
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(!output.status.success() && said.contains(why), "{url}: {said}");
-    }
-}
-
-#[test]
 fn it_stops_in_order_when_told() {
     let mut site = site();
     let mut client = RawClient::connect(site.http());
