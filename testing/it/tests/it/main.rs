@@ -23,6 +23,7 @@ mod early;
 mod forward;
 mod headers;
 mod http2;
+mod http2_conformance;
 mod http2_site;
 mod life;
 mod limits;
