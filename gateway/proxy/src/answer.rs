@@ -56,7 +56,8 @@ pub(crate) fn answer(forwarded: &mut Forwarded, route: &Route, connection: &mut 
     let mut out = worker.out();
     let closing = (!keeps_alive && !upgraded).then_some("close");
     exchange.record.traffic.response_head = connection.io.put_head(response, written, closing, upgraded, &mut out);
-    exchange.record.status = response.status();
+    // Over a stream the consent to WebSocket is a 200 (RFC 8441 section 5).
+    exchange.record.status = if upgraded && connection.io.is_stream() { 200 } else { response.status() };
     Answered { out, reading, writing, keeps_alive, upgraded }
 }
 

@@ -4,6 +4,7 @@ use crate::buffers::Buffer;
 use crate::client_io::ClientIo;
 use crate::connection::{After, Connection};
 use crate::forwarded_fields::{add_forwarded_fields, client_of};
+use crate::h2::add_key;
 use crate::stream::ByteStream;
 use crate::worker::Worker;
 use portcullis_gateway_policy::Exchange;
@@ -92,6 +93,7 @@ async fn decode_stream(connection: &mut Connection, worker: &Worker) -> Decoded 
     }
     let mut exchange = begin_exchange(connection, worker, request, refusal.is_none());
     exchange.record.protocol = Protocol::Http2;
+    add_key(&mut exchange.request, worker.next_id().0);
     exchange.record.started_unix_micros = started_unix_micros;
     exchange.record.traffic.request_head = bytes;
     match refusal {

@@ -3,6 +3,7 @@
 use crate::body::{Reading, Transfer, TransferError, Waiting, Writing};
 use crate::buffers::Buffer;
 use crate::connection::Connection;
+use crate::h2::answers_key;
 use crate::pace::{Pace, Silence};
 use crate::snapshot::Route;
 use crate::upstream_head::{HeadOutcome, UpstreamHead};
@@ -175,7 +176,11 @@ impl Sending {
             poll_fn(|cx| self.poll(cx, upstream, connection, worker, method)).await?;
             let status = self.head.response.status();
             let upgraded = status == 101 && cleared.exchange().request.wants_websocket();
-            if !(100..200).contains(&status) || (upgraded && self.head.response.is_websocket_accept()) {
+            let consents = || {
+                let response = &self.head.response;
+                response.is_websocket_accept() && answers_key(&cleared.exchange().request, response)
+            };
+            if !(100..200).contains(&status) || (upgraded && consents()) {
                 return Ok(());
             }
             interim += 1;

@@ -82,6 +82,7 @@ fn builder(limits: &ListenerLimits) -> server::Builder {
     // Somewhat more than a head may have, so that it is our own limit that refuses, with an answer and a record.
     let list = limits.head.head_bytes_max + limits.head.fields_max * FIELD_EXTRA;
     builder
+        .enable_connect_protocol()
         .max_concurrent_streams(STREAMS_MAX)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

@@ -7,6 +7,8 @@ mod convert;
 mod driver;
 mod metered;
 mod stream;
+mod websocket;
 
 pub(crate) use driver::serve_http2;
 pub(crate) use stream::Http2Stream;
+pub(crate) use websocket::{add_key, answers_key};

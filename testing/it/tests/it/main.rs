@@ -25,6 +25,7 @@ mod headers;
 mod http2;
 mod http2_conformance;
 mod http2_site;
+mod http2_websocket;
 mod life;
 mod limits;
 mod management;
