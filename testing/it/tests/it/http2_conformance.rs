@@ -202,6 +202,12 @@ fn each_type_of_frame_is_as_section_6_says() {
             [post(1), frame(kind::PUSH_PROMISE, END_HEADERS, 1, &[&[0, 0, 0, 2][..], &block(&get_fields("/x"))].concat())].concat(),
             Want::Connection(&[PROTOCOL_ERROR]),
         ),
+    ]);
+}
+
+#[test]
+fn windows_pings_and_ends_are_as_section_6_says() {
+    each_has(&[
         ("6.7: PING on a stream", frame(kind::PING, 0, 1, &[0; 8]), Want::Connection(&[PROTOCOL_ERROR])),
         ("6.7: PING of 6 bytes", frame(kind::PING, 0, 0, &[0; 6]), Want::Connection(&[FRAME_SIZE_ERROR, PROTOCOL_ERROR])),
         ("6.7: PING ACK that nobody asked for is passed over", frame(kind::PING, 1, 0, b"whatever"), Want::Nothing),
