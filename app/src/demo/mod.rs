@@ -5,13 +5,18 @@ mod orders;
 use crate::dev_ca;
 use crate::gateway::{Gateway, Start};
 use crate::output::{Colour, Output};
+use portcullis_control_admin::{Bound, Management, bind, serve_unix};
 use portcullis_control_config::Loader;
 use portcullis_model::Clock;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// The management socket, in the folder of the demo.
+const SOCKET: &str = "run/portcullis.sock";
 /// How long exchanges may take to finish when the demo ends.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -19,6 +24,11 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub fn demo(port: u16, state: &Path, output: Output) -> Result<(), String> {
     let clock = Clock::System;
     let state = std::path::absolute(state).map_err(|error| format!("`{}`: {error}", state.display()))?;
+    // Before anything is written: a demo that runs already keeps its files.
+    let another_port = |problem: String| format!("{problem}\nhelp: `portcullis demo --port 9443` uses another port");
+    portcullis_gateway_listener::bind((Ipv4Addr::LOCALHOST, port).into(), 1).map_err(|error| another_port(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let management = bind_management(&runtime, &state)?;
     let (listener, orders) = orders::bind().map_err(|error| format!("the sample API gets no port: {error}"))?;
     let authority = prepare(&state, port, orders, &clock)?;
     start_orders(listener)?;
@@ -26,10 +36,10 @@ pub fn demo(port: u16, state: &Path, output: Output) -> Result<(), String> {
     let mut loader = Loader::new(&config, &portcullis_policies::settings(), clock.clone());
     let plan = loader.load().map_err(|report| report.render(output.has_colour()))?;
     let gateway = Gateway::start(Start { loader, plan, workers: Some(1), clock, listeners: Default::default(), tickets: None })
-        .map_err(|problem| format!("{problem}\nhelp: `portcullis demo --port 9443` uses another port"))?;
+        .map_err(another_port)?;
+    runtime.spawn(serve_unix(management, Arc::clone(&gateway.state) as Arc<dyn Management>, std::future::pending::<()>()));
     let lines = gateway.state.recorder.watch();
     invite(port, &authority, &config, output);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let (ended, end) = std::sync::mpsc::sync_channel::<()>(1);
     let shower = std::thread::spawn(move || show(&lines, &end, output));
     let waited = runtime.block_on(async {
@@ -42,6 +52,12 @@ pub fn demo(port: u16, state: &Path, output: Output) -> Result<(), String> {
     drop(ended);
     let _shown = shower.join();
     waited
+}
+
+/// The socket that commands such as `status` speak to.
+fn bind_management(runtime: &tokio::runtime::Runtime, state: &Path) -> Result<Bound, String> {
+    let _entered = runtime.enter();
+    bind(&state.join(SOCKET)).map_err(|error| format!("{error}\nhelp: `portcullis demo --state FOLDER` keeps its files elsewhere"))
 }
 
 /// Shows a line for each exchange until the end is told.
@@ -105,7 +121,7 @@ listeners:
     address: 127.0.0.1:{port}
     protocols: [h1]
     tls: {{ certificates: [ {{ hosts: [localhost, 127.0.0.1], files: {{ certificate: tls/server.crt, key: tls/server.key }} }} ] }}
-management: {{ socket: run/portcullis.sock }}
+management: {{ socket: {SOCKET} }}
 upstreams:
   orders: {{ endpoints: [ {{ url: "http://{orders}" }} ] }}
 apis:
@@ -144,5 +160,11 @@ fn invite(port: u16, authority: &Path, config: &Path, output: Output) {
     output.line(&format!("{curl} --path-as-is {url}/../admin"));
     output.line(&format!("{curl} -H 'Content-Length: 5' -H 'Transfer-Encoding: chunked' -d hello {url}"));
     output.line(&format!("{curl} -H 'Host: localhost@evil.example' {url}"));
+    let program = std::env::current_exe().unwrap_or_else(|_| "portcullis".into());
+    let socket = config.with_file_name(SOCKET);
+    output.line("\n# what runs, and what it serves");
+    for command in ["status", "routes"] {
+        output.line(&format!("{} {command} --format text --socket {}", program.display(), socket.display()));
+    }
     output.line(&format!("\nThe configuration is {}; Ctrl-C ends the demo. Exchanges:\n", config.display()));
 }

@@ -19,6 +19,7 @@ mod caps;
 mod cli;
 mod client_certificates;
 mod clients;
+mod demo;
 mod early;
 mod forward;
 mod headers;
