@@ -148,6 +148,10 @@ fn described(error: &io::Error) -> Cow<'static, str> {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "the certificate is from an authority that is not trusted".into()
             }
+            // The library has no type of its own for this.
+            other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+                "the certificate is an authority's own; the server needs one that the authority has signed".into()
+            }
             other => format!("the certificate was refused: {other:?}").into(),
         },
         rustls::Error::AlertReceived(alert) => format!("the upstream ended the TLS handshake with the alert {alert:?}").into(),

@@ -154,6 +154,21 @@ async fn f137_f138_only_a_valid_certificate_for_the_name_from_who_is_trusted_is_
 }
 
 #[tokio::test]
+async fn an_authoritys_own_certificate_is_not_one_for_a_server() {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let made = params.self_signed(&key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.der().clone()).unwrap();
+    let context = UpstreamTls::build(&Arc::new(roots), None, &clock()).unwrap();
+    let (address, served) = serve(server_config((made, key), None), true);
+    let rejection = connect(address, &context, "a.test").await.map(|_| ()).unwrap_err();
+    assert!(rejection.detail.contains("an authority's own"), "{}", rejection.detail);
+    assert!(served.join().unwrap().is_err());
+}
+
+#[tokio::test]
 async fn a34_plain_bytes_in_place_of_a_handshake_are_never_an_answer() {
     let context = trusting(&authority());
     for answer in
