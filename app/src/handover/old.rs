@@ -13,8 +13,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -59,11 +58,11 @@ pub struct Own {
 /// What upgrades this process.
 pub struct Upgrader {
     program: Program,
-    own: Own,
+    /// Let go of when another process serves: as long as a descriptor is open, the kernel takes connections for this process. Locked
+    /// while an upgrade is under way.
+    own: Mutex<Option<Own>>,
     tickets: Arc<TicketKeys>,
     notify: Notify,
-    under_way: Mutex<()>,
-    stepped_back: AtomicBool,
     step_back: tokio::sync::watch::Sender<bool>,
 }
 
@@ -76,7 +75,7 @@ impl Upgrader {
         notify: Notify,
         step_back: tokio::sync::watch::Sender<bool>,
     ) -> Self {
-        Self { program, own, tickets, notify, under_way: Mutex::default(), stepped_back: AtomicBool::new(false), step_back }
+        Self { program, own: Mutex::new(Some(own)), tickets, notify, step_back }
     }
 
     /// Starts the next version on `listeners` and this process's own sockets; steps back when it is ready. Waits for that.
@@ -84,20 +83,20 @@ impl Upgrader {
     /// # Errors
     /// Why the next version does not serve, for the operator. Nothing has changed then.
     pub fn upgrade(&self, actor: Actor, asked: &UpgradeRequest, listeners: &[TcpListener]) -> Result<Upgraded, String> {
-        let Ok(_alone) = self.under_way.try_lock().or_else(|busy| match busy {
-            std::sync::TryLockError::Poisoned(poisoned) => Ok(PoisonError::into_inner(poisoned)),
-            std::sync::TryLockError::WouldBlock => Err(()),
-        }) else {
-            return Err("an upgrade is under way".to_owned());
+        let mut own = match self.own.try_lock() {
+            Ok(own) => own,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err("an upgrade is under way".to_owned()),
         };
-        if self.stepped_back.load(Ordering::Acquire) {
-            return Err("another version serves already".to_owned());
-        }
+        let Some(sockets) = own.as_ref() else { return Err("another version serves already".to_owned()) };
         let path = match &asked.binary {
             None => &self.program.path,
             Some(binary) => trusted(binary, actor)?,
         };
-        let outcome = self.start(path, asked.within.unwrap_or(WITHIN), listeners);
+        let outcome = self.start(path, asked.within.unwrap_or(WITHIN), sockets, listeners);
+        if outcome.is_ok() {
+            *own = None;
+        }
         match &outcome {
             Ok(pid) => tell(&Event::HandedOver { pid: *pid }),
             Err(problem) => tell(&Event::UpgradeRefused { problem }),
@@ -105,7 +104,7 @@ impl Upgrader {
         outcome.map(|pid| Upgraded { pid, draining_pid: std::process::id() })
     }
 
-    fn start(&self, path: &Path, within: Duration, listeners: &[TcpListener]) -> Result<u32, String> {
+    fn start(&self, path: &Path, within: Duration, own: &Own, listeners: &[TcpListener]) -> Result<u32, String> {
         let deadline = Instant::now() + within;
         let shown = path.display();
         let (channel, other) = Channel::pair().map_err(|error| format!("no channel to the new version: {error}"))?;
@@ -115,7 +114,7 @@ impl Upgrader {
         // The other end must be the new process's alone, or its end would not be noticed.
         drop(command);
         let mut child = Starting(Some(child));
-        let answer = self.hand_over(&channel, listeners).and_then(|()| {
+        let answer = self.hand_over(&channel, own, listeners).and_then(|()| {
             let left = deadline.saturating_duration_since(Instant::now());
             channel.receive(left).map(|(bytes, _)| bytes)
         });
@@ -134,16 +133,15 @@ impl Upgrader {
         let go = written(&FromOld::Go).and_then(|bytes| channel.send(&bytes, &[]));
         go.map_err(|error| format!("`{shown}` ended when it was ready: {error}{}", child.end()))?;
         let pid = child.serves();
-        self.stepped_back.store(true, Ordering::Release);
         self.notify.main_process(pid);
         self.step_back.send_replace(true);
         Ok(pid)
     }
 
-    fn hand_over(&self, channel: &Channel, listeners: &[TcpListener]) -> io::Result<()> {
-        let (management, path) = &self.own.management;
+    fn hand_over(&self, channel: &Channel, own: &Own, listeners: &[TcpListener]) -> io::Result<()> {
+        let (management, path) = &own.management;
         let mut sockets: Vec<(Kind, BorrowedFd<'_>)> = vec![(Kind::Management(path.clone()), management.as_fd())];
-        sockets.extend(self.own.probes.iter().map(|probes| (Kind::Probes, probes.as_fd())));
+        sockets.extend(own.probes.iter().map(|probes| (Kind::Probes, probes.as_fd())));
         sockets.extend(listeners.iter().map(|listener| (Kind::Listener, listener.as_fd())));
         let mut left = sockets.len();
         let mut sockets = sockets.into_iter();

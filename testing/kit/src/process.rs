@@ -47,8 +47,10 @@ impl Guarded {
             Process::Child(child) => child.try_wait().expect("the system tells of its processes"),
             Process::Other(id) => {
                 let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-                // One that has ended and that nobody has asked about is a zombie.
-                let runs = stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'));
+                let fields: Vec<&str> = stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
+                // One that has ended and that nobody has asked about is a zombie; as long as it has threads it may have files open.
+                let runs = fields.first().is_some_and(|state| *state != "Z")
+                    || fields.get(17).and_then(|threads| threads.parse::<u32>().ok()).is_some_and(|threads| threads > 1);
                 (!runs).then(ExitStatus::default)
             }
         }

@@ -145,7 +145,7 @@ fn a_websocket_lives_on_until_the_drain_deadline_and_new_clients_have_the_new_ve
     let mut plain = Plain::to(witness.address());
     plain.routes = "- { name: ws, methods: [GET], path: \"/ws\", access: { public: true }, websocket: true }\n\
                     - { name: x, methods: [GET], path: \"/x\", access: { public: true } }";
-    let drain = "probes: 127.0.0.1:@probes@, drain: { deadline: 3s }";
+    let drain = "probes: 127.0.0.1:@probes@, drain: { deadline: 8s }";
     let mut gateway = Gateway::start(&plain.yaml().replace("probes: 127.0.0.1:@probes@", drain));
     let mut client = RawClient::connect(gateway.http());
     client.send(
@@ -157,6 +157,10 @@ fn a_websocket_lives_on_until_the_drain_deadline_and_new_clients_have_the_new_ve
     assert_eq!(gateway.get("/x").status, 200, "the new version serves");
     assert_eq!(client.send("ping").exactly(4), b"ping", "the old connection lives on");
     assert!(gateway.former().is_running());
+    // The old one holds no socket any more: where the new one dies, a third can begin.
+    gateway.kill_and_restart();
+    assert_eq!(gateway.get("/x").status, 200);
+    assert_eq!(client.send("pong").exactly(4), b"pong");
     assert!(client.rest().is_empty(), "it ends at the deadline");
     assert!(gateway.former().wait().success());
     gateway.record_of("shutting_down");
