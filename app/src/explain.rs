@@ -82,7 +82,7 @@ fn show(routing: &Routing, request: &RequestHead, output: Output) {
             "canonical": { "method": method, "host": host, "path": path, "query": request.query() },
             "decision": decision, "status": status, "host_pattern": explanation.host, "considered": considered,
             "route": route.map(|route| &*route.name), "api": route.map(|route| &*route.api),
-            "upstream": route.map(|route| &*route.upstream.settings.name), "access": route.map(|_| "public"), "policies": policies,
+            "upstream": route.map(|route| route.upstream_names()), "access": route.map(|_| "public"), "policies": policies,
         }));
         return;
     }
@@ -100,7 +100,7 @@ fn show(routing: &Routing, request: &RequestHead, output: Output) {
         Some(route) => {
             output.line(&format!("policies    {}", policies.join(" -> ")));
             output.line("access      public");
-            output.line(&format!("goes to     upstream {}", route.upstream.settings.name));
+            output.line(&format!("goes to     upstream {}", route.upstream_names()));
         }
         None => output.line(&format!("{} with {} {decision}", output.paint(Colour::Red, "refused"), status.unwrap_or(404))),
     }

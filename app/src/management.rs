@@ -235,7 +235,7 @@ impl Management for State {
                     access: match route.access {
                         Access::Public => "public".to_owned(),
                     },
-                    upstream: api.upstream.to_string(),
+                    upstream: api.upstreams.iter().map(|(name, _)| &**name).collect::<Vec<_>>().join(", "),
                     policies: pipelines.get(&(&*api.name, &*route.name)).cloned().unwrap_or_default(),
                 });
             }

@@ -59,10 +59,16 @@ impl Plan {
         let mut out = json!({
             "hosts": api.hosts.iter().map(|host| Value::from(&**host)).collect::<Vec<_>>(),
             "base_path": *api.base_path,
-            "upstream": *api.upstream,
             "routes": routes,
         });
         if let Value::Object(out) = &mut out {
+            match api.upstreams.as_slice() {
+                [(sole, _)] => drop(out.insert("upstream".to_owned(), Value::from(&**sole))),
+                all => {
+                    let weights = all.iter().map(|(name, weight)| (name.to_string(), Value::from(*weight)));
+                    out.insert("weights".to_owned(), Value::Object(weights.collect()));
+                }
+            }
             if let Some(owner) = &api.owner {
                 out.insert("owner".to_owned(), Value::from(&**owner));
             }

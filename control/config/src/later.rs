@@ -22,7 +22,6 @@ pub(crate) const LATER: &[&str] = &[
     "/defaults/cache",
     "/defaults/header_rules",
     "/apis/*/openapi",
-    "/apis/*/weights",
     "/apis/*/authenticate",
     "/apis/*/access",
     "/defaults/disabled/operations",

@@ -235,8 +235,8 @@ pub struct ApiPlan {
     pub hosts: Arc<[Arc<str>]>,
     /// The path below which it lies; `/` or without a slash at the end.
     pub base_path: Arc<str>,
-    /// The name of the upstream.
-    pub upstream: Arc<str>,
+    /// The names of the upstreams it goes to, with their shares; one at the least.
+    pub upstreams: Vec<(Arc<str>, u32)>,
     /// Who is told.
     pub owner: Option<Arc<str>>,
     /// Its routes, in the order they were written.

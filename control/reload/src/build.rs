@@ -12,13 +12,14 @@ use portcullis_control_config::{
 use portcullis_control_names::{Follower, Names, Report};
 use portcullis_gateway_listener::{CertificateFiles, ClientCertificates, OldestVersion, Revocation, TicketKeys, TlsContext};
 use portcullis_gateway_policy::{LiveFiles, Pipeline, PipelineStep, PolicyDefinition};
-use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Route, Snapshot};
+use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Route, Snapshot, Split};
 use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
-use portcullis_gateway_upstream::{Origin, Timeouts, Upstream, UpstreamSettings};
+use portcullis_gateway_upstream::{Origin, Timeouts, Upstream, UpstreamSettings, Wheel};
 use portcullis_model::{Clock, Generation, PolicyId};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// How long the first answers for new names are waited for.
@@ -168,13 +169,11 @@ impl Builder {
         let unrouted = pipelines.of(plan.defaults())?;
         let mut specs = Vec::new();
         for api in &plan.apis {
-            let Some((_, upstream)) = upstreams.get(&*api.upstream) else {
-                return Err(format!("api `{}` names the upstream `{}`, which is not there", api.name, api.upstream));
-            };
+            let destination = destination(api, &upstreams)?;
             specs.reserve(api.routes.len());
             let hosts = hosts(api)?;
             for route in &api.routes {
-                specs.push(spec(api, route, &hosts, upstream, &mut pipelines)?);
+                specs.push(spec(api, route, &hosts, &destination, &mut pipelines)?);
             }
         }
         let (routes, overlaps) = RouteTable::build(specs);
@@ -311,24 +310,57 @@ fn hosts(api: &ApiPlan) -> Result<Vec<HostPattern>, String> {
     api.hosts.iter().map(|host| HostPattern::parse(host).map_err(|problem| format!("api `{}`: {problem}", api.name))).collect()
 }
 
+/// Where an API's requests go.
+enum Destination {
+    Sole(Arc<Upstream>),
+    Split { first: Arc<Upstream>, upstreams: Vec<Arc<Upstream>>, wheel: Wheel, turn: Arc<AtomicU64> },
+}
+
+fn destination(api: &ApiPlan, upstreams: &Upstreams) -> Result<Destination, String> {
+    let named = |name: &Arc<str>| match upstreams.get(name) {
+        Some((_, upstream)) => Ok(Arc::clone(upstream)),
+        None => Err(format!("api `{}` names the upstream `{name}`, which is not there", api.name)),
+    };
+    let all = api.upstreams.iter().map(|(name, _)| named(name)).collect::<Result<Vec<_>, _>>()?;
+    match all.as_slice() {
+        [] => Err(format!("api `{}` names no upstream", api.name)),
+        [sole] => Ok(Destination::Sole(Arc::clone(sole))),
+        [first, ..] => {
+            let weights: Vec<u32> = api.upstreams.iter().map(|(_, weight)| *weight).collect();
+            Ok(Destination::Split { first: Arc::clone(first), wheel: Wheel::new(&weights), turn: Arc::default(), upstreams: all })
+        }
+    }
+}
+
 fn spec(
     api: &ApiPlan,
     route: &RoutePlan,
     hosts: &[HostPattern],
-    upstream: &Arc<Upstream>,
+    destination: &Destination,
     pipelines: &mut Pipelines,
 ) -> Result<RouteSpec<Arc<Route>>, String> {
     let path =
         PathTemplate::parse(&route.path).map_err(|problem| format!("route `{}` of api `{}`: {problem}", route.name, api.name))?;
     let headers = route.headers.iter().map(|(name, value)| (Box::from(&**name), Box::from(value.as_bytes()))).collect();
-    let target = Arc::new(Route {
-        name: Arc::clone(&route.name),
-        api: Arc::clone(&api.name),
-        pipeline: pipelines.of(&route.policies)?,
-        upstream: Arc::clone(upstream),
-        encoded_slash_kept: route.encoded_slash == portcullis_control_config::settings::EncodedSlash::Keep,
-        websocket: route.websocket,
-    });
+    let pipeline = pipelines.of(&route.policies)?;
+    let to = |upstream: &Arc<Upstream>, split: Option<Split>| {
+        Arc::new(Route {
+            name: Arc::clone(&route.name),
+            api: Arc::clone(&api.name),
+            pipeline: pipeline.clone(),
+            upstream: Arc::clone(upstream),
+            split,
+            encoded_slash_kept: route.encoded_slash == portcullis_control_config::settings::EncodedSlash::Keep,
+            websocket: route.websocket,
+        })
+    };
+    let target = match destination {
+        Destination::Sole(upstream) => to(upstream, None),
+        Destination::Split { first, upstreams, wheel, turn } => {
+            let routes = upstreams.iter().map(|upstream| to(upstream, None)).collect();
+            to(first, Some(Split { routes, wheel: wheel.clone(), turn: Arc::clone(turn) }))
+        }
+    };
     Ok(RouteSpec {
         name: Arc::clone(&route.name),
         hosts: hosts.to_vec(),

@@ -19,6 +19,9 @@ use tokio::time::Instant;
 /// How many interim answers (1xx) of an upstream are passed on before it is called broken.
 const INTERIM_MAX: usize = 8;
 
+/// The longest body that is kept to be sent again.
+const KEPT_BODY_MAX: u64 = 64 * 1024;
+
 /// An exchange whose answer has begun.
 pub(crate) struct Forwarded {
     pub(crate) exchange: Exchange,
@@ -68,6 +71,7 @@ pub(crate) async fn forward(
         Err(rejection) => return Err((cleared.into_exchange(), rejection)),
     };
     let mut begun = decided;
+    let kept = keep_body(&cleared, connection, worker);
     loop {
         let mut upstream = match checkout(&mut cleared, &mut tries, &worker.pools, begun).await {
             Ok(upstream) => upstream,
@@ -75,7 +79,7 @@ pub(crate) async fn forward(
         };
         let now = if upstream.reused { begun } else { Instant::now() };
         cleared.record().timings.add(Phase::Connect, (now - begun).as_micros() as u64);
-        let mut sending = Sending::new(&cleared, &tries, connection, worker, now);
+        let mut sending = Sending::new(&cleared, &tries, kept.as_deref(), connection, worker, now);
         match sending.run(&mut cleared, &mut upstream, connection, worker).await {
             Ok(()) => {
                 let (endpoint, reused) = (upstream.address, upstream.reused);
@@ -93,7 +97,7 @@ pub(crate) async fn forward(
                     tries.note_failure(upstream.endpoint(), begun);
                 }
                 sending.abandon(worker);
-                if !tries.may_try_again(upstream.endpoint(), failed.failure, may_repeat(&cleared), begun) {
+                if !tries.may_try_again(upstream.endpoint(), failed.failure, may_repeat(&cleared, kept.is_some()), begun) {
                     return Err((cleared.into_exchange(), failed.rejection));
                 }
             }
@@ -102,9 +106,25 @@ pub(crate) async fn forward(
 }
 
 /// A request may be sent again when it changes nothing by being sent twice, and when all of it is still here.
-fn may_repeat(cleared: &Cleared) -> bool {
+fn may_repeat(cleared: &Cleared, has_kept_body: bool) -> bool {
     let request = &cleared.exchange().request;
-    request.method().is_idempotent() && request.framing() == BodyFraming::None && !request.wants_websocket()
+    request.method().is_idempotent() && (request.framing() == BodyFraming::None || has_kept_body) && !request.wants_websocket()
+}
+
+/// Takes the body of a request that may be sent twice, if it is short and all of it has come with the head: so it can be sent again.
+fn keep_body(cleared: &Cleared, connection: &mut Connection, worker: &Worker) -> Option<Vec<u8>> {
+    let exchange = cleared.exchange();
+    let BodyFraming::Length(length @ 1..=KEPT_BODY_MAX) = exchange.request.framing() else { return None };
+    if !exchange.request.method().is_idempotent() || length > exchange.body_bytes_max() {
+        return None;
+    }
+    let length = usize::try_from(length).ok()?;
+    let body = connection.carry.as_ref()?.unread().get(..length)?.to_vec();
+    if let Some(carry) = &mut connection.carry {
+        carry.consume(length);
+    }
+    worker.buffers.give_if_empty(&mut connection.carry);
+    Some(body)
 }
 
 /// One try at a connection.
@@ -126,11 +146,20 @@ struct Sending {
 }
 
 impl Sending {
-    fn new(cleared: &Cleared, tries: &Tries<'_>, connection: &mut Connection, worker: &Worker, now: Instant) -> Self {
+    fn new(
+        cleared: &Cleared,
+        tries: &Tries<'_>,
+        kept: Option<&[u8]>,
+        connection: &mut Connection,
+        worker: &Worker,
+        now: Instant,
+    ) -> Self {
         let exchange = cleared.exchange();
         let mut out = worker.out();
         write_request_head(cleared, &mut out);
-        let framing = exchange.request.framing();
+        // What is kept goes with the head, as if there were no body to wait for.
+        out.extend_from_slice(kept.unwrap_or_default());
+        let framing = if kept.is_some() { BodyFraming::None } else { exchange.request.framing() };
         let (reading, writing) = match framing {
             BodyFraming::None => (Reading::Length(0), Writing::Plain),
             BodyFraming::Length(length) => (Reading::Length(length), Writing::Plain),
@@ -140,6 +169,8 @@ impl Sending {
         let has_body = framing != BodyFraming::None;
         let begun = if has_body { connection.carry.take() } else { None };
         let upload = Transfer::new(reading, writing, out, begun, exchange.body_bytes_max());
+        let mut head = UpstreamHead::new(worker.response_head());
+        head.request_body = kept.map_or(0, |body| body.len() as u64);
         let times = tries.upstream.settings.timeouts;
         let limits = &connection.listener.limits;
         let pace = Pace::new(limits.body_rate_min, limits.rate_window, Reason::BodyTimeout);
@@ -147,7 +178,7 @@ impl Sending {
         let total = tries.total();
         Self {
             upload: Some(upload),
-            head: UpstreamHead::new(worker.response_head()),
+            head,
             times,
             pace,
             silence,

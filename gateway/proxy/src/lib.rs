@@ -36,5 +36,5 @@ pub use overload::{Cause, Figures, Judge, Pressure, SAMPLE_EVERY};
 pub use plane::{DataPlane, Hurry, SinkMaker};
 pub use portcullis_wire::HeadLimits;
 pub use route::{check_form, check_method};
-pub use snapshot::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Published, Route, Snapshot};
+pub use snapshot::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Published, Route, Snapshot, Split};
 pub use worker::{Worker, WorkerView};

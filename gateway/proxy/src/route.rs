@@ -78,7 +78,7 @@ fn find<'v>(view: &'v Snapshot, request: &RequestHead) -> Result<&'v Arc<Route>,
     // INVARIANT: a method is a token (RFC 9110 section 5.6.2), so it is ASCII.
     let method = std::str::from_utf8(request.method_bytes()).unwrap_or_default();
     match view.routes.find(request.host(), method, request.path(), &|name| request.fields().sole_named(name)) {
-        Lookup::Found { target, .. } => Ok(target),
+        Lookup::Found { target, .. } => Ok(target.chosen()),
         Lookup::HostUnknown => Err(Rejection::new(Reason::HostUnknown, "no route has this host")),
         Lookup::PathUnknown => Err(Rejection::new(Reason::RouteUnknown, "no route of this host has this path")),
         Lookup::MethodUnknown { allow } => {

@@ -5,7 +5,7 @@ use arc_swap::ArcSwap;
 use portcullis_gateway_listener::TlsContext;
 use portcullis_gateway_policy::Pipeline;
 use portcullis_gateway_router::RouteTable;
-use portcullis_gateway_upstream::Upstream;
+use portcullis_gateway_upstream::{Upstream, Wheel};
 use portcullis_model::{Clock, Generation};
 use portcullis_wire::HeadLimits;
 use std::net::{IpAddr, SocketAddr};
@@ -91,10 +91,41 @@ pub struct Route {
     pub pipeline: Pipeline,
     /// Where it goes.
     pub upstream: Arc<Upstream>,
+    /// Set when it goes to several upstreams in turn: then this is the first of several routes that differ in the upstream alone.
+    pub split: Option<Split>,
     /// Whether `%2F` inside a path segment is kept rather than refused.
     pub encoded_slash_kept: bool,
     /// Whether an upgrade to WebSocket is allowed.
     pub websocket: bool,
+}
+
+/// The split of a route's requests between upstreams.
+pub struct Split {
+    /// The routes, one for each upstream.
+    pub routes: Box<[Arc<Route>]>,
+    /// Which one has its turn.
+    pub wheel: Wheel,
+    /// Counts the requests of all routes with the same split.
+    pub turn: Arc<AtomicU64>,
+}
+
+impl Route {
+    /// The route that this request takes: this one, or the one of the upstream whose turn it is.
+    #[must_use]
+    pub fn chosen(self: &Arc<Self>) -> &Arc<Self> {
+        let Some(split) = &self.split else { return self };
+        let turn = split.turn.fetch_add(1, Ordering::Relaxed);
+        split.wheel.at(turn).and_then(|at| split.routes.get(at)).unwrap_or(self)
+    }
+
+    /// The names of the upstreams it goes to.
+    #[must_use]
+    pub fn upstream_names(&self) -> String {
+        let name = |route: &Route| route.upstream.settings.name.to_string();
+        self.split
+            .as_ref()
+            .map_or_else(|| name(self), |split| split.routes.iter().map(|one| name(one)).collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// Who may tell us who the client is.

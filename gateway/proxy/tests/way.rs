@@ -92,6 +92,7 @@ fn snapshot(generation: u64) -> Snapshot {
         api: "a".into(),
         pipeline: Pipeline::new(vec![step]),
         upstream: upstream(),
+        split: None,
         encoded_slash_kept: false,
         websocket: false,
     });

@@ -99,13 +99,13 @@ impl EndpointState {
         self.since.load(Ordering::Relaxed).max(self.outlier.back_since())
     }
 
-    /// One more exchange under way.
-    pub(crate) fn begin_exchange(&self) {
+    /// One more exchange under way. For connections, and for simulations.
+    pub fn begin_exchange(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One less.
-    pub(crate) fn end_exchange(&self) {
+    pub fn end_exchange(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }

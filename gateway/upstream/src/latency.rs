@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Over how long an old answer loses half of its weight, in microseconds.
-const DECAY_MICROS: u64 = 10_000_000;
+/// Over how long what is known loses half of its weight, in microseconds.
+const HALF_MICROS: u64 = 5_000_000;
 /// What a failed exchange counts as: an endpoint that fails quickly must not look quick.
 pub(crate) const FAILURE_MICROS: u64 = 1_000_000;
 
@@ -19,11 +19,10 @@ impl Latency {
         let next = match value {
             0 => sample,
             value if sample >= value => sample,
+            // What is known loses weight with the time that has passed, and an eighth at the least.
             value => {
-                let passed = now.saturating_sub(at);
-                // What is known loses weight with the time that has passed, and an eighth at the least.
-                let kept = (DECAY_MICROS * 7 / 8).min(DECAY_MICROS * DECAY_MICROS / (DECAY_MICROS + passed));
-                (value * kept + sample * (DECAY_MICROS - kept)) / DECAY_MICROS
+                let kept = decayed(value, now.saturating_sub(at)).min(value - value / 8);
+                kept + sample * (value - kept) / value
             }
         };
         self.0.store((next.clamp(1, u64::from(u32::MAX)) << 32) | ((now / 1000) & u64::from(u32::MAX)), Ordering::Relaxed);
@@ -33,14 +32,20 @@ impl Latency {
     /// endpoint that was slow once is tried again.
     pub(crate) fn at(&self, now: u64) -> Option<u64> {
         let (value, at) = self.parts();
-        let passed = now.saturating_sub(at);
-        (value > 0).then(|| value * DECAY_MICROS / (DECAY_MICROS + passed))
+        (value > 0).then(|| decayed(value, now.saturating_sub(at)))
     }
 
     fn parts(&self) -> (u64, u64) {
         let packed = self.0.load(Ordering::Relaxed);
         (packed >> 32, (packed & u64::from(u32::MAX)) * 1000)
     }
+}
+
+/// Halves a value for each [`HALF_MICROS`] that have passed, evenly in between.
+fn decayed(value: u64, passed: u64) -> u64 {
+    let halves = u32::try_from(passed / HALF_MICROS).unwrap_or(u32::MAX);
+    let value = value.checked_shr(halves).unwrap_or(0);
+    value - value * (passed % HALF_MICROS) / (2 * HALF_MICROS)
 }
 
 #[cfg(test)]

@@ -19,6 +19,9 @@ pub(crate) struct ApiCache {
     hashes: RandomState,
 }
 
+/// The greatest share in `weights`.
+const WEIGHT_MAX: u32 = 1000;
+
 /// A hash of policies as they were written.
 pub(super) fn digest_of_uses<'u>(uses: impl Iterator<Item = &'u PolicyUse>) -> Digest {
     let mut hasher = DigestHasher::new("policies");
@@ -121,7 +124,7 @@ impl ApiCache {
             name: part.name.shared(),
             hosts: hosts.into(),
             base_path: settings.base_path.shared(),
-            upstream: settings.upstream.shared(),
+            upstreams: settings.destinations().map(|(name, weight)| (name.shared(), weight)).collect(),
             owner: settings.owner.clone(),
             routes,
             digest,
@@ -167,16 +170,33 @@ fn api_digest(part: &Part<ApiSettings>, defaults: Digest) -> Digest {
 }
 
 fn check_upstream(part: &Part<ApiSettings>, settings: &ApiSettings, upstreams: &HashSet<&str>, checker: &mut Checker<'_>) {
-    let name: &str = &settings.upstream;
-    if upstreams.contains(name) {
-        return;
+    let api = format!("/apis/{}", &*part.name.value);
+    match (&settings.upstream, &settings.weights) {
+        (None, None) => {
+            let help = "add `upstream`: the upstream its requests go to";
+            checker.error(&part.name, format!("{api}/upstream"), "`upstream` is missing", help);
+        }
+        (Some(_), Some(weights)) => {
+            let what = "`upstream` and `weights` both say where requests go";
+            checker.error(weights, format!("{api}/weights"), what, "keep one of the two");
+        }
+        (None, Some(weights)) => {
+            if weights.0.iter().all(|entry| entry.value == 0) || weights.0.iter().any(|entry| entry.value > WEIGHT_MAX) {
+                let what = format!("the weights are not from 0 to {WEIGHT_MAX} with one above 0");
+                checker.error(weights, format!("{api}/weights"), what, "write shares such as `{ orders: 95, orders-next: 5 }`");
+            }
+        }
+        (Some(_), None) => {}
     }
-    let help = match nearest(name, upstreams.iter().copied()) {
-        Some(meant) => format!("did you mean `{meant}`"),
-        None => format!("add it: `upstreams: {{ {name}: {{ endpoints: […] }} }}`"),
-    };
-    let path = format!("/apis/{}/upstream", &*part.name.value);
-    checker.error(&settings.upstream, path, format!("there is no upstream `{name}`"), help);
+    for (name, _) in settings.destinations().filter(|(name, _)| !upstreams.contains(&*name.value)) {
+        let text: &str = name;
+        let help = match nearest(text, upstreams.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`"),
+            None => format!("add it: `upstreams: {{ {text}: {{ endpoints: […] }} }}`"),
+        };
+        let path = if settings.weights.is_some() { format!("{api}/weights/{text}") } else { format!("{api}/upstream") };
+        checker.error(name, path, format!("there is no upstream `{text}`"), help);
+    }
 }
 
 fn check_route(api: &ApiSettings, route: &RouteSettings, path: &dyn Fn() -> String, checker: &mut Checker<'_>) {

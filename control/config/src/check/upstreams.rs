@@ -110,7 +110,8 @@ pub(super) fn check_use(merged: &Merged<'_>, checker: &mut Checker<'_>) {
     if merged.apis.iter().any(|part| part.value.is_none()) {
         return;
     }
-    let used: HashSet<&str> = merged.apis.iter().filter_map(|part| part.value.as_ref()).map(|api| &**api.upstream).collect();
+    let apis = merged.apis.iter().filter_map(|part| part.value.as_ref());
+    let used: HashSet<&str> = apis.flat_map(|api| api.destinations().map(|(name, _)| &***name)).collect();
     for part in merged.upstreams.iter().filter(|part| !used.contains(&*part.name.value)) {
         let name = &*part.name.value;
         checker.warning(

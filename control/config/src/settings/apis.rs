@@ -2,7 +2,7 @@
 
 use super::{BasePath, Host, Numbered, Template};
 use portcullis_model_settings::{
-    Decode, Diagnostics, Methods, Name, Node, Object, Schema, Spanned, Value, choice, quoted, section,
+    Decode, Diagnostics, Methods, Name, Named, Node, Object, Schema, Spanned, Value, choice, quoted, section,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -14,13 +14,24 @@ section! {
         pub hosts: Numbered<Spanned<Host>>,
         /// The path below which its routes lie.
         pub base_path: Spanned<BasePath> = Spanned::unwritten(BasePath::root()),
-        /// The upstream its requests go to.
-        pub upstream: Spanned<Name>,
+        /// The upstream its requests go to; or write `weights`.
+        pub upstream: Option<Spanned<Name>>,
+        /// Instead of `upstream`: several with their shares, such as `{ orders: 95, orders-next: 5 }`. The requests of all its routes are
+        /// dealt out in exactly these shares, evenly spread; with 0 an upstream gets none.
+        pub weights: Option<Spanned<Named<u32>>>,
         /// Who is told when something is wrong with it.
         pub owner: Option<Arc<str>>,
         /// Its routes.
         pub routes: Numbered<RouteSettings>,
         ; .. pub policies: PolicyUses
+    }
+}
+
+impl ApiSettings {
+    /// The upstreams it goes to, with their shares.
+    pub fn destinations(&self) -> impl Iterator<Item = (&Spanned<Name>, u32)> {
+        let weighted = self.weights.iter().flat_map(|weights| weights.0.iter().map(|entry| (&entry.name, entry.value)));
+        self.upstream.iter().map(|name| (name, 1)).chain(weighted)
     }
 }
 

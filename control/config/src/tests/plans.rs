@@ -160,7 +160,7 @@ fn the_reference_explains_every_section_and_policy() {
         text.contains("| `connections` | whole number, `1` to `10000000` | `20000` | Connections at the same time. |"),
         "{text}"
     );
-    assert!(text.contains("| `upstream` | name such as `orders` | **required** |"), "{text}");
+    assert!(text.contains("| `certificate` | path of a file | **required** | The certificate chain"), "{text}");
     assert!(!text.lines().any(|line| line.starts_with('|') && line.ends_with("|  |")), "every key has a meaning");
 }
 

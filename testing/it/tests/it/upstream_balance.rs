@@ -47,6 +47,19 @@ fn shares_follow_the_weights() {
 }
 
 #[test]
+fn requests_are_split_between_upstreams_in_exact_shares() {
+    let (stable, canary) = (Witness::ok(), Witness::ok());
+    let plain = Plain::to(stable.address());
+    let yaml = plain
+        .yaml()
+        .replacen("apis:\n", &format!("  next: {{ endpoints: [ {{ url: \"http://{}\" }} ] }}\napis:\n", canary.address()), 1)
+        .replacen("    upstream: u\n", "    weights: { u: 95, next: 5 }\n", 1);
+    let gateway = Gateway::start(&yaml);
+    assert!(statuses(&gateway, 200).iter().all(|status| *status == 200));
+    assert_eq!((stable.requests().len(), canary.requests().len()), (190, 10));
+}
+
+#[test]
 fn the_same_key_goes_to_the_same_endpoint() {
     let all: Vec<Witness> = (0..4).map(|_| Witness::ok()).collect();
     let endpoints: Vec<(SocketAddr, &str)> = all.iter().map(|witness| (witness.address(), "")).collect();
@@ -180,6 +193,33 @@ fn connections_closed_while_unused_are_never_seen_by_a_client() {
         }
     });
     assert_eq!(witness.requests().len(), 600);
+}
+
+#[test]
+fn a_short_body_is_sent_again_only_by_a_method_that_may() {
+    let number = Arc::new(AtomicUsize::new(0));
+    let witness = Witness::scripted(move |side| {
+        while side.request().is_some() {
+            if number.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+                return side.reset();
+            }
+            if !side.write(OK) {
+                return;
+            }
+        }
+    });
+    let gateway = gateway(&[(witness.address(), "")], "");
+    let send = |method: &str, body: &str| {
+        let head = format!("{method} /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        ask(gateway.http(), head + body)[0].status
+    };
+    let body = "0123456789".repeat(1000);
+    assert_eq!(send("PUT", &body), 200);
+    let sent = witness.texts();
+    assert_eq!(sent.len(), 2);
+    assert!(sent[0].starts_with("PUT /x ") && sent[0].ends_with(&body) && sent[0] == sent[1], "the same request, whole, twice");
+    assert_eq!(send("POST", &body), 502);
+    assert_eq!(witness.requests().len(), 3);
 }
 
 #[test]
