@@ -3,7 +3,8 @@
 use crate::check::load_plan;
 use crate::output::{Colour, Output};
 use portcullis_control_reload::{Builder, Routing};
-use portcullis_gateway_proxy::{check_form, check_method};
+use portcullis_gateway_policy::preflight_method;
+use portcullis_gateway_proxy::{check_form, check_method, preflight_route};
 use portcullis_gateway_router::Lookup;
 use portcullis_model::Clock;
 use portcullis_wire::{HeadLimits, RequestHead};
@@ -59,7 +60,9 @@ fn show_refused(output: Output, status: u16, code: &str, detail: &str) {
 
 fn show(routing: &Routing, request: &RequestHead, output: Output) {
     let (host, path) = (request.host(), request.path());
-    let method = String::from_utf8_lossy(request.method_bytes()).into_owned();
+    // A preflight has the route of the request that it asks about, by the same look-up as at run time.
+    let preflight = preflight_route(&routing.routes, request).and_then(|_| preflight_method(request));
+    let method = preflight.map_or_else(|| String::from_utf8_lossy(request.method_bytes()).into_owned(), str::to_owned);
     let header = |name: &str| request.fields().sole_named(name);
     let explanation = routing.routes.explain(host, &method, path, &header);
     let (decision, status, route) = match routing.routes.find(host, &method, path, &header) {

@@ -155,6 +155,8 @@ reasons! {
     AddressRefused = "address_refused", 403, Policy, false, "requests from this address are not allowed";
     /// None of the upstream's host names has an address that may be connected to.
     UpstreamUnresolved = "upstream_unresolved", 503, Upstream, false, "the service could not be found";
+    /// A page of another origin may not do this (`cors`): its origin, method or header field is not listed.
+    CrossOriginRefused = "cross_origin_refused", 403, Policy, false, "the cross-origin request is not allowed";
     /// No connection to the upstream could be made.
     UpstreamUnreachable = "upstream_unreachable", 502, Upstream, false, "the service could not be reached";
     /// The upstream's certificate was not accepted, or there was no TLS handshake with it for another reason; nothing was sent.

@@ -3,7 +3,9 @@
 use portcullis_gateway_policy::{Phase, PolicyDefinition};
 use portcullis_model_settings::PolicySchema;
 
+mod cors;
 mod disabled;
+mod header_rules;
 pub mod ip_rules;
 mod request_limits;
 mod security_headers;
@@ -32,10 +34,24 @@ pub const POLICIES: &[PolicyDefinition] = &[
         files: Some(ip_rules::LIST),
     },
     PolicyDefinition {
+        settings: PolicySchema::of::<cors::Cors>("cors"),
+        phase: Phase::Admit,
+        always: false,
+        compile: cors::compile,
+        files: None,
+    },
+    PolicyDefinition {
         settings: PolicySchema::of::<request_limits::RequestLimits>("request_limits"),
         phase: Phase::Admit,
         always: true,
         compile: request_limits::compile,
+        files: None,
+    },
+    PolicyDefinition {
+        settings: PolicySchema::of::<header_rules::HeaderRules>("header_rules"),
+        phase: Phase::Shape,
+        always: false,
+        compile: header_rules::compile,
         files: None,
     },
 ];

@@ -163,6 +163,16 @@ impl Fields {
         before - self.list.len()
     }
 
+    /// Removes every field that reads as this lower-case name to those who take `_` and `.` for `-`; says how many there were.
+    pub fn remove_alike(&mut self, name: &str) -> usize {
+        let mut list = std::mem::take(&mut self.list);
+        let before = list.len();
+        list.retain(|field| !crate::is_same_field(self.name_bytes(field.name), name.as_bytes()));
+        let removed = before - list.len();
+        self.list = list;
+        removed
+    }
+
     /// Sets a name to one value.
     ///
     /// # Errors

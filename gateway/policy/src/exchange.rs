@@ -61,6 +61,7 @@ pub struct Exchange {
     /// The client, found behind trusted proxies.
     pub client: IpAddr,
     body_bytes_max: u64,
+    preflight: bool,
 }
 
 impl Exchange {
@@ -73,7 +74,18 @@ impl Exchange {
         client: IpAddr,
         body_bytes_max: u64,
     ) -> Self {
-        Self { request, record, connection, client, body_bytes_max }
+        Self { request, record, connection, client, body_bytes_max, preflight: false }
+    }
+
+    /// Says that this is a preflight, which has the route of the request that it asks about. It can only be answered, never forwarded.
+    pub fn mark_preflight(&mut self) {
+        self.preflight = true;
+    }
+
+    /// Whether this is a preflight that was given the route of the request that it asks about.
+    #[must_use]
+    pub fn is_preflight(&self) -> bool {
+        self.preflight
     }
 
     /// How many bytes the body may have, counted while it streams.

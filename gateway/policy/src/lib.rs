@@ -7,8 +7,10 @@ mod definition;
 mod exchange;
 mod live;
 mod pipeline;
+mod preflight;
 
 pub use definition::{Compile, CompileError, PolicyDefinition};
 pub use exchange::{ConnectionFacts, Exchange, Scheme};
 pub use live::{FileContent, FileFormat, FileProblem, LiveFile, LiveFiles};
 pub use pipeline::{Cleared, LocalAnswer, Phase, Pipeline, PipelineStep, Policy, Step, Stop, Stopped, Verdict};
+pub use preflight::preflight_method;

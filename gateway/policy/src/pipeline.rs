@@ -1,7 +1,7 @@
 //! The fixed order of policies, and [`Cleared`].
 
 use crate::Exchange;
-use portcullis_model::{PolicyId, PolicyVerdict, Rejection, VerdictKind};
+use portcullis_model::{PolicyId, PolicyVerdict, Reason, Rejection, VerdictKind};
 use portcullis_wire::ResponseHead;
 use std::future::Future;
 use std::pin::Pin;
@@ -65,6 +65,11 @@ pub trait Policy: Send + Sync {
     /// May change the head of an answer: the upstream's and the gateway's own.
     fn on_response(&self, exchange: &Exchange, response: &mut ResponseHead) {
         let _ = (exchange, response);
+    }
+
+    /// Whether it answers preflights: only then is one given the route that it asks about.
+    fn answers_preflight(&self) -> bool {
+        false
     }
 }
 
@@ -148,7 +153,18 @@ impl Pipeline {
                 Verdict::Reject(rejection) => return Err(Box::new(Stopped { exchange, stop: Stop::Reject(rejection) })),
             }
         }
+        // SECURITY: a preflight has the route of another method; what nobody has answered must not be sent there.
+        if exchange.is_preflight() {
+            let stop = Stop::Reject(Rejection::new(Reason::MethodUnknown, "no policy of the route answers preflights"));
+            return Err(Box::new(Stopped { exchange, stop }));
+        }
         Ok(Cleared { exchange })
+    }
+
+    /// Whether one of the policies answers preflights.
+    #[must_use]
+    pub fn answers_preflight(&self) -> bool {
+        self.steps.iter().any(|step| step.policy.answers_preflight())
     }
 
     /// Lets every policy see the head of the answer, in reverse order.

@@ -35,6 +35,6 @@ pub use load::{Load, WorkerFigures};
 pub use overload::{Cause, Figures, Judge, Pressure, SAMPLE_EVERY};
 pub use plane::{DataPlane, Hurry, SinkMaker};
 pub use portcullis_wire::HeadLimits;
-pub use route::{check_form, check_method};
+pub use route::{check_form, check_method, preflight_route};
 pub use snapshot::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Published, Route, Snapshot, Split};
 pub use worker::{Worker, WorkerView};

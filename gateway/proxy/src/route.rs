@@ -2,8 +2,8 @@
 
 use crate::connection::Connection;
 use crate::snapshot::{ListenerMode, Route, Snapshot};
-use portcullis_gateway_policy::Exchange;
-use portcullis_gateway_router::Lookup;
+use portcullis_gateway_policy::{Exchange, preflight_method};
+use portcullis_gateway_router::{Lookup, RouteTable};
 use portcullis_model::{Reason, Rejection};
 use portcullis_wire::RequestHead;
 use std::sync::Arc;
@@ -15,7 +15,13 @@ pub(crate) fn route<'v>(view: &'v Snapshot, connection: &Connection, exchange: &
     check_client_trust(connection)?;
     check_server_name(connection, &exchange.request)?;
     check_method(&exchange.request)?;
-    let route = find(view, &exchange.request)?;
+    let route = match preflight_route(&view.routes, &exchange.request) {
+        Some(route) => {
+            exchange.mark_preflight();
+            route
+        }
+        None => find(view, &exchange.request)?,
+    };
     exchange.record.route = Some(Arc::clone(&route.name));
     exchange.record.api = Some(Arc::clone(&route.api));
     check_form(route, &exchange.request)?;
@@ -72,6 +78,16 @@ pub fn check_method(request: &RequestHead) -> Result<(), Rejection> {
         return Err(Rejection::new(Reason::RouteUnknown, "OPTIONS * names no resource"));
     }
     Ok(())
+}
+
+/// The route of the request that a preflight asks about, if a policy of it answers preflights. Browsers send none of the fields that a
+/// route may demand along with it, so routes that demand any are not found.
+pub fn preflight_route<'v>(routes: &'v RouteTable<Arc<Route>>, request: &RequestHead) -> Option<&'v Arc<Route>> {
+    let method = preflight_method(request)?;
+    match routes.find(request.host(), method, request.path(), &|name| request.fields().sole_named(name)) {
+        Lookup::Found { target, .. } if target.pipeline.answers_preflight() => Some(target),
+        _ => None,
+    }
 }
 
 fn find<'v>(view: &'v Snapshot, request: &RequestHead) -> Result<&'v Arc<Route>, Rejection> {

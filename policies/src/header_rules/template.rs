@@ -1,0 +1,146 @@
+//! Values of header fields with variables in them.
+
+use portcullis_gateway_policy::Exchange;
+use portcullis_model_settings::{Decode, Diagnostics, Node, Schema, Value, listed, quoted};
+use serde_json::json;
+use std::io::Write;
+use std::sync::Arc;
+
+/// The longest value as it is written, in bytes.
+const VALUE_BYTES_MAX: usize = 1024;
+
+/// What a variable stands for. None of it is text that a client chose, but for the host, which is one that a route has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Variable {
+    ClientIp,
+    RequestId,
+    Route,
+    Api,
+    Host,
+    Listener,
+}
+
+const VARIABLES: [(&str, Variable); 6] = [
+    ("client.ip", Variable::ClientIp),
+    ("request.id", Variable::RequestId),
+    ("route", Variable::Route),
+    ("api", Variable::Api),
+    ("host", Variable::Host),
+    ("listener", Variable::Listener),
+];
+
+/// Beginnings of variables that the design names and this version does not have.
+const LATER: [&str; 3] = ["principal", "consumer", "tls"];
+
+/// A part of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(Box<str>),
+    Variable(Variable),
+}
+
+/// A value of a header field, in which `{…}` stands for something that is known of the request; `{{` and `}}` stand for braces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    written: Arc<str>,
+    parts: Arc<[Part]>,
+}
+
+impl Template {
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to do.
+    pub(super) fn new(text: &str) -> Result<Self, (String, String)> {
+        if text.is_empty() || text.len() > VALUE_BYTES_MAX || text.trim() != text || !text.bytes().all(|b| matches!(b, 0x20..=0x7e))
+        {
+            let what = format!("{} cannot be the value of a header field", quoted(text));
+            return Err((
+                what,
+                format!(
+                    "write 1 to {VALUE_BYTES_MAX} printable ASCII characters, without line ends and without spaces at the ends"
+                ),
+            ));
+        }
+        let (mut parts, mut plain, mut rest) = (Vec::new(), String::new(), text);
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, brace) = rest.split_at_checked(at).unwrap_or((rest, ""));
+            plain.push_str(before);
+            if let Some(behind) = brace.strip_prefix("{{").or_else(|| brace.strip_prefix("}}")) {
+                plain.extend(brace.chars().next());
+                rest = behind;
+                continue;
+            }
+            let Some((name, behind)) = brace.strip_prefix('{').and_then(|inside| inside.split_once('}')) else {
+                let what = format!("{} has a brace without its other half", quoted(text));
+                return Err((what, "write `{{` and `}}` for braces themselves".to_owned()));
+            };
+            if !plain.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut plain).into()));
+            }
+            parts.push(Part::Variable(variable(name)?));
+            rest = behind;
+        }
+        plain.push_str(rest);
+        if !plain.is_empty() {
+            parts.push(Part::Text(plain.into()));
+        }
+        Ok(Self { written: text.into(), parts: parts.into() })
+    }
+
+    /// Appends the value for an exchange.
+    pub(super) fn write(&self, out: &mut Vec<u8>, exchange: &Exchange) {
+        for part in &*self.parts {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Variable(Variable::ClientIp) => {
+                    let written = write!(out, "{}", exchange.client);
+                    debug_assert!(written.is_ok(), "memory can be written to");
+                }
+                Part::Variable(Variable::RequestId) => out.extend_from_slice(&exchange.record.id.hex()),
+                Part::Variable(Variable::Route) => {
+                    out.extend_from_slice(exchange.record.route.as_deref().unwrap_or("-").as_bytes())
+                }
+                Part::Variable(Variable::Api) => out.extend_from_slice(exchange.record.api.as_deref().unwrap_or("-").as_bytes()),
+                Part::Variable(Variable::Host) => out.extend_from_slice(exchange.request.host().as_bytes()),
+                Part::Variable(Variable::Listener) => out.extend_from_slice(exchange.connection.listener.as_bytes()),
+            }
+        }
+    }
+}
+
+fn variable(name: &str) -> Result<Variable, (String, String)> {
+    if let Some((_, variable)) = VARIABLES.iter().find(|(known, _)| *known == name) {
+        return Ok(*variable);
+    }
+    let help = format!("what can be written in braces: {}", listed(&VARIABLES.map(|(name, _)| name)));
+    let begin = name.split('.').next().unwrap_or_default();
+    if LATER.contains(&begin) {
+        return Err((format!("`{{{name}}}` is not available in this version"), help));
+    }
+    Err((format!("there is no variable {}", quoted(name)), help))
+}
+
+impl Decode for Template {
+    fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let Some(text) = node.written() else {
+            diagnostics.wrong(node, "the value of a header field");
+            return None;
+        };
+        match Self::new(text) {
+            Ok(template) => Some(template),
+            Err((what, help)) => {
+                diagnostics.error_with_help(node, what, help);
+                None
+            }
+        }
+    }
+
+    fn encode(&self) -> Value {
+        Value::from(&*self.written)
+    }
+
+    fn schema() -> Schema {
+        json!({ "type": "string", "title": "value of a header field", "maxLength": VALUE_BYTES_MAX })
+    }
+}
