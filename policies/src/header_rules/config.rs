@@ -33,6 +33,7 @@ section! {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "`section!` makes the type and derives no defaults")]
 impl Default for FieldRules {
     fn default() -> Self {
         Self { set: Templates::default(), add: Templates::default(), remove: Names::default() }
