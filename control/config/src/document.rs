@@ -60,7 +60,7 @@ pub fn reference(policies: &[PolicySchema]) -> String {
              They are written by their names in `defaults`, in an API, or in a route. A level further in can only tighten what the levels above demand.\n",
         );
         for row in policies {
-            section(&mut out, row.name, &(row.schema)());
+            inside(&mut out, row.name, &(row.schema)());
         }
     }
     out
