@@ -6,6 +6,7 @@ use crate::source::line_of;
 use std::collections::BTreeSet;
 
 const TABLE: &str = "policies/src/lib.rs";
+const REFERENCE: &str = "docs/reference/configuration.md";
 const PHASES: &[&str] = &["Admit", "Authenticate", "Limit", "Authorize", "Validate", "Inspect", "Shape"];
 const FILES: &[&str] = &["mod.rs", "config.rs", "policy.rs", "tests.rs"];
 
@@ -31,6 +32,10 @@ pub fn check(repo: &Repo) -> Vec<Finding> {
     }
     for row in rows.iter().filter(|row| !folders.contains(row.name)) {
         findings.push(Finding::at(TABLE, row.line, format!("there is no folder for `{}`", row.name)));
+    }
+    let reference = repo.text(REFERENCE).unwrap_or_default();
+    for row in rows.iter().filter(|row| !reference.lines().any(|line| line == format!("### `{}`", row.name))) {
+        findings.push(Finding::of(REFERENCE, format!("has no section for the policy `{}`", row.name)));
     }
     for pair in rows.windows(2) {
         let [before, after] = pair else { continue };
@@ -70,13 +75,15 @@ fn place(phase: &str) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FILES, Repo, TABLE, check};
+    use super::{FILES, REFERENCE, Repo, TABLE, check};
 
     fn found(rows: &[(&str, &str)], folders: &[&str]) -> String {
         let row = |(name, phase): &(&str, &str)| {
             format!("PolicyDefinition {{ settings: PolicySchema::of::<a::A>(\"{name}\"), phase: Phase::{phase} }},\n")
         };
-        let mut files = vec![(TABLE.to_owned(), rows.iter().map(row).collect::<String>())];
+        let section = |(name, _): &(&str, &str)| format!("### `{name}`\n");
+        let reference = rows.iter().map(section).collect::<String>();
+        let mut files = vec![(TABLE.to_owned(), rows.iter().map(row).collect::<String>()), (REFERENCE.to_owned(), reference)];
         for folder in folders {
             files
                 .extend(FILES.iter().chain(&["cases/a.case"]).map(|file| (format!("policies/src/{folder}/{file}"), String::new())));
@@ -101,7 +108,8 @@ mod tests {
     fn a_policy_has_its_files() {
         let repo = Repo::sample(&[(TABLE, "PolicySchema::of::<a::A>(\"a\"), phase: Phase::Admit"), ("policies/src/a/mod.rs", "")]);
         let found: String = check(&repo).iter().map(|finding| format!("{finding}\n")).collect();
-        assert_eq!(found.lines().count(), FILES.len() - 1 + 1, "{found}");
+        assert_eq!(found.lines().count(), FILES.len() - 1 + 1 + 1, "{found}");
+        assert!(found.contains("has no section for the policy `a`"), "{found}");
         assert!(found.contains("policies/src/a/cases/: has no case"), "{found}");
     }
 }
