@@ -7,6 +7,7 @@
 
 mod bench;
 mod docs;
+mod failures;
 mod fuzz;
 mod metadata;
 mod package;

@@ -1,10 +1,11 @@
 //! `cargo xtask test`: the one test command.
 
+use crate::failures::Failures;
 use crate::metadata::Metadata;
 use crate::steps::{Steps, seconds};
 use crate::tally::Tally;
 use crate::{docs, programs, run, tidy};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ const TESTS_TIME_MAX: Duration = Duration::from_secs(20 * 60);
 pub fn test() -> ExitCode {
     let begin = Instant::now();
     let mut steps = Steps::default();
-    let mut tally = Tally::default();
+    let (mut tally, mut failures) = (Tally::default(), Failures::default());
     if !steps.step("programs that the tests need", programs::ensure) {
         return ExitCode::FAILURE;
     }
@@ -35,22 +36,45 @@ pub fn test() -> ExitCode {
             tidy::examples::check(&binary)
         });
         // The tests' own failures are in the tally; the step counts once more only if nothing there tells of it.
-        steps.step("tests", || {
-            let mut command = run::cargo();
-            command.args(["test", "--workspace", "--profile", "ci", "--no-fail-fast"]).env("PORTCULLIS_BIN", &binary);
-            run::by_line(&mut command, TESTS_TIME_MAX, |line| {
-                println!("{line}");
-                tally.read(line);
-            })
-        });
+        steps.step("tests", || tests(&binary, &mut tally, &mut failures));
     }
     let failed = steps.failed();
+    print!("{}", failures.text());
     if !failed.is_empty() {
         println!("\nfailed: {}", failed.join("; "));
     }
     let uncounted = failed.iter().filter(|title| *title != "tests" || tally.failed == 0).count() as u64;
     println!("\nin {}\n{}", seconds(begin.elapsed()), tally.line(uncounted));
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// All tests; a few that fail are run again, one at a time (see [`crate::failures`]).
+fn tests(binary: &Path, tally: &mut Tally, failures: &mut Failures) -> Result<(), String> {
+    let whole = cargo_test(binary, &[], |line| {
+        tally.read(line);
+        failures.read(line);
+    });
+    let Some(names) = whole.as_ref().err().and_then(|_| failures.again(tally.failed)) else { return whole };
+    println!("\n{} failed; once more, one at a time: {}", names.len(), names.join(", "));
+    let mut alone = Tally::default();
+    let words: Vec<&str> = ["--test-threads", "1", "--exact"].into_iter().chain(names.iter().copied()).collect();
+    cargo_test(binary, &words, |line| alone.read(line))?;
+    if alone.passed != names.len() as u64 {
+        return whole;
+    }
+    println!("\nUNSTEADY, to be mended (failed among others, passed alone): {}", names.join(", "));
+    tally.passed += alone.passed;
+    tally.failed = 0;
+    Ok(())
+}
+
+fn cargo_test(binary: &Path, words: &[&str], mut read: impl FnMut(&str)) -> Result<(), String> {
+    let mut command = run::cargo();
+    command.args(["test", "--workspace", "--profile", "ci", "--no-fail-fast", "--"]).args(words).env("PORTCULLIS_BIN", binary);
+    run::by_line(&mut command, TESTS_TIME_MAX, |line| {
+        println!("{line}");
+        read(line);
+    })
 }
 
 fn clippy() -> Result<(), String> {

@@ -186,7 +186,7 @@ fn d77_every_crumb_of_a_cookie_counts() {
 fn d77_streams_whose_window_is_held_at_0_are_ended() {
     let body = vec![b'x'; 200_000];
     let answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n".as_slice(), &body].concat();
-    let mut site = secure_site_with(Witness::answering(answer), "limits: { body_stall: 1s }", |_| {});
+    let mut site = secure_site_with(Witness::answering(answer), "limits: { body_stall: 5s }", |_| {});
     site.withstands("windows held at 0", |site| {
         let mut client = site.client_with(&[(4, 0)]);
         for stream in streams(100) {
