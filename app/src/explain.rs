@@ -61,11 +61,23 @@ fn show_refused(output: Output, status: u16, code: &str, detail: &str) {
 fn show(routing: &Routing, request: &RequestHead, output: Output) {
     let (host, path) = (request.host(), request.path());
     // A preflight has the route of the request that it asks about, by the same look-up as at run time.
-    let preflight = preflight_route(&routing.routes, request).and_then(|_| preflight_method(request));
-    let method = preflight.map_or_else(|| String::from_utf8_lossy(request.method_bytes()).into_owned(), str::to_owned);
+    let preflight = preflight_route(&routing.routes, request).map(|(route, _)| route);
+    let asked = preflight.and_then(|_| preflight_method(request));
+    let method = asked.map_or_else(|| String::from_utf8_lossy(request.method_bytes()).into_owned(), str::to_owned);
     let header = |name: &str| request.fields().sole_named(name);
-    let explanation = routing.routes.explain(host, &method, path, &header);
-    let (decision, status, route) = match routing.routes.find(host, &method, path, &header) {
+    let mut explanation = routing.routes.explain(host, &method, path, &header);
+    if let Some(decides) = preflight {
+        for one in &mut explanation.considered {
+            one.taken = one.route == decides.name;
+            let why = "decides on the preflight, within what the other routes allow that the request may take";
+            one.why = if one.taken { why.to_owned() } else { one.why.clone() };
+        }
+    }
+    let found = match preflight {
+        Some(target) => Lookup::Found { target },
+        None => routing.routes.find(host, &method, path, &header),
+    };
+    let (decision, status, route) = match found {
         Lookup::Found { target } => match check_form(target, request) {
             Ok(()) => ("route", None, Some(target)),
             Err(rejection) => (rejection.reason.code(), Some(rejection.status()), None),

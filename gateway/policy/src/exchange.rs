@@ -1,5 +1,6 @@
 //! One request and its answer, as policies see it.
 
+use crate::Others;
 use portcullis_model::{RecordGuard, TlsFacts};
 use portcullis_wire::{FieldValue, RequestHead};
 use std::net::{IpAddr, SocketAddr};
@@ -61,7 +62,7 @@ pub struct Exchange {
     /// The client, found behind trusted proxies.
     pub client: IpAddr,
     body_bytes_max: u64,
-    preflight: bool,
+    preflight: Option<Others>,
 }
 
 impl Exchange {
@@ -74,18 +75,26 @@ impl Exchange {
         client: IpAddr,
         body_bytes_max: u64,
     ) -> Self {
-        Self { request, record, connection, client, body_bytes_max, preflight: false }
+        Self { request, record, connection, client, body_bytes_max, preflight: None }
     }
 
-    /// Says that this is a preflight, which has the route of the request that it asks about. It can only be answered, never forwarded.
-    pub fn mark_preflight(&mut self) {
-        self.preflight = true;
+    /// Says that this is a preflight, which has the route of the request that it asks about, and what other routes say that the request
+    /// may turn out to take. It can only be answered, never forwarded.
+    pub fn mark_preflight(&mut self, others: Others) {
+        self.preflight = Some(others);
+    }
+
+    /// Of a preflight that was given the route of the request that it asks about: what other routes say that the request may turn out to
+    /// take.
+    #[must_use]
+    pub fn preflight(&self) -> Option<&Others> {
+        self.preflight.as_ref()
     }
 
     /// Whether this is a preflight that was given the route of the request that it asks about.
     #[must_use]
     pub fn is_preflight(&self) -> bool {
-        self.preflight
+        self.preflight.is_some()
     }
 
     /// How many bytes the body may have, counted while it streams.

@@ -1,8 +1,8 @@
 //! The fixed order of policies, and [`Cleared`].
 
-use crate::Exchange;
+use crate::{Exchange, Grant};
 use portcullis_model::{PolicyId, PolicyVerdict, Reason, Rejection, VerdictKind};
-use portcullis_wire::ResponseHead;
+use portcullis_wire::{RequestHead, ResponseHead};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -67,9 +67,11 @@ pub trait Policy: Send + Sync {
         let _ = (exchange, response);
     }
 
-    /// Whether it answers preflights: only then is one given the route that it asks about.
-    fn answers_preflight(&self) -> bool {
-        false
+    /// What it allows of the request that a preflight asks about, or why nothing; `None` if it does not answer preflights. Only a route
+    /// with a policy that does is given the preflights for it.
+    fn grant_preflight(&self, request: &RequestHead) -> Option<Result<Grant, Rejection>> {
+        let _ = request;
+        None
     }
 }
 
@@ -161,10 +163,10 @@ impl Pipeline {
         Ok(Cleared { exchange })
     }
 
-    /// Whether one of the policies answers preflights.
+    /// What the policy that answers preflights allows of the request that this one asks about; `None` if there is no such policy.
     #[must_use]
-    pub fn answers_preflight(&self) -> bool {
-        self.steps.iter().any(|step| step.policy.answers_preflight())
+    pub fn grant_preflight(&self, request: &RequestHead) -> Option<Result<Grant, Rejection>> {
+        self.steps.iter().find_map(|step| step.policy.grant_preflight(request))
     }
 
     /// Lets every policy see the head of the answer, in reverse order.

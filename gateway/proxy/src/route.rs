@@ -2,7 +2,7 @@
 
 use crate::connection::Connection;
 use crate::snapshot::{ListenerMode, Route, Snapshot};
-use portcullis_gateway_policy::{Exchange, preflight_method};
+use portcullis_gateway_policy::{Exchange, Grant, Others, may_bring, preflight_method};
 use portcullis_gateway_router::{Lookup, RouteTable};
 use portcullis_model::{Reason, Rejection};
 use portcullis_wire::RequestHead;
@@ -16,8 +16,8 @@ pub(crate) fn route<'v>(view: &'v Snapshot, connection: &Connection, exchange: &
     check_server_name(connection, &exchange.request)?;
     check_method(&exchange.request)?;
     let route = match preflight_route(&view.routes, &exchange.request) {
-        Some(route) => {
-            exchange.mark_preflight();
+        Some((route, others)) => {
+            exchange.mark_preflight(others);
             route
         }
         None => find(view, &exchange.request)?,
@@ -80,14 +80,34 @@ pub fn check_method(request: &RequestHead) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// The route of the request that a preflight asks about, if a policy of it answers preflights. Browsers send none of the fields that a
-/// route may demand along with it, so routes that demand any are not found.
-pub fn preflight_route<'v>(routes: &'v RouteTable<Arc<Route>>, request: &RequestHead) -> Option<&'v Arc<Route>> {
+/// The route of the request that a preflight asks about, if a policy of it answers preflights, and what other routes say that the request
+/// may turn out to take: a preflight has no fields that a route demands, it only names those that a page wants to send.
+///
+/// The route that demands no fields decides, where there is one that fits. Where all demand some, the first of those that the request
+/// may take does, and none is found unless each of them grants the preflight: who may not send the request does not learn here which
+/// fields it needs.
+pub fn preflight_route<'v>(routes: &'v RouteTable<Arc<Route>>, request: &RequestHead) -> Option<(&'v Arc<Route>, Others)> {
     let method = preflight_method(request)?;
-    match routes.find(request.host(), method, request.path(), &|name| request.fields().sole_named(name)) {
-        Lookup::Found { target, .. } if target.pipeline.answers_preflight() => Some(target),
-        _ => None,
+    let may_have = |name: &str, value: &[u8]| may_bring(request, name) || request.fields().sole_named(name) == Some(value);
+    let possible = routes.possible(request.host(), method, request.path(), &may_have);
+    let (decides, others) = if possible.is_certain { possible.targets.split_last() } else { possible.targets.split_first() }?;
+    let own = decides.pipeline.grant_preflight(request)?;
+    let others = others_say(others, request);
+    let is_granted = own.is_ok() && !matches!(others, Others::Refuse);
+    (possible.is_certain || is_granted).then_some((*decides, others))
+}
+
+/// What all of these routes allow of the request that a preflight asks about.
+fn others_say(routes: &[&Arc<Route>], request: &RequestHead) -> Others {
+    let mut all: Option<Grant> = None;
+    for route in routes {
+        let Some(Ok(grant)) = route.pipeline.grant_preflight(request) else { return Others::Refuse };
+        all = Some(match all {
+            Some(before) => before.and(&grant),
+            None => grant,
+        });
     }
+    all.map_or(Others::None, |grant| Others::Grant(Box::new(grant)))
 }
 
 fn find<'v>(view: &'v Snapshot, request: &RequestHead) -> Result<&'v Arc<Route>, Rejection> {

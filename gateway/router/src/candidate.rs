@@ -38,6 +38,11 @@ pub(crate) enum Fit<'r> {
 }
 
 impl Candidate {
+    /// Whether it lists the method. `all` has the details of every route by number.
+    pub(crate) fn lists(self, all: &[Details], method: Asked<'_>) -> bool {
+        self.methods.has(method, all.get(self.route as usize).map_or(&[], |details| &details.other_methods))
+    }
+
     /// Compares with a request. `all` has the details of every route by number.
     pub(crate) fn fit<'r, 'h>(self, all: &'r [Details], method: Asked<'_>, header: &dyn Fn(&str) -> Option<&'h [u8]>) -> Fit<'r> {
         if !self.has_headers && self.methods.has(method, &[]) {

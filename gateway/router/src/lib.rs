@@ -16,7 +16,7 @@ mod tree;
 pub use explain::{Considered, Explanation};
 pub use host::HostPattern;
 pub use overlap::Overlap;
-pub use table::{Lookup, RouteEntry, RouteSpec, RouteTable};
+pub use table::{Lookup, Possible, RouteEntry, RouteSpec, RouteTable};
 pub use template::{PathTemplate, Segment};
 
 #[cfg(test)]

@@ -45,6 +45,18 @@ pub enum Lookup<'t, T> {
     },
 }
 
+/// The routes that a request may turn out to take of which host, method and path are known, but not every header.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Possible<'t, T> {
+    /// What they lead to, in the order they are tried.
+    pub targets: Vec<&'t T>,
+    /// Whether the last of them is what the request takes when it fits none of the others.
+    pub is_certain: bool,
+}
+
+/// How many routes may be possible at once before nothing is said of any.
+const POSSIBLE_MAX: usize = 64;
+
 /// A route of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteEntry<'t, T> {
@@ -138,6 +150,29 @@ impl<T> RouteTable<T> {
             }
         }
         if is_listed { Lookup::PathUnknown } else { Lookup::MethodUnknown { allow: self.allowed(candidates) } }
+    }
+
+    /// The routes that a request may take. `may_have` tells whether a header may come to have a value; a route that demands headers is
+    /// possible as soon as one of them may. None when there are more than 64.
+    pub fn possible(&self, host: &str, method: &str, path: &str, may_have: &dyn Fn(&str, &[u8]) -> bool) -> Possible<'_, T> {
+        let candidates = self.hosts.find(host).and_then(|number| self.tree.find(number, path)).unwrap_or_default();
+        let asked = Asked::new(method);
+        let mut possible = Possible { targets: Vec::new(), is_certain: false };
+        for candidate in candidates.iter().filter(|candidate| candidate.lists(&self.details, asked)) {
+            let Some(target) = self.targets.get(candidate.route as usize) else { continue };
+            let demanded = self.details.get(candidate.route as usize).map_or(&[][..], |details| &details.headers);
+            possible.is_certain = demanded.is_empty();
+            if possible.is_certain || demanded.iter().any(|(name, value)| may_have(name, value)) {
+                possible.targets.push(target);
+            }
+            if possible.is_certain {
+                break;
+            }
+        }
+        if possible.targets.len() > POSSIBLE_MAX {
+            return Possible { targets: Vec::new(), is_certain: false };
+        }
+        possible
     }
 
     fn allowed(&self, candidates: &[Candidate]) -> String {

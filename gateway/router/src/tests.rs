@@ -130,6 +130,36 @@ fn a_wildcard_is_for_names_below_it_only() {
     }
 }
 
+#[test]
+fn routes_are_possible_whose_headers_may_come() {
+    let demanding = |name: &str, headers: &[&str]| {
+        let mut route = spec(name, "*", &["GET"], "/a");
+        route.headers = headers.iter().map(|name| ((*name).into(), b"2".as_slice().into())).collect();
+        route
+    };
+    let (table, _) = RouteTable::build(vec![
+        spec("plain", "*", &["GET"], "/a"),
+        spec("hidden", "*", &["GET"], "/a"),
+        demanding("version", &["x-version"]),
+        demanding("both", &["x-version", "x-tenant"]),
+        spec("other", "*", &["PURGE"], "/a"),
+        spec("all", "*", &["GET"], "/{*rest}"),
+    ]);
+    let names = |method: &str, may: &[&str]| {
+        let possible = table.possible("h", method, "/a", &|name, value| value == b"2" && may.contains(&name));
+        (possible.targets.into_iter().map(String::as_str).collect::<Vec<_>>(), possible.is_certain)
+    };
+    assert_eq!(names("GET", &[]), (vec!["plain"], true));
+    assert_eq!(names("GET", &["x-version"]), (vec!["both", "version", "plain"], true));
+    assert_eq!(names("GET", &["x-tenant"]), (vec!["both", "plain"], true), "one of the fields that it demands is enough");
+    assert_eq!(names("PURGE", &["x-version"]), (vec!["other"], true));
+    assert_eq!(names("PUT", &["x-version"]), (vec![], false));
+
+    let (table, _) = RouteTable::build((0..65).map(|number| demanding(&number.to_string(), &["x-version"])).collect());
+    let none = table.possible("h", "GET", "/a", &|_, _| true);
+    assert_eq!((none.targets.len(), none.is_certain), (0, false), "too many to ask each");
+}
+
 /// Who is told only about the method although the route wants a header would look in the wrong place, and `Allow` would name the
 /// method that was just refused.
 #[test]

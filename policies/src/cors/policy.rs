@@ -2,15 +2,14 @@
 
 use super::config::{Cors, CorsRules};
 use super::origin::parts;
-use portcullis_gateway_policy::{CompileError, Exchange, LiveFiles, LocalAnswer, Policy, Step, Verdict, preflight_method};
+use portcullis_gateway_policy::{
+    ASKED_MAX, CompileError, Exchange, Grant, LiveFiles, LocalAnswer, Others, Policy, Step, Verdict, asked_fields, preflight_method,
+};
 use portcullis_model::{Reason, Rejection};
 use portcullis_wire::{FieldValue, KnownName, Method, NameSet, RequestHead, ResponseHead};
 use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// How many names a preflight may ask for.
-const ASKED_MAX: usize = 64;
 
 /// What an upstream may have said of other origins.
 const CORS_FIELDS: NameSet = NameSet::of(&[
@@ -116,8 +115,8 @@ impl CorsPolicy {
         }
     }
 
-    /// The answer to a preflight, which is of a route that exists (Fetch standard, section 3.2).
-    fn preflight(&self, request: &RequestHead) -> Result<LocalAnswer, Rejection> {
+    /// What is allowed of the request that a preflight asks about (Fetch standard, section 3.2).
+    fn grant(&self, request: &RequestHead) -> Result<Grant, Rejection> {
         let origin = origin_of(request).ok().flatten().and_then(|origin| self.listed(origin));
         let Some(origin) = origin else { return Err(refuse("a preflight from an origin that is not listed")) };
         let method = preflight_method(request).unwrap_or_default();
@@ -125,29 +124,19 @@ impl CorsPolicy {
         if !self.methods.is_none_or(is_listed) {
             return Err(refuse("a preflight for a method that is not among cors.methods"));
         }
-        let headers = self.asked_headers(request)?;
-        let vary = if self.any { "access-control-request-headers" } else { "origin, access-control-request-headers" };
-        let mut fields: Vec<(&'static str, Vec<u8>)> = vec![
-            ("access-control-allow-origin", origin.text.as_bytes().to_vec()),
-            ("access-control-allow-methods", method.as_bytes().to_vec()),
-            ("access-control-max-age", self.max_age.as_secs().to_string().into_bytes()),
-            ("vary", vary.as_bytes().to_vec()),
-        ];
-        if !headers.is_empty() {
-            fields.push(("access-control-allow-headers", headers.into_bytes()));
-        }
-        if self.credentials.is_some() {
-            fields.push(("access-control-allow-credentials", b"true".to_vec()));
-        }
-        Ok(LocalAnswer { status: 204, fields })
+        Ok(Grant {
+            origin: origin.text.to_string(),
+            method: method.to_owned(),
+            headers: self.asked_headers(request)?,
+            credentials: self.credentials.is_some(),
+            max_age: self.max_age,
+        })
     }
 
     /// The names that a preflight asks for, written as they are listed here.
     fn asked_headers(&self, request: &RequestHead) -> Result<String, Rejection> {
         let mut granted: Vec<&str> = Vec::new();
-        let lines = request.fields().values(KnownName::AccessControlRequestHeaders);
-        let names = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii).filter(|name| !name.is_empty());
-        for (number, name) in names.enumerate() {
+        for (number, name) in asked_fields(request).enumerate() {
             let known = self.headers.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(name));
             match known {
                 Some(known) if number < ASKED_MAX => granted.push(known),
@@ -156,14 +145,23 @@ impl CorsPolicy {
         }
         Ok(granted.join(", "))
     }
+
+    /// The answer to a preflight: what this route allows and every other one as well that the request may turn out to take.
+    fn answer(&self, request: &RequestHead, others: &Others) -> Result<LocalAnswer, Rejection> {
+        let grant = self.grant(request)?;
+        match others {
+            Others::None => Ok(grant.into_answer()),
+            Others::Grant(theirs) => Ok(grant.and(theirs).into_answer()),
+            Others::Refuse => Err(refuse("a preflight for a request that may take another route, which does not allow it")),
+        }
+    }
 }
 
 impl Policy for CorsPolicy {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
-        let verdict = if exchange.is_preflight() {
-            self.preflight(&exchange.request).map(Verdict::Respond)
-        } else {
-            self.judge(&exchange.request).map(|()| Verdict::Continue)
+        let verdict = match exchange.preflight() {
+            Some(others) => self.answer(&exchange.request, others).map(Verdict::Respond),
+            None => self.judge(&exchange.request).map(|()| Verdict::Continue),
         };
         Step::Ready(verdict.unwrap_or_else(Verdict::Reject))
     }
@@ -195,7 +193,7 @@ impl Policy for CorsPolicy {
         }
     }
 
-    fn answers_preflight(&self) -> bool {
-        true
+    fn grant_preflight(&self, request: &RequestHead) -> Option<Result<Grant, Rejection>> {
+        Some(self.grant(request))
     }
 }

@@ -1,7 +1,7 @@
 use super::config::Cors;
 use super::{compile, origin::Origin};
 use crate::testing::{exchange, settings};
-use portcullis_gateway_policy::{Exchange, LiveFiles, Policy, Scheme, Step, Verdict};
+use portcullis_gateway_policy::{Exchange, LiveFiles, Others, Policy, Scheme, Step, Verdict};
 use portcullis_model::Reason;
 use portcullis_model_settings::{Decode, Diagnostics, FileId, TreeBuilder};
 use portcullis_wire::{HeadLimits, Method, ResponseHead};
@@ -17,7 +17,7 @@ fn policy(levels: &[&str]) -> Arc<dyn Policy> {
 fn judged(policy: &Arc<dyn Policy>, request: &str, preflight: bool) -> (Option<u16>, Option<Reason>, Vec<(&'static str, String)>) {
     let mut exchange = exchange(&format!("{request}\r\n\r\n"), Scheme::Https);
     if preflight {
-        exchange.mark_preflight();
+        exchange.mark_preflight(Others::None);
     }
     match policy.on_request(&mut exchange) {
         Step::Ready(Verdict::Continue) => (None, None, Vec::new()),
@@ -142,7 +142,7 @@ fn every_origin_is_a_star_without_credentials() {
 #[test]
 fn the_innermost_off_is_off_and_levels_only_narrow() {
     let off = policy(&[APP, "\"off\""]);
-    assert!(!off.answers_preflight());
+    assert!(off.grant_preflight(&exchange("OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n", Scheme::Https).request).is_none());
     assert!(
         answered(&off, "GET / HTTP/1.1\r\nHost: a\r\nOrigin: https://app.test", "Access-Control-Allow-Origin: *\r\n")
             .contains(": *")

@@ -73,6 +73,68 @@ fn preflights_of_others_and_for_what_is_not_there_are_refused() {
     assert_eq!(answer(&gateway, "OPTIONS /forms HTTP/1.1\r\n").status, 200, "a route may serve OPTIONS itself");
 }
 
+/// Two versions of a resource, told apart by a field that a preflight can only name, and one that only one version has.
+const VERSIONS: &str = "
+- name: first
+  methods: [PUT]
+  path: \"/both\"
+  access: { public: true }
+  cors: { origins: [\"https://app.test\", \"https://old.test\"], credentials: true, headers: [X-Api] }
+- name: second
+  methods: [PUT]
+  path: \"/both\"
+  headers: { X-Api: \"2\" }
+  access: { public: true }
+  cors: { origins: [\"https://app.test\", \"https://new.test\"], headers: [X-Api], max_age: 5s }
+- name: only
+  methods: [PUT]
+  path: \"/one\"
+  headers: { X-Api: \"2\" }
+  access: { public: true }
+  cors: { origins: [\"https://app.test\"], headers: [X-Api] }
+- { name: quiet, methods: [PUT], path: \"/quiet\", access: { public: true } }
+- name: loud
+  methods: [PUT]
+  path: \"/quiet\"
+  headers: { X-Api: \"2\" }
+  access: { public: true }
+  cors: { origins: [\"https://app.test\"], headers: [X-Api] }
+";
+
+#[test]
+fn a_preflight_finds_routes_by_the_fields_that_it_names() {
+    let witness = Witness::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let mut plain = Plain::to(witness.address());
+    plain.routes = VERSIONS;
+    let gateway = plain.start();
+    let asked = |path: &str, origin: &str, fields: &str| {
+        let named = if fields.is_empty() { String::new() } else { format!("Access-Control-Request-Headers: {fields}\r\n") };
+        answer(&gateway, &format!("OPTIONS {path} HTTP/1.1\r\nOrigin: {origin}\r\nAccess-Control-Request-Method: PUT\r\n{named}"))
+    };
+    // Without the field the request can only be for the first; with it, it may be for either, and gets what both allow.
+    let plainly = asked("/both", "https://old.test", "");
+    assert_eq!((plainly.status, plainly.field("access-control-allow-credentials")), (204, Some("true")), "{}", plainly.head);
+    let narrowed = asked("/both", "https://app.test", "x-api");
+    assert_eq!((narrowed.status, narrowed.field("access-control-allow-headers")), (204, Some("x-api")), "{}", narrowed.head);
+    assert_eq!(narrowed.field("access-control-allow-credentials"), None, "the second route lets no credentials go along");
+    assert_eq!(narrowed.field("access-control-max-age"), Some("5"));
+    for origin in ["https://old.test", "https://new.test", "https://evil.test"] {
+        let refused = asked("/both", origin, "x-api");
+        assert_eq!((refused.status, refused.code().as_str()), (403, "cross_origin_refused"), "{origin}");
+    }
+    // Where every route demands a field, who may not send it is told the same whether the field is the right one or not.
+    assert_eq!(asked("/one", "https://app.test", "X-Api").status, 204);
+    let strangers: Vec<Response> =
+        ["x-api", "x-other", ""].map(|fields| asked("/one", "https://evil.test", fields)).into_iter().collect();
+    for stranger in &strangers {
+        assert_eq!((stranger.status, stranger.code().as_str()), (405, "method_unknown"), "{}", stranger.head);
+    }
+    assert_eq!(asked("/one", "https://app.test", "").status, 405, "a request without the field has no route");
+    // A route that has it off cannot be reached past its silence, by way of one that has it on.
+    assert_eq!(asked("/quiet", "https://app.test", "x-api").status, 405);
+    assert_eq!(witness.texts(), Vec::<String>::new());
+}
+
 #[test]
 fn the_upstreams_own_word_on_other_origins_does_not_arrive() {
     let (gateway, _witness) = site(CORS);
