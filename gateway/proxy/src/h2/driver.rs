@@ -139,7 +139,8 @@ enum State {
 }
 
 struct Driver<'a> {
-    http2: Http2,
+    /// Until its end. Streams hear of that when it is dropped: the library does not tell them when a write has failed.
+    http2: Option<Http2>,
     shared: &'a Shared,
     metered: &'a Metered,
     alarm: &'a mut Alarm,
@@ -152,7 +153,8 @@ struct Driver<'a> {
 
 /// Serves streams until the connection ends. Gives the client's fault, if that is why.
 async fn serve(http2: Http2, shared: &Shared, metered: &Metered, alarm: &mut Alarm, begin: Instant) -> Option<Rejection> {
-    let mut driver = Driver { http2, shared, metered, alarm, state: State::Open, since: begin, requests: 0, fault: None };
+    let mut driver =
+        Driver { http2: Some(http2), shared, metered, alarm, state: State::Open, since: begin, requests: 0, fault: None };
     let mut streams = FuturesUnordered::new();
     poll_fn(|cx| {
         loop {
@@ -186,10 +188,7 @@ async fn serve(http2: Http2, shared: &Shared, metered: &Metered, alarm: &mut Ala
 impl Driver<'_> {
     /// Moves the connection on, and gives the next request.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Option<(Request<RecvStream>, SendResponse<Bytes>)> {
-        if matches!(self.state, State::Ended) {
-            return None;
-        }
-        let polled = self.http2.poll_accept(cx);
+        let polled = self.http2.as_mut()?.poll_accept(cx);
         self.look_for_flood(cx);
         match polled {
             Poll::Pending => None,
@@ -216,10 +215,8 @@ impl Driver<'_> {
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) {
-        if matches!(self.state, State::Ended) {
-            return;
-        }
-        if let Poll::Ready(outcome) = self.http2.poll_closed(cx) {
+        let Some(http2) = &mut self.http2 else { return };
+        if let Poll::Ready(outcome) = http2.poll_closed(cx) {
             self.ended(outcome.err().and_then(|error| fault_of(&error)));
         }
         self.look_for_flood(cx);
@@ -235,8 +232,8 @@ impl Driver<'_> {
 
     /// Lets the streams that are there finish and takes no more.
     fn leave(&mut self) {
-        if matches!(self.state, State::Open) {
-            self.http2.graceful_shutdown();
+        if let (State::Open, Some(http2)) = (&self.state, &mut self.http2) {
+            http2.graceful_shutdown();
             self.state = State::Leaving;
             self.since = Instant::now();
         }
@@ -244,8 +241,8 @@ impl Driver<'_> {
 
     /// Ends the connection, after it was told why.
     fn end(&mut self, reason: h2::Reason) {
-        if matches!(self.state, State::Open | State::Leaving) {
-            self.http2.abrupt_shutdown(reason);
+        if let (State::Open | State::Leaving, Some(http2)) = (&self.state, &mut self.http2) {
+            http2.abrupt_shutdown(reason);
             self.state = State::Ending;
             self.since = Instant::now();
         }
@@ -255,7 +252,7 @@ impl Driver<'_> {
         if self.fault.is_none() {
             self.fault = fault;
         }
-        if !matches!(self.state, State::Ended) {
+        if self.http2.take().is_some() {
             self.state = State::Ended;
             self.since = Instant::now();
         }

@@ -12,6 +12,7 @@
 
 mod attack_framing;
 mod attack_http2;
+mod attack_http2_requests;
 mod attack_path;
 mod attack_trusted;
 mod attack_upgrade;
