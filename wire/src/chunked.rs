@@ -89,6 +89,11 @@ impl ChunkedDecoder {
         &self.trailers
     }
 
+    /// The same, to take some away.
+    pub fn trailers_mut(&mut self) -> &mut Trailers {
+        &mut self.trailers
+    }
+
     fn refuse<T>(&self, detail: &'static str) -> Result<T, WireError> {
         Err(WireError::new(self.reason, detail))
     }

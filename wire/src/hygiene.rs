@@ -266,14 +266,50 @@ pub(crate) fn strip_hop_by_hop(fields: &mut Fields) {
     fields.list = list;
 }
 
+/// Names, beside those that the gateway knows, that may not come as trailers: controls, credentials, and what tells a browser or a proxy in
+/// front what to do.
+const FORBIDDEN_TRAILERS: &[&str] = &[
+    "max-forwards",
+    "set-cookie2",
+    "cookie2",
+    "warning",
+    "authentication-info",
+    "authentication-control",
+    "clear-site-data",
+    "permissions-policy",
+    "feature-policy",
+    "x-xss-protection",
+    "report-to",
+    "reporting-endpoints",
+    "nel",
+    "alt-svc",
+    "refresh",
+    "early-data",
+    "surrogate-control",
+    "cdn-cache-control",
+    "timing-allow-origin",
+    "origin-agent-cluster",
+    "x-permitted-cross-domain-policies",
+    "api-key",
+    "x-api-key",
+    "x-auth-token",
+    "x-access-token",
+    "x-csrf-token",
+    "x-xsrf-token",
+];
+
+/// Beginnings of names that may not come as trailers.
+const FORBIDDEN_TRAILER_PREFIXES: &[&str] =
+    &["content-", "if-", "access-control-", "cross-origin-", "sec-", "proxy-", "x-accel-", "x-sendfile"];
+
 /// Whether a field may not come as a trailer: it would change how the message is read, cached or attributed (RFC 9110 section 6.5.1).
 /// What the gateway knows by name has its meaning in the head; only an entity tag is made for the end of a body too.
 pub(crate) fn is_forbidden_trailer(lower: &[u8]) -> bool {
-    const FORBIDDEN: &[&str] = &["max-forwards", "set-cookie2", "warning", "authentication-info", "clear-site-data"];
-    const FORBIDDEN_PREFIXES: &[&str] = &["content-", "if-", "access-control-", "cross-origin-", "sec-", "proxy-"];
     KnownName::of_lower(lower).is_some_and(|name| name != KnownName::Etag)
-        || FORBIDDEN.iter().any(|name| name.as_bytes() == lower)
-        || FORBIDDEN_PREFIXES.iter().any(|prefix| lower.starts_with(prefix.as_bytes()))
+        || FORBIDDEN_TRAILERS.iter().any(|name| is_same_field(name.as_bytes(), lower))
+        || FORBIDDEN_TRAILER_PREFIXES
+            .iter()
+            .any(|prefix| lower.get(..prefix.len()).is_some_and(|begin| is_same_field(prefix.as_bytes(), begin)))
         || is_removed_spelling(lower)
 }
 
@@ -354,6 +390,12 @@ mod tests {
             "max-forwards",
             "strict-transport-security",
             "sec-fetch-site",
+            "max_forwards",
+            "content_range",
+            "x_api_key",
+            "permissions-policy",
+            "x_accel.redirect",
+            "clear_site_data",
         ] {
             assert!(is_forbidden_trailer(name.as_bytes()), "{name}");
         }

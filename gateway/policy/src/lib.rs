@@ -12,5 +12,7 @@ mod preflight;
 pub use definition::{Compile, CompileError, PolicyDefinition};
 pub use exchange::{ConnectionFacts, Exchange, Scheme};
 pub use live::{FileContent, FileFormat, FileProblem, LiveFile, LiveFiles};
-pub use pipeline::{Cleared, LocalAnswer, Phase, Pipeline, PipelineStep, Policy, Step, Stop, Stopped, Verdict};
+pub use pipeline::{
+    Cleared, DroppedTrailers, LocalAnswer, Phase, Pipeline, PipelineStep, Policy, Step, Stop, Stopped, TrailerNames, Verdict,
+};
 pub use preflight::{ASKED_MAX, Grant, Others, asked_fields, may_bring, preflight_method};

@@ -54,6 +54,12 @@ pub enum Step<'a> {
     Later(Pin<Box<dyn Future<Output = Verdict> + 'a>>),
 }
 
+/// Names of fields, in lower case, that do not pass as trailers, under any alias.
+pub type TrailerNames = Vec<Arc<str>>;
+
+/// The same, shared with the bodies that are on their way; `None` where there is none.
+pub type DroppedTrailers = Option<Arc<[Arc<str>]>>;
+
 /// A running policy. An error inside one is a refusal.
 pub trait Policy: Send + Sync {
     /// Judges, and may change, a request.
@@ -65,6 +71,12 @@ pub trait Policy: Send + Sync {
     /// May change the head of an answer: the upstream's and the gateway's own.
     fn on_response(&self, exchange: &Exchange, response: &mut ResponseHead) {
         let _ = (exchange, response);
+    }
+
+    /// Names of fields of requests that it decides on, and of answers. What comes under them behind a body, when the head is long gone, does not
+    /// pass: a reader that merges trailers into the head would take it for what the policy has said (RFC 9110 section 6.5.1).
+    fn trailers_dropped(&self) -> (TrailerNames, TrailerNames) {
+        Default::default()
     }
 
     /// What it allows of the request that a preflight asks about, or why nothing; `None` if it does not answer preflights. Only a route
@@ -113,11 +125,14 @@ pub struct Stopped {
 #[derive(Clone, Default)]
 pub struct Pipeline {
     steps: Vec<PipelineStep>,
+    request_trailers: DroppedTrailers,
+    response_trailers: DroppedTrailers,
 }
 
 /// An exchange that every policy of its route has passed. Only [`Pipeline::clear`] makes one.
 pub struct Cleared {
     exchange: Exchange,
+    trailers_dropped: DroppedTrailers,
 }
 
 impl Pipeline {
@@ -125,7 +140,12 @@ impl Pipeline {
     #[must_use]
     pub fn new(mut steps: Vec<PipelineStep>) -> Self {
         steps.sort_by_key(|step| step.id);
-        Self { steps }
+        let (of_requests, of_answers): (Vec<_>, Vec<_>) = steps.iter().map(|step| step.policy.trailers_dropped()).unzip();
+        let shared = |names: Vec<TrailerNames>| {
+            let names = names.concat();
+            (!names.is_empty()).then(|| names.into())
+        };
+        Self { steps, request_trailers: shared(of_requests), response_trailers: shared(of_answers) }
     }
 
     /// The names of the policies in order.
@@ -160,13 +180,19 @@ impl Pipeline {
             let stop = Stop::Reject(Rejection::new(Reason::MethodUnknown, "no policy of the route answers preflights"));
             return Err(Box::new(Stopped { exchange, stop }));
         }
-        Ok(Cleared { exchange })
+        Ok(Cleared { exchange, trailers_dropped: self.request_trailers.clone() })
     }
 
     /// What the policy that answers preflights allows of the request that this one asks about; `None` if there is no such policy.
     #[must_use]
     pub fn grant_preflight(&self, request: &RequestHead) -> Option<Result<Grant, Rejection>> {
         self.steps.iter().find_map(|step| step.policy.grant_preflight(request))
+    }
+
+    /// The trailers of answers that do not pass.
+    #[must_use]
+    pub fn response_trailers_dropped(&self) -> DroppedTrailers {
+        self.response_trailers.clone()
     }
 
     /// Lets every policy see the head of the answer, in reverse order.
@@ -182,6 +208,12 @@ impl Cleared {
     #[must_use]
     pub fn exchange(&self) -> &Exchange {
         &self.exchange
+    }
+
+    /// The trailers of the request that do not pass.
+    #[must_use]
+    pub fn trailers_dropped(&self) -> DroppedTrailers {
+        self.trailers_dropped.clone()
     }
 
     /// The record of the exchange, to go on noting in. The request cannot be changed any more.

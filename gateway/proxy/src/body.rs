@@ -5,9 +5,12 @@
 
 use crate::buffers::{Buffer, BufferPool};
 use crate::stream::ByteStream;
+use portcullis_gateway_policy::DroppedTrailers;
 use portcullis_wire::{ChunkStep, ChunkedDecoder, Trailers, WireError, write_chunk_head, write_last_chunk};
+use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// How the end of a body is known where it comes from.
@@ -51,6 +54,15 @@ pub(crate) enum Waiting {
     Sink,
 }
 
+/// Takes away the trailers that do not pass, under every spelling of their names.
+fn drop_trailers(dropped: Option<&Arc<[Arc<str>]>>, trailers: &mut Trailers) {
+    if !trailers.is_empty() {
+        for name in dropped.into_iter().flat_map(|names| names.iter()) {
+            trailers.remove_alike(name);
+        }
+    }
+}
+
 /// One direction of an exchange.
 pub(crate) struct Transfer {
     reading: Reading,
@@ -62,6 +74,8 @@ pub(crate) struct Transfer {
     payload: Range<usize>,
     read_all: bool,
     bytes_max: u64,
+    /// Trailers that do not pass, beside those that never do.
+    dropped: DroppedTrailers,
     /// Body bytes moved, without framing.
     pub(crate) moved: u64,
     /// Bytes read from the source or written to the destination, with framing: whether anything moves at all.
@@ -72,7 +86,14 @@ pub(crate) struct Transfer {
 
 impl Transfer {
     /// A transfer that first writes `out`, and begins with the bytes in `buffer`.
-    pub(crate) fn new(reading: Reading, writing: Writing, out: Vec<u8>, buffer: Option<Buffer>, bytes_max: u64) -> Self {
+    pub(crate) fn new(
+        reading: Reading,
+        writing: Writing,
+        out: Vec<u8>,
+        buffer: Option<Buffer>,
+        bytes_max: u64,
+        dropped: DroppedTrailers,
+    ) -> Self {
         let read_all = matches!(reading, Reading::Length(0));
         Self {
             reading,
@@ -83,6 +104,7 @@ impl Transfer {
             payload: 0..0,
             read_all,
             bytes_max,
+            dropped,
             moved: 0,
             progress: 0,
             waiting: Waiting::Source,
@@ -215,7 +237,10 @@ impl Transfer {
                 self.read_all = true;
                 if self.writing == Writing::Chunked {
                     match trailers {
-                        Some(trailers) => write_last_chunk(&mut self.out, trailers),
+                        Some(trailers) => {
+                            let passing = self.passing(trailers);
+                            write_last_chunk(&mut self.out, &passing);
+                        }
                         None => self.out.extend_from_slice(b"0\r\n\r\n"),
                     }
                 }
@@ -223,6 +248,15 @@ impl Transfer {
             }
             Reading::Length(_) | Reading::Chunked(_) => Err(TransferError::Source),
         }
+    }
+
+    /// What passes of the trailers that came behind a stream.
+    fn passing<'t>(&self, trailers: &'t Trailers) -> Cow<'t, Trailers> {
+        let mut passing = Cow::Borrowed(trailers);
+        if !trailers.is_empty() && self.dropped.is_some() {
+            drop_trailers(self.dropped.as_ref(), passing.to_mut());
+        }
+        passing
     }
 
     /// Turns unread bytes into payload to be written, with its framing.
@@ -262,6 +296,7 @@ impl Transfer {
                             end += range.len();
                         }
                         ChunkStep::Done => {
+                            drop_trailers(self.dropped.as_ref(), decoder.trailers_mut());
                             self.read_all = true;
                             break;
                         }

@@ -23,7 +23,7 @@ struct Half {
 
 impl Half {
     fn new(out: Vec<u8>, begun: Option<Buffer>) -> Self {
-        let transfer = Transfer::new(Reading::UntilClose, Writing::Plain, out, begun, u64::MAX);
+        let transfer = Transfer::new(Reading::UntilClose, Writing::Plain, out, begun, u64::MAX, None);
         Self { transfer, ended: false, shut: false }
     }
 

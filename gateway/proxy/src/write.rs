@@ -96,7 +96,7 @@ impl Relay {
         let limits = &connection.listener.limits;
         let times = &route.upstream.settings.timeouts;
         Self {
-            download: Transfer::new(reading, writing, out, rest, u64::MAX),
+            download: Transfer::new(reading, writing, out, rest, u64::MAX, route.pipeline.response_trailers_dropped()),
             upload,
             upload_failed: false,
             watches_client: true,

@@ -24,11 +24,11 @@ section! {
     /// Rules for the fields of one direction. Values may have `{client.ip}`, `{request.id}`, `{route}`, `{api}`, `{host}` and `{listener}` in
     /// them; `{{` and `}}` stand for braces.
     pub struct FieldRules {
-        /// Fields that have exactly this value, whatever was there under any spelling of the name.
+        /// Fields that have exactly this value, whatever was there under any spelling of the name. None of that name comes behind the body (trailers).
         pub set: Templates,
         /// Fields that are added to those of the same name.
         pub add: Templates,
-        /// Fields that are removed under every spelling of the name.
+        /// Fields that are removed under every spelling of the name, also behind the body (trailers).
         pub remove: Names,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::config::{FieldRules, HeaderRules};
 use super::template::Template;
-use portcullis_gateway_policy::{CompileError, Exchange, LiveFiles, Policy, Step, Verdict};
+use portcullis_gateway_policy::{CompileError, Exchange, LiveFiles, Policy, Step, TrailerNames, Verdict};
 use portcullis_model::{Reason, Rejection};
 use portcullis_wire::{Fields, ResponseHead, WireError};
 use std::any::Any;
@@ -50,6 +50,11 @@ impl Rules {
         changes
     }
 
+    /// The names of which nothing is left but what is said here.
+    fn decided(&self) -> TrailerNames {
+        self.remove.iter().chain(self.set.iter().map(|(name, _)| name)).cloned().collect()
+    }
+
     /// Removes what is to go, then sets and adds. Values are checked once more as they are written.
     fn apply(&self, fields: &mut Fields, changes: &[Change<'_>]) -> Result<(), WireError> {
         for name in &self.remove {
@@ -79,6 +84,10 @@ impl Policy for HeaderRulesPolicy {
             Ok(()) => Verdict::Continue,
             Err(error) => Verdict::Reject(Rejection::new(Reason::Internal, error.detail)),
         })
+    }
+
+    fn trailers_dropped(&self) -> (TrailerNames, TrailerNames) {
+        (self.request.decided(), self.response.decided())
     }
 
     fn on_response(&self, exchange: &Exchange, response: &mut ResponseHead) {

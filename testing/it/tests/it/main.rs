@@ -47,6 +47,7 @@ mod slow;
 mod streaming;
 mod switches;
 mod tls;
+mod trailers;
 mod upgrade;
 mod upstream_balance;
 mod upstream_dns;
