@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""How cost and reload time grow with the number of routes.
+"""How cost, memory and reload time grow with the number of routes, endpoints and upstreams.
 
   bench/scale.py routes            own CPU per request with 10 and 100,000 routes, interleaved, with the 95 % interval
   bench/scale.py load              seconds until ready with 100,000 routes in one file
   bench/scale.py reload            10,000 routes in 100 files under load: one file changed, all changed
+  bench/scale.py balancing         own CPU per request with one endpoint and with four that are balanced and checked, interleaved
+  bench/scale.py health            1,000 upstreams with 10 endpoints: memory, and the share of a core that their health checks take
 
 Needs nginx and wrk on PATH, and the program: PORTCULLIS=path (default target/dist/portcullis). Listens on 127.0.0.1 only; every run is
 bounded. The gateway is pinned to one CPU, load and upstream to another.
@@ -20,14 +22,16 @@ def pin(cpu):
     return lambda: os.sched_setaffinity(0, {cpu % os.cpu_count()})
 
 class Upstream:
-    def __init__(self, folder):
-        self.port = free_port()
+    def __init__(self, folder, ports=1):
+        self.ports = [free_port() for _ in range(ports)]
+        self.port = self.ports[0]
+        os.makedirs(folder, exist_ok=True)
         conf = os.path.join(folder, "nginx.conf")
         temps = " ".join(f"{n}_temp_path {folder}/t-{n};" for n in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         with open(conf, "w") as f:
             f.write(f"worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;\n"
                     f"events {{ worker_connections 2000; }}\nhttp {{ access_log off; keepalive_requests 1000000000; {temps}\n"
-                    f"server {{ listen 127.0.0.1:{self.port}; location / {{ return 200 \"{BODY}\"; }} }} }}\n")
+                    f"server {{ {' '.join(f'listen 127.0.0.1:{port};' for port in self.ports)} location / {{ return 200 \"{BODY}\"; }} }} }}\n")
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
         self.process = subprocess.Popen([nginx, "-p", folder, "-c", conf], preexec_fn=pin(1), stderr=subprocess.DEVNULL)
         wait_for(self.port, "/", 10)
@@ -108,17 +112,74 @@ def routes(folder, upstream, pairs=15, seconds=1):
         if bad or errors: raise SystemExit(f"failed requests: {bad} {errors}")
         return (after - before) * 1e6 / requests
     for count in gateways: one(count)
-    ratios, few, many = [], [], []
-    for pair in range(pairs):
-        order = (10, 100_000) if pair % 2 == 0 else (100_000, 10)
-        got = {count: one(count) for count in order}
-        few.append(got[10]); many.append(got[100_000]); ratios.append(got[100_000] / got[10])
-    mean = statistics.mean(ratios); half = 2.145 * statistics.stdev(ratios) / len(ratios) ** 0.5
+    result = interleaved(10, 100_000, one, pairs)
     memory = gateways[100_000][0].memory_mb()
     for gateway, _ in gateways.values(): gateway.stop()
-    print(json.dumps(dict(what="CPU per request, 100,000 routes against 10", pairs=pairs, cpu_us_10=round(statistics.median(few), 1),
-                          cpu_us_100000=round(statistics.median(many), 1), ratio=round(mean, 3), interval95=[round(mean - half, 3), round(mean + half, 3)],
-                          median_ratio=round(statistics.median(ratios), 3), resident_mb_100000=round(memory, 1))))
+    print(json.dumps(dict(what="CPU per request, 100,000 routes against 10", **result, resident_mb_100000=round(memory, 1))))
+
+def interleaved(first, second, one, pairs):
+    """Figures of both by turns, so that what drifts meets both alike; their ratio with its 95 % interval (Student's t)."""
+    firsts, seconds, ratios = [], [], []
+    for pair in range(pairs):
+        order = (first, second) if pair % 2 == 0 else (second, first)
+        got = {which: one(which) for which in order}
+        firsts.append(got[first]); seconds.append(got[second]); ratios.append(got[second] / got[first])
+    t = {15: 2.145, 20: 2.093, 30: 2.045}[pairs]
+    mean = statistics.mean(ratios); half = t * statistics.stdev(ratios) / pairs ** 0.5
+    return dict(pairs=pairs, cpu_us_first=round(statistics.median(firsts), 2), cpu_us_second=round(statistics.median(seconds), 2), ratio=round(mean, 4),
+                interval95=[round(mean - half, 4), round(mean + half, 4)], median_ratio=round(statistics.median(ratios), 4))
+
+def start(folder, name, port, text):
+    sub = os.path.join(folder, name); os.makedirs(sub)
+    config = os.path.join(sub, "portcullis.yaml")
+    with open(config, "w") as f: f.write(text)
+    return Gateway(config)
+
+def balancing(folder, upstream, pairs=30, seconds=1):
+    upstream = Upstream(os.path.join(folder, "four"), 4)
+    urls = ", ".join(f'{{ url: "http://127.0.0.1:{port}" }}' for port in upstream.ports)
+    checked = f"endpoints: [ {urls} ], balance: least_requests, health: {{ path: / }}"
+    gateways = {}
+    for which, app in (("one", None), ("four", checked)):
+        port = free_port(); text = base(port, os.path.join(folder, which), upstream.port) + "apis:\n" + api("svc", 10)
+        if app: text = re.sub(r"upstreams: .*", f"upstreams: {{ app: {{ {app} }} }}", text)
+        gateways[which] = (start(folder, which, port, text), port)
+        wait_for(port, "/svc/items-7/1", 30)
+    def one(which):
+        gateway, port = gateways[which]
+        before = gateway.cpu(); requests, bad, errors = wrk(port, "/svc/items-5/42", seconds); after = gateway.cpu()
+        if bad or errors: raise SystemExit(f"failed requests: {bad} {errors}")
+        return (after - before) * 1e6 / requests
+    try:
+        for which in gateways: one(which)
+        result = interleaved("one", "four", one, pairs)
+    finally:
+        for gateway, _ in gateways.values(): gateway.stop()
+        upstream.stop()
+    print(json.dumps(dict(what="CPU per request, four endpoints balanced and checked against one", **result)))
+
+def health(folder, upstream, count=1000, seconds=20):
+    upstream = Upstream(os.path.join(folder, "ten"), 10)
+    urls = ", ".join(f'{{ url: "http://127.0.0.1:{port}" }}' for port in upstream.ports)
+    figures = {}
+    try:
+        for which in ("one", "many", "many, checked"):
+            port = free_port(); sub = os.path.join(folder, which.replace(", ", "-"))
+            check = ", health: { path: / }" if "checked" in which else ""
+            ups = "" if which == "one" else "".join(f"  up{n}: {{ endpoints: [ {urls} ]{check} }}\n" for n in range(count))
+            apis = "".join(
+                f"  svc{n}:\n    hosts: [a.test]\n    base_path: /svc{n}\n    upstream: {'app' if which == 'one' else f'up{n}'}\n    routes: [ {{ name: r, methods: [GET], path: \"/x\", access: {{ public: true }} }} ]\n"
+                for n in range(count))
+            text = re.sub(r"upstreams: \{ (app: .*) \}\n", lambda found: f"upstreams:\n  {found.group(1)}\n{ups}", base(port, sub, upstream.port))
+            gateway = start(folder, os.path.basename(sub), port, text + "apis:\n" + api("svc", 1) + apis)  # the same number of APIs each time
+            wait_for(port, "/svc/items-0/1", 60)
+            time.sleep(12 if check else 2)
+            before = gateway.cpu(); time.sleep(seconds); share = (gateway.cpu() - before) / seconds
+            figures[which] = dict(resident_mb=round(gateway.memory_mb(), 1), core_percent=round(share * 100, 2))
+            gateway.stop()
+    finally:
+        upstream.stop()
+    print(json.dumps(dict(what=f"{count} upstreams with 10 endpoints, default interval of checks", **figures)))
 
 def load(folder, upstream, times=3):
     took = []
@@ -171,12 +232,14 @@ def ask_on(connection):
         answer += part
     return int(answer.split()[1])
 
+COMMANDS = dict(routes=routes, load=load, reload=reload, balancing=balancing, health=health)
+
 def main():
-    if len(sys.argv) != 2 or sys.argv[1] not in ("routes", "load", "reload"): raise SystemExit(__doc__)
+    if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS: raise SystemExit(__doc__)
     folder = tempfile.mkdtemp(prefix="portcullis-scale-"); upstream = None
     try:
         upstream = Upstream(folder)
-        dict(routes=routes, load=load, reload=reload)[sys.argv[1]](folder, upstream)
+        COMMANDS[sys.argv[1]](folder, upstream)
     finally:
         if upstream: upstream.stop()
         shutil.rmtree(folder, ignore_errors=True)

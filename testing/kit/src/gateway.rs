@@ -112,6 +112,11 @@ impl Gateway {
         self.former.last_mut().expect("an upgrade")
     }
 
+    /// All processes that upgrades have replaced, oldest first.
+    pub fn all_former(&mut self) -> &mut [Guarded] {
+        &mut self.former
+    }
+
     /// The address of the port that a mark stands for.
     ///
     /// # Panics

@@ -49,6 +49,7 @@ mod switches;
 mod tls;
 mod trailers;
 mod upgrade;
+mod upgrade_long;
 mod upstream_balance;
 mod upstream_dns;
 mod upstream_faults;

@@ -34,7 +34,7 @@ fn status(gateway: &Gateway) -> serde_json::Value {
 }
 
 /// Clients that ask again and again; any answer but 200, and any lost one, fails the test.
-struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     served: Arc<AtomicU64>,
     clients: Vec<JoinHandle<()>>,
@@ -42,7 +42,7 @@ struct Load {
 
 impl Load {
     /// Four clients that keep their connections until they are told to go, and two that make one for each request.
-    fn on(address: SocketAddr) -> Self {
+    pub(crate) fn on(address: SocketAddr) -> Self {
         let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let client = |keeps: bool| {
             let (stop, served) = (Arc::clone(&stop), Arc::clone(&served));
@@ -64,13 +64,13 @@ impl Load {
         Self { stop, served, clients }
     }
 
-    fn served(&self) -> u64 {
+    pub(crate) fn served(&self) -> u64 {
         self.served.load(Ordering::Acquire)
     }
 
     /// Waits until so many more have been served.
     #[track_caller]
-    fn serves_more(&self, count: u64) {
+    pub(crate) fn serves_more(&self, count: u64) {
         let before = self.served();
         eventually("requests to be served", || {
             assert!(self.clients.iter().all(|client| !client.is_finished()), "a request failed");
@@ -79,7 +79,7 @@ impl Load {
     }
 
     #[track_caller]
-    fn end(self) -> u64 {
+    pub(crate) fn end(self) -> u64 {
         self.stop.store(true, Ordering::Release);
         for client in self.clients {
             client.join().expect("no request failed");
@@ -89,7 +89,7 @@ impl Load {
 }
 
 /// How many requests there are between two upgrades; PORTCULLIS_LOAD_REQUESTS is for long runs (docs/operations/upgrade.md).
-fn between() -> u64 {
+pub(crate) fn between() -> u64 {
     std::env::var("PORTCULLIS_LOAD_REQUESTS").ok().and_then(|number| number.parse::<u64>().ok()).map_or(300, |all| all / 11)
 }
 
