@@ -64,6 +64,17 @@ impl Buffer {
         self.end = (self.end + count).min(BUFFER_BYTES);
     }
 
+    /// Copies as much of `bytes` behind what is unread as there is room for; says how much.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> usize {
+        let room = self.room();
+        let count = bytes.len().min(room.len());
+        if let (Some(to), Some(from)) = (room.get_mut(..count), bytes.get(..count)) {
+            to.copy_from_slice(from);
+        }
+        self.filled(count);
+        count
+    }
+
     /// Moves bytes inside the buffer to `to`, which must not lie behind them.
     pub(crate) fn shift(&mut self, from: Range<usize>, to: usize) {
         debug_assert!(to <= from.start && from.end <= self.bytes.len(), "bytes are only moved forward");

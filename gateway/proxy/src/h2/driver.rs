@@ -57,14 +57,20 @@ pub(crate) async fn serve_http2(io: Io, facts: Rc<ConnectionFacts>, listener: Ar
     let started = worker.unix_micros();
     let limits = listener.limits.clone();
     let block_max = u32::try_from(limits.head.head_bytes_max).unwrap_or(u32::MAX);
-    let metered = Metered::new(io, block_max, begin);
+    let metered = Metered::new(io, block_max, begin, Rc::clone(&worker));
     let mut alarm = Alarm::new(limits.header_deadline);
     let shared = Shared { facts, listener, worker };
     let mut handshake = pin!(builder(&limits).handshake::<MeteredIo, Bytes>(MeteredIo(Rc::clone(&metered))));
-    let made = poll_fn(|cx| match handshake.as_mut().poll(cx) {
-        Poll::Ready(made) => Poll::Ready(made.map_err(|error| fault_of(&error))),
-        Poll::Pending if metered.flood().is_some() => Poll::Ready(Err(flood(&metered))),
-        Poll::Pending => alarm.poll(cx).map(|()| Err(None)),
+    let made = poll_fn(|cx| {
+        metered.wake();
+        let made = handshake.as_mut().poll(cx);
+        let sent = metered.poll_send(cx);
+        match made {
+            Poll::Ready(made) => Poll::Ready(made.map_err(|error| fault_of(&error))),
+            Poll::Pending if metered.flood().is_some() => Poll::Ready(Err(flood(&metered))),
+            Poll::Pending if matches!(sent, Poll::Ready(Err(_))) => Poll::Ready(Err(None)),
+            Poll::Pending => alarm.poll(cx).map(|()| Err(None)),
+        }
     })
     .await;
     let fault = match made {
@@ -157,6 +163,7 @@ async fn serve(http2: Http2, shared: &Shared, metered: &Metered, alarm: &mut Ala
         Driver { http2: Some(http2), shared, metered, alarm, state: State::Open, since: begin, requests: 0, fault: None };
     let mut streams = FuturesUnordered::new();
     poll_fn(|cx| {
+        metered.wake();
         loop {
             let mut begun = false;
             while let Some((request, respond)) = driver.poll_request(cx) {
@@ -179,7 +186,9 @@ async fn serve(http2: Http2, shared: &Shared, metered: &Metered, alarm: &mut Ala
                 break;
             }
         }
-        driver.poll_end(cx, streams.is_empty())
+        let end = driver.poll_end(cx, streams.is_empty());
+        driver.send(cx);
+        end
     })
     .await;
     driver.fault.take()
@@ -220,6 +229,16 @@ impl Driver<'_> {
             self.ended(outcome.err().and_then(|error| fault_of(&error)));
         }
         self.look_for_flood(cx);
+    }
+
+    /// Sends what the library has written since the last time.
+    fn send(&mut self, cx: &mut Context<'_>) {
+        if self.http2.is_some()
+            && let Poll::Ready(Err(_)) = self.metered.poll_send(cx)
+        {
+            self.ended(None);
+            cx.waker().wake_by_ref();
+        }
     }
 
     fn look_for_flood(&mut self, cx: &mut Context<'_>) {
@@ -354,9 +373,8 @@ async fn linger(metered: &Metered, worker: &Worker, alarm: &mut Alarm) {
         if alarm.poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let mut io = metered.io.borrow_mut();
         if !shut {
-            match io.poll_shutdown(cx) {
+            match metered.poll_shutdown(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Ready(Ok(())) => shut = true,
@@ -364,7 +382,7 @@ async fn linger(metered: &Metered, worker: &Worker, alarm: &mut Alarm) {
         }
         while left > 0 {
             let mut buffer = worker.buffers.take();
-            let read = io.poll_read(cx, buffer.room());
+            let read = metered.io.borrow_mut().poll_read(cx, buffer.room());
             worker.buffers.give(buffer);
             match read {
                 Poll::Pending => return Poll::Pending,

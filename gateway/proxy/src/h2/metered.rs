@@ -1,9 +1,14 @@
 //! The bytes of an HTTP/2 connection, with the meter that they go by.
+//!
+//! The library writes a frame at a time and flushes after each that has more than a few bytes. Frames are gathered instead, until the
+//! connection waits: what many streams have to say then goes out in one write, as few records of TLS.
 
+use crate::buffers::Buffer;
+use crate::worker::Worker;
 use portcullis_gateway_listener::Io;
 use portcullis_wire::{Flood, FrameMeter};
 use std::cell::{Cell, RefCell};
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -14,15 +19,86 @@ use tokio::time::Instant;
 /// A connection, its meter, and what the meter has found. Shared by the library, which moves the bytes, and the driver.
 pub(super) struct Metered {
     pub(super) io: RefCell<Io>,
+    worker: Rc<Worker>,
+    /// What the library has written and the connection has not been given; none while there is nothing.
+    gathered: RefCell<Option<Buffer>>,
+    /// Whether there was nothing to read since the driver began to poll; whoever reads is woken.
+    dry: Cell<bool>,
     meter: RefCell<FrameMeter>,
     flood: Cell<Option<Flood>>,
     begin: Instant,
 }
 
 impl Metered {
-    pub(super) fn new(io: Io, block_bytes_max: u32, begin: Instant) -> Rc<Self> {
+    pub(super) fn new(io: Io, block_bytes_max: u32, begin: Instant, worker: Rc<Worker>) -> Rc<Self> {
         let meter = RefCell::new(FrameMeter::new(block_bytes_max, 0));
-        Rc::new(Self { io: RefCell::new(io), meter, flood: Cell::new(None), begin })
+        Rc::new(Self {
+            io: RefCell::new(io),
+            worker,
+            gathered: RefCell::new(None),
+            dry: Cell::new(false),
+            meter,
+            flood: Cell::new(None),
+            begin,
+        })
+    }
+
+    /// Takes bytes to be sent with the next [`Metered::poll_send`], or before it if there is no room for more.
+    fn poll_gather(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let full = self.gathered.borrow_mut().as_mut().is_none_or(|buffer| buffer.room().is_empty());
+        if full {
+            // Nothing is gathered for a client that has not read what was sent before: at most one buffer waits for it.
+            ready!(self.poll_send(cx))?;
+        }
+        let mut gathered = self.gathered.borrow_mut();
+        let buffer = gathered.get_or_insert_with(|| self.worker.buffers.take());
+        let count = buffer.append(bytes);
+        self.note_outgoing(bytes.get(..count).unwrap_or_default());
+        Poll::Ready(Ok(count))
+    }
+
+    /// Sends what was gathered, and says that nothing follows.
+    pub(super) fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        self.io.borrow_mut().poll_shutdown(cx)
+    }
+
+    /// Sends what was gathered. Whoever has polled the library calls this before waiting for anything.
+    pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut io = self.io.borrow_mut();
+        let mut gathered = self.gathered.borrow_mut();
+        if let Some(buffer) = gathered.as_mut() {
+            while !buffer.is_empty() {
+                match ready!(io.poll_write(cx, buffer.unread(), &[]))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    count => buffer.consume(count),
+                }
+            }
+        }
+        self.worker.buffers.give_if_empty(&mut gathered);
+        io.poll_flush(cx)
+    }
+
+    /// Says that there may be something to read again. Until it is called, who has been told to wait is told so again for nothing:
+    /// the library reads several times while it is polled once.
+    pub(super) fn wake(&self) {
+        self.dry.set(false);
+    }
+
+    /// Reads by way of `buffer`, which is written to already: the library's own would be filled with zeros each time.
+    fn poll_read_into(&self, cx: &mut Context<'_>, buffer: &mut Buffer, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = buffer.room();
+        let room_bytes = room.len().min(to.remaining());
+        let read = self.io.borrow_mut().poll_read(cx, room.get_mut(..room_bytes).unwrap_or_default());
+        self.dry.set(read.is_pending());
+        let count = ready!(read)?;
+        buffer.filled(count);
+        // SECURITY: what came with a flood is not handed over: the budget is exceeded by nothing.
+        if !self.note_incoming(buffer.unread()) {
+            return Poll::Pending;
+        }
+        to.put_slice(buffer.unread());
+        Poll::Ready(Ok(()))
     }
 
     fn now_ms(&self) -> u64 {
@@ -66,47 +142,28 @@ pub(super) struct MeteredIo(pub(super) Rc<Metered>);
 impl AsyncRead for MeteredIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let shared = &self.0;
-        if shared.flood.get().is_some() {
-            // The driver looks at this before it waits.
+        if shared.flood.get().is_some() || shared.dry.get() {
+            // The driver looks at floods before it waits.
             return Poll::Pending;
         }
-        let slot = buf.initialize_unfilled();
-        let count = ready!(shared.io.borrow_mut().poll_read(cx, slot))?;
-        // SECURITY: what came with a flood is not handed over: the budget is exceeded by nothing.
-        if !shared.note_incoming(slot.get(..count).unwrap_or_default()) {
-            return Poll::Pending;
-        }
-        buf.advance(count);
-        Poll::Ready(Ok(()))
+        let mut buffer = shared.worker.buffers.take();
+        let read = shared.poll_read_into(cx, &mut buffer, buf);
+        shared.worker.buffers.give(buffer);
+        read
     }
 }
 
 impl AsyncWrite for MeteredIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let count = ready!(self.0.io.borrow_mut().poll_write(cx, bytes, &[]))?;
-        self.0.note_outgoing(bytes.get(..count).unwrap_or_default());
-        Poll::Ready(Ok(count))
+        self.0.poll_gather(cx, bytes)
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let mut filled = parts.iter().filter(|part| !part.is_empty());
-        let (one, two): (&[u8], &[u8]) = (filled.next().map_or(&[], |part| part), filled.next().map_or(&[], |part| part));
-        let count = ready!(self.0.io.borrow_mut().poll_write(cx, one, two))?;
-        let of_one = count.min(one.len());
-        self.0.note_outgoing(one.get(..of_one).unwrap_or_default());
-        self.0.note_outgoing(two.get(..count - of_one).unwrap_or_default());
-        Poll::Ready(Ok(count))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.io.borrow_mut().poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The driver sends what is gathered before it waits; a frame more or less until then is one write all the same.
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.io.borrow_mut().poll_shutdown(cx)
+        self.0.poll_shutdown(cx)
     }
 }
