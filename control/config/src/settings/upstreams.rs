@@ -84,7 +84,7 @@ section! {
         /// Connections to each endpoint at the same time.
         pub connections: u32 where (1, 1_000_000) = 512,
         /// Idle connections that each worker keeps for each endpoint.
-        pub idle_per_worker: u32 where (0, 10_000) = 64,
+        pub idle_per_worker: u32 where (0, 10_000) = 128,
         /// Requests that wait at the same time for a connection, when all are in use; each at most as long as connecting may take.
         pub pending: u32 where (0, 1_000_000) = 1024,
     }
