@@ -2,7 +2,7 @@
 
 use crate::output::{Colour, Output};
 use portcullis_control_config::{Finding, Loader, Plan, Report, load};
-use portcullis_control_reload::{Builder, warnings};
+use portcullis_control_reload::{Builder, expiries, warnings};
 use portcullis_model::Clock;
 use std::path::Path;
 
@@ -30,6 +30,7 @@ pub fn check(config: &Path, clock: &Clock, output: Output) -> Result<(), String>
     let plan = loader.load().map_err(|report| refused(&report, output))?;
     let routing = Builder::new(portcullis_policies::POLICIES, clock.clone()).routing(&plan)?;
     let warnings = warnings(&plan, &routing.overlaps, &routing.routes, &loader);
+    let expiring = crate::reminders::expiring(&expiries(&plan), clock.unix_seconds());
     let routes: usize = plan.apis.iter().map(|api| api.routes.len()).sum();
     let weakenings: Vec<String> = plan
         .weakenings
@@ -39,7 +40,7 @@ pub fn check(config: &Path, clock: &Clock, output: Output) -> Result<(), String>
     if output.is_json() {
         output.json(&serde_json::json!({
             "ok": true, "warnings": warnings.iter().map(Finding::to_json).collect::<Vec<_>>(), "hash": plan.hash().to_string(), "listeners": plan.listeners.len(), "upstreams": plan.upstreams.len(),
-            "apis": plan.apis.len(), "routes": routes, "weakenings": weakenings,
+            "apis": plan.apis.len(), "routes": routes, "weakenings": weakenings, "expiring": expiring,
         }));
         return Ok(());
     }
@@ -54,6 +55,9 @@ pub fn check(config: &Path, clock: &Clock, output: Output) -> Result<(), String>
     ));
     if !warnings.is_empty() {
         output.line(Report { findings: warnings, omitted: 0 }.render(output.has_colour()).trim_end());
+    }
+    for expiring in expiring {
+        output.line(&format!("{} {expiring}", output.paint(Colour::Yellow, "warning:")));
     }
     for weakening in weakenings {
         output.line(&format!("{} {weakening}", output.paint(Colour::Yellow, "weakened:")));

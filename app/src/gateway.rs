@@ -193,10 +193,11 @@ fn control_loop(mut reloader: Reloader, state: &State, commands: &Receiver<Comma
     let mut daily = Daily::begin(state.now_unix_seconds());
     let mut next = None;
     let within = loop {
+        daily.tell(reloader.running(), state.now_unix_seconds());
         match next.take().map_or_else(|| commands.recv_timeout(REMIND), Ok) {
             Ok(Command::Stop(within)) => break within,
             Err(RecvTimeoutError::Disconnected) => break Duration::ZERO,
-            Err(RecvTimeoutError::Timeout) => daily.tell_overdue(&reloader.running().plan, state.now_unix_seconds()),
+            Err(RecvTimeoutError::Timeout) => {}
             Ok(Command::Sockets(reply)) => {
                 let _nobody_waits = reply.send(reloader.sockets());
             }

@@ -11,10 +11,11 @@ use portcullis_control_admin::{
     Actor, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status, UpgradeRequest, Upgraded, UpstreamInfo,
 };
 use portcullis_control_config::{Access, DrainPlan, Finding, ListenerMode, Plan, Weakening};
-use portcullis_control_reload::Running;
+use portcullis_control_reload::{Expiry, Running};
 use portcullis_gateway_proxy::Snapshot;
-use portcullis_insight_record::{Gauges, Recorder};
+use portcullis_insight_record::{ExpiryGauge, Gauges, Recorder};
 use portcullis_model::Clock;
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::future::Future;
 use std::io::Write;
@@ -44,6 +45,7 @@ pub struct State {
 #[derive(Default)]
 struct Now {
     running: Option<(Plan, Arc<Snapshot>)>,
+    expiries: Arc<[Expiry]>,
     since: u64,
     last_error: Option<String>,
     last_good_trouble: Option<String>,
@@ -100,6 +102,7 @@ impl State {
         let mut now = self.now();
         now.done += u64::from(now.running.is_some());
         now.running = Some((running.plan.clone(), Arc::clone(&running.snapshot)));
+        now.expiries = Arc::clone(&running.expiries);
         now.since = self.clock.unix_seconds();
         now.last_error = None;
     }
@@ -168,6 +171,18 @@ impl State {
         self.now().running.as_ref().map(|(_, snapshot)| Arc::clone(snapshot))
     }
 
+    /// What is left to each thing that runs out; of several of a kind under one name, to the first.
+    fn expiry_gauges(&self) -> Vec<ExpiryGauge> {
+        let (expiries, now) = (Arc::clone(&self.now().expiries), self.clock.unix_seconds());
+        let mut first: BTreeMap<(&'static str, &str), i64> = BTreeMap::new();
+        for one in expiries.iter() {
+            let left = first.entry((one.kind.as_str(), &one.name)).or_insert(i64::MAX);
+            *left = one.left(now).min(*left);
+        }
+        let gauge = |((kind, name), seconds): ((&'static str, &str), i64)| ExpiryGauge { kind, name: name.to_owned(), seconds };
+        first.into_iter().map(gauge).collect()
+    }
+
     fn weakenings(&self, plan: &Plan) -> Vec<String> {
         let now = self.clock.unix_seconds();
         let shown = |one: &Weakening| {
@@ -211,6 +226,7 @@ impl Management for State {
             listeners: listeners.collect(),
             routes: snapshot.map_or(0, |snapshot| snapshot.routes.len()),
             weakenings: plan.map_or_else(Vec::new, |plan| self.weakenings(plan)),
+            expiring: reminders::expiring(&now.expiries, self.clock.unix_seconds()),
             reminders: plan.map_or_else(Vec::new, |plan| reminders::shown(plan, self.clock.unix_seconds())),
         }
     }
@@ -310,6 +326,7 @@ impl Management for State {
             weakenings: status.weakenings.len() as u64,
             upstreams: self.snapshot().map_or_else(Vec::new, |snapshot| upstreams::gauges(&snapshot)),
             overload: self.overload().gauges(),
+            expiries: self.expiry_gauges(),
         })
     }
 

@@ -49,6 +49,9 @@ fn show(status: &Status, output: Output) {
     for weakening in &status.weakenings {
         output.line(&format!("{} {weakening}", output.paint(Colour::Yellow, "weakened:")));
     }
+    for expiring in &status.expiring {
+        output.line(&format!("{} {expiring}", output.paint(Colour::Yellow, "runs out:")));
+    }
     for reminder in &status.reminders {
         output.line(&format!("{} {reminder}", output.paint(Colour::Yellow, "to look at:")));
     }

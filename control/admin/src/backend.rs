@@ -48,6 +48,9 @@ pub struct Status {
     pub routes: usize,
     /// Weakenings in force, each with who answers for it and until when.
     pub weakenings: Vec<String>,
+    /// Certificates and revocation lists that have run out or will soon.
+    #[serde(default)]
+    pub expiring: Vec<String>,
     /// What is to be looked at again on a day, each with who is to do it and whether that day has come.
     pub reminders: Vec<String>,
 }

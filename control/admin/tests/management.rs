@@ -35,6 +35,7 @@ impl Management for Fake {
             listeners: Vec::new(),
             routes: 0,
             weakenings: Vec::new(),
+            expiring: Vec::new(),
             reminders: Vec::new(),
         }
     }

@@ -4,6 +4,7 @@ mod build;
 mod care;
 mod checks;
 mod endpoints;
+mod expiries;
 mod files;
 mod last_good;
 mod reloader;
@@ -13,6 +14,7 @@ mod watch;
 
 pub use build::{Builder, Built, Following, Routing};
 pub use checks::{HealthChange, HealthChecks};
+pub use expiries::{Expiry, ExpiryKind, expiries};
 pub use last_good::{LastGood, read as read_last_good};
 pub use reloader::{Inherited, Outcome, Reloader, Running};
 pub use warnings::warnings;

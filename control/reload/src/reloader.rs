@@ -1,6 +1,7 @@
 //! Puts configurations in force, one after the other, each wholly or not at all.
 
 use crate::build::Builder;
+use crate::expiries::{Expiry, expiries};
 use crate::files::Seen;
 use crate::last_good::LastGood;
 use crate::warnings::warnings;
@@ -23,6 +24,8 @@ pub struct Running {
     pub plan: Plan,
     /// What workers look at.
     pub snapshot: Arc<Snapshot>,
+    /// What of it runs out.
+    pub expiries: Arc<[Expiry]>,
     fingerprint: [u8; 32],
 }
 
@@ -80,7 +83,8 @@ impl Reloader {
         plane: DataPlane,
         mut inherited: Inherited,
     ) -> Result<Self, String> {
-        let running = Running { plan, snapshot: published.snapshot(), fingerprint };
+        let expiries = expiries(&plan).into();
+        let running = Running { plan, snapshot: published.snapshot(), expiries, fingerprint };
         let listening = HashMap::new();
         let retired = Vec::new();
         let mut reloader = Self { loader, builder, last_good, running, published, plane, listening, retired, seen: None };
@@ -157,7 +161,9 @@ impl Reloader {
         self.published.publish(Arc::clone(&snapshot));
         self.listen(&plan, sockets)?;
         let hash = snapshot.hash.clone();
-        let before = std::mem::replace(&mut self.running, Running { plan, snapshot, fingerprint: built.fingerprint });
+        let expiries = expiries(&plan).into();
+        let next = Running { plan, snapshot, expiries, fingerprint: built.fingerprint };
+        let before = std::mem::replace(&mut self.running, next);
         self.retired.push(before.snapshot);
         self.last_good.keep(&self.running.plan);
         Ok(Outcome { generation, hash, changed: true, warnings })

@@ -5,11 +5,13 @@ mod certificates;
 mod coverage;
 mod stream;
 mod trust;
+mod validity;
 
 pub use certificates::{load_certificate, read_file};
 pub use coverage::check_coverage;
 pub use stream::{Side, TlsStream};
 pub use trust::{read_certificates, read_trust, system_trust};
+pub use validity::{Validity, certificate_validity, revocation_validity};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 

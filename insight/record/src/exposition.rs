@@ -34,7 +34,23 @@ pub struct Gauges {
     pub upstreams: Vec<UpstreamGauges>,
     /// What is refused, and why.
     pub overload: OverloadGauges,
+    /// What runs out.
+    pub expiries: Vec<ExpiryGauge>,
 }
+
+/// When something runs out: the first of its kind under a name that the configuration has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExpiryGauge {
+    /// What it is: `listener_certificate`, `upstream_certificate` or `revocation_list`.
+    pub kind: &'static str,
+    /// The listener or upstream.
+    pub name: String,
+    /// Seconds that are left; negative when it has run out.
+    pub seconds: i64,
+}
+
+/// So many series of what runs out are told.
+const EXPIRIES_MAX: usize = 1000;
 
 /// How close the gateway is to its limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -107,6 +123,7 @@ pub(crate) fn expose(workers: &[Arc<WorkerSeries>], gauges: &Gauges, log: &LogSt
     text.single("portcullis_access_log_writable", "gauge", "1 when the last write succeeded.", u64::from(log.trouble.is_none()));
     process(&mut text, gauges);
     overload(&mut text, &gauges.overload);
+    expiries(&mut text, &gauges.expiries);
     text.0
 }
 
@@ -256,6 +273,14 @@ fn process(text: &mut Text, gauges: &Gauges) {
         ("process_open_fds", "gauge", "Open file descriptors.", gauges.open_descriptors),
     ] {
         text.single(name, kind, help, value);
+    }
+}
+
+fn expiries(text: &mut Text, expiries: &[ExpiryGauge]) {
+    text.family("portcullis_expires_in_seconds", "gauge", "Until certificates and revocation lists run out.");
+    for ExpiryGauge { kind, name, seconds } in expiries.iter().take(EXPIRIES_MAX) {
+        let name = escaped(name);
+        text.push(format_args!("portcullis_expires_in_seconds{{kind=\"{kind}\",name=\"{name}\"}} {seconds}\n"));
     }
 }
 

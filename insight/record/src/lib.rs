@@ -17,7 +17,7 @@ mod summary;
 mod upstream_gauges;
 mod writer;
 
-pub use exposition::{Gauges, OverloadGauges};
+pub use exposition::{ExpiryGauge, Gauges, OverloadGauges};
 pub use recorder::{AccessLog, LogStatus, RecordSettings, Recorder, Rotation};
 pub use sink::SinkSeed;
 pub use upstream_gauges::{EndpointGauges, UpstreamGauges};

@@ -4,6 +4,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyIdMethod, KeyPair, PublicKeyData, RevokedCertParams, SerialNumber, date_time_ymd,
 };
+use std::time::Duration;
+
+/// Times in Unix seconds.
+const FEBRUARY_2026: u64 = 1_769_904_000;
+const IN_2096: u64 = 3_976_214_400;
 
 /// An authority.
 pub struct Authority {
@@ -113,6 +118,14 @@ impl Authority {
     /// # Panics
     /// When it cannot be signed.
     pub fn revoked(&self, serials: &[u64], is_fresh: bool) -> String {
+        self.revoked_until(serials, if is_fresh { IN_2096 } else { FEBRUARY_2026 })
+    }
+
+    /// The same; its successor is promised for a time, in Unix seconds.
+    ///
+    /// # Panics
+    /// When it cannot be signed.
+    pub fn revoked_until(&self, serials: &[u64], unix_seconds: u64) -> String {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2026, 1, 1),
@@ -121,7 +134,7 @@ impl Authority {
         });
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2026, 1, 2),
-            next_update: if is_fresh { date_time_ymd(2096, 1, 1) } else { date_time_ymd(2026, 2, 1) },
+            next_update: date_time_ymd(1970, 1, 1) + Duration::from_secs(unix_seconds),
             crl_number: SerialNumber::from(1_u64),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),
@@ -149,6 +162,17 @@ impl Authority {
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate can be signed").pem();
         Leaf { certificate, key: key.serialize_pem() }
+    }
+
+    /// A certificate that counts from 2020 until a time, in Unix seconds.
+    ///
+    /// # Panics
+    /// When a host is not one.
+    pub fn leaf_until(&self, hosts: &[&str], unix_seconds: u64) -> Leaf {
+        self.leaf_with(hosts, |params| {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(unix_seconds);
+        })
     }
 
     /// A certificate that has expired.

@@ -22,6 +22,7 @@ mod client_certificates;
 mod clients;
 mod demo;
 mod early;
+mod expiry;
 mod forward;
 mod headers;
 mod http2;
