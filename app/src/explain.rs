@@ -2,6 +2,7 @@
 
 use crate::check::load_plan;
 use crate::output::{Colour, Output};
+use portcullis_control_config::{Access, Plan};
 use portcullis_control_reload::{Builder, Routing};
 use portcullis_gateway_policy::preflight_method;
 use portcullis_gateway_proxy::{check_form, check_method, preflight_route};
@@ -25,7 +26,7 @@ pub fn explain(config: &Path, request: &[String], headers: &[String], clock: &Cl
         return Ok(());
     }
     let routing = Builder::new(portcullis_policies::POLICIES, clock.clone()).routing(&plan)?;
-    show(&routing, &parsed, output);
+    show(&plan, &routing, &parsed, output);
     Ok(())
 }
 
@@ -58,7 +59,18 @@ fn show_refused(output: Output, status: u16, code: &str, detail: &str) {
     }
 }
 
-fn show(routing: &Routing, request: &RequestHead, output: Output) {
+/// Who may call a route, as it is written.
+fn access_of(plan: &Plan, api: &str, route: &str) -> String {
+    let api = plan.apis.iter().find(|known| *known.name == *api);
+    let route = api.and_then(|api| api.routes.iter().find(|known| *known.name == *route));
+    match route.map(|route| &route.access) {
+        Some(Access::Public) => "public".to_owned(),
+        Some(Access::Allow { written, .. }) => written.to_string(),
+        None => "nobody".to_owned(),
+    }
+}
+
+fn show(plan: &Plan, routing: &Routing, request: &RequestHead, output: Output) {
     let (host, path) = (request.host(), request.path());
     // A preflight has the route of the request that it asks about, by the same look-up as at run time.
     let preflight = preflight_route(&routing.routes, request).map(|(route, _)| route);
@@ -97,7 +109,7 @@ fn show(routing: &Routing, request: &RequestHead, output: Output) {
             "canonical": { "method": method, "host": host, "path": path, "query": request.query() },
             "decision": decision, "status": status, "host_pattern": explanation.host, "considered": considered,
             "route": route.map(|route| &*route.name), "api": route.map(|route| &*route.api),
-            "upstream": route.map(|route| route.upstream_names()), "access": route.map(|_| "public"), "policies": policies,
+            "upstream": route.map(|route| route.upstream_names()), "access": route.map(|route| access_of(plan, &route.api, &route.name)), "policies": policies,
         }));
         return;
     }
@@ -114,7 +126,7 @@ fn show(routing: &Routing, request: &RequestHead, output: Output) {
     match route {
         Some(route) => {
             output.line(&format!("policies    {}", policies.join(" -> ")));
-            output.line("access      public");
+            output.line(&format!("access      {}", access_of(plan, &route.api, &route.name)));
             output.line(&format!("goes to     upstream {}", route.upstream_names()));
         }
         None => output.line(&format!("{} with {} {decision}", output.paint(Colour::Red, "refused"), status.unwrap_or(404))),

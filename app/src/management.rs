@@ -248,8 +248,9 @@ impl Management for State {
                     methods: route.methods.iter().map(|method| method.as_str().to_owned()).collect(),
                     path: route.path.to_string(),
                     headers: route.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect(),
-                    access: match route.access {
+                    access: match &route.access {
                         Access::Public => "public".to_owned(),
+                        Access::Allow { written, .. } => written.to_string(),
                     },
                     upstream: api.upstreams.iter().map(|(name, _)| &**name).collect::<Vec<_>>().join(", "),
                     policies: pipelines.get(&(&*api.name, &*route.name)).cloned().unwrap_or_default(),

@@ -22,6 +22,8 @@ pub const TARGETS: &[Target] = &[
     ("proxy_header", targets::proxy_header),
     ("http2_head", targets::http2_head),
     ("frame_meter", targets::frame_meter),
+    ("token", targets::token),
+    ("key_set", targets::key_set),
     ("config", targets::config),
     ("differential", differential::differential),
 ];

@@ -1,6 +1,7 @@
 //! What must hold for any bytes.
 
 use portcullis_control_config::load_text;
+use portcullis_engines_jose::{Algorithm, KeySet, Rules, Token, TokenType, check_claims, verify_signature};
 use portcullis_model::Clock;
 use portcullis_wire::{
     ChunkStep, ChunkedDecoder, FrameMeter, HeadFinder, HeadLimits, Method, PROXY_HEADER_BYTES_MAX, PseudoFields, RequestHead,
@@ -206,4 +207,45 @@ pub(crate) fn frame_meter(data: &[u8]) {
     }
     let mut meter = FrameMeter::new(4096, 0);
     let _bounded = data.chunks(5).try_for_each(|part| meter.outgoing(part, 5));
+}
+
+/// No bytes are a good token of a key that nobody signs with, whether they are the token itself or header and claims of one.
+pub(crate) fn token(data: &[u8]) {
+    const KEYS: &[u8] = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"k"}]}"#;
+    let (keys, _) = KeySet::parse(KEYS).expect("a key set");
+    let rules = Rules {
+        issuer: "https://id.test".into(),
+        algorithms: Algorithm::ALL.into_iter().collect(),
+        types: [TokenType::AccessToken, TokenType::Jwt].into(),
+        leeway: 30,
+        lifetime_max: u64::MAX,
+    };
+    let judge = |token: &[u8]| {
+        let Ok(token) = Token::parse(token) else { return };
+        let claims = &token.claims;
+        assert!(!claims.audiences.is_empty() && !claims.subject.chars().any(char::is_control), "{claims:?}");
+        let _judged = check_claims(&token, &rules, 1_800_000_000);
+        assert!(verify_signature(&token, &keys).is_err(), "nobody has signed this");
+    };
+    judge(data);
+    let (header, claims) = data.split_at(data.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1));
+    judge([encoded(header), encoded(claims), encoded(&[7; 64])].join(".").as_bytes());
+}
+
+fn encoded(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let digit = |bits: u32| char::from(DIGITS.get((bits & 63) as usize).copied().unwrap_or_default());
+    let mut out = String::new();
+    for three in bytes.chunks(3) {
+        let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        out.extend((0..=three.len()).map(|at| digit(bits >> (18 - 6 * at))));
+    }
+    out
+}
+
+/// What is a key set has a key, and is one again without what is unfit.
+pub(crate) fn key_set(data: &[u8]) {
+    if let Ok((keys, unfit)) = KeySet::parse(data) {
+        assert!(!keys.is_empty() && keys.len() <= 1024 && unfit.len() <= 1024);
+    }
 }

@@ -55,3 +55,13 @@ fn http2_head() {
 fn frame_meter() {
     replay("frame_meter");
 }
+
+#[test]
+fn token() {
+    replay("token");
+}
+
+#[test]
+fn key_set() {
+    replay("key_set");
+}

@@ -4,6 +4,7 @@
 
 mod clock;
 mod ids;
+mod principal;
 mod record;
 mod rejection;
 mod secret;
@@ -12,6 +13,7 @@ mod verdict;
 
 pub use clock::Clock;
 pub use ids::{Generation, IdSource, RequestId, TraceContext};
+pub use principal::{Consumer, Grants, Mask, Principal};
 pub use record::{
     Attempt, AttemptOutcome, ClientCertificate, ConnectionEvent, DecisionRecord, Phase, PhaseTimings, Protocol, RecordGuard,
     RecordSink, TlsFacts, Traffic,

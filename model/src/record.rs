@@ -1,6 +1,6 @@
 //! The decision record: what happened in one exchange, made exactly once, whatever happened.
 
-use crate::{Blame, Generation, Reason, RequestId, Text, TraceContext, VerdictLog};
+use crate::{Blame, Generation, Principal, Reason, RequestId, Text, TraceContext, VerdictLog};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -167,6 +167,10 @@ pub struct DecisionRecord {
     pub route: Option<Arc<str>>,
     /// The API's name, if the route belongs to one.
     pub api: Option<Arc<str>>,
+    /// Who was calling, if a credential proved it.
+    pub principal: Option<Arc<Principal>>,
+    /// Which line of the route's `allow` let the caller through, counted from 1.
+    pub allow_line: Option<u16>,
     /// The upstream's name, if it was to be forwarded.
     pub upstream: Option<Arc<str>>,
     /// What the policies said.

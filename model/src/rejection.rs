@@ -58,6 +58,18 @@ macro_rules! reasons {
             #[must_use]
             pub const fn public(self) -> &'static str { match self { $(Reason::$name => $public,)+ } }
 
+            /// What goes into WWW-Authenticate (RFC 6750 section 3); nothing where credentials are not the matter.
+            #[must_use]
+            pub const fn challenge(self) -> Option<&'static str> {
+                match self {
+                    Self::CredentialsMissing => Some("Bearer realm=\"api\""),
+                    Self::CredentialsAmbiguous => Some("Bearer realm=\"api\", error=\"invalid_request\""),
+                    Self::CredentialsInvalid => Some("Bearer realm=\"api\", error=\"invalid_token\""),
+                    Self::AccessDenied => Some("Bearer realm=\"api\", error=\"insufficient_scope\""),
+                    _ => None,
+                }
+            }
+
             /// What it means, for documentation.
             #[must_use]
             pub const fn doc(self) -> &'static str { match self { $(Reason::$name => concat!($($doc,)+),)+ } }
@@ -110,6 +122,16 @@ reasons! {
     ProxyHeaderInvalid = "proxy_header_invalid", 0, Downstream, true, "";
     /// The header of the PROXY protocol was not complete in time.
     ProxyHeaderTimeout = "proxy_header_timeout", 0, Downstream, true, "";
+    /// No credential was sent, or none of a kind that the API takes (RFC 6750 section 3).
+    CredentialsMissing = "credentials_missing", 401, Downstream, false, "credentials are required";
+    /// More than one Authorization field, or one that is not well-formed (RFC 6750 section 3.1, invalid_request).
+    CredentialsAmbiguous = "credentials_ambiguous", 400, Downstream, false, "the credentials are ambiguous";
+    /// The token is not one that a provider of the API issued for it, or it is not valid now; which it is, is in the log.
+    CredentialsInvalid = "credentials_invalid", 401, Downstream, false, "the credentials are not valid";
+    /// No key set of the provider is there, so that tokens cannot be judged.
+    KeysUnavailable = "keys_unavailable", 503, Gateway, false, "credentials cannot be checked now";
+    /// No line of the route's `allow` fits the caller.
+    AccessDenied = "access_denied", 403, Policy, false, "the caller may not do this";
     /// The TLS handshake did not finish in time.
     HandshakeTimeout = "handshake_timeout", 0, Downstream, true, "";
     /// The TLS handshake failed.

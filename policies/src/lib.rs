@@ -1,8 +1,10 @@
 //! What may stop or change a request: one folder each, one line each in [`POLICIES`].
 
-use portcullis_gateway_policy::{Phase, PolicyDefinition};
+use portcullis_gateway_policy::{Making, Phase, PolicyDefinition};
 use portcullis_model_settings::PolicySchema;
 
+mod access;
+mod authenticate;
 mod cors;
 mod disabled;
 mod header_rules;
@@ -16,42 +18,56 @@ pub const POLICIES: &[PolicyDefinition] = &[
         settings: PolicySchema::of::<security_headers::SecurityHeaders>("security_headers"),
         phase: Phase::Admit,
         always: true,
-        compile: security_headers::compile,
+        compile: Making::Settings(security_headers::compile),
         files: None,
     },
     PolicyDefinition {
         settings: PolicySchema::of::<disabled::Disabled>("disabled"),
         phase: Phase::Admit,
         always: false,
-        compile: disabled::compile,
+        compile: Making::Settings(disabled::compile),
         files: None,
     },
     PolicyDefinition {
         settings: PolicySchema::of::<ip_rules::IpRules>("ip_rules"),
         phase: Phase::Admit,
         always: false,
-        compile: ip_rules::compile,
+        compile: Making::Settings(ip_rules::compile),
         files: Some(ip_rules::LIST),
     },
     PolicyDefinition {
         settings: PolicySchema::of::<cors::Cors>("cors"),
         phase: Phase::Admit,
         always: false,
-        compile: cors::compile,
+        compile: Making::Settings(cors::compile),
         files: None,
     },
     PolicyDefinition {
         settings: PolicySchema::of::<request_limits::RequestLimits>("request_limits"),
         phase: Phase::Admit,
         always: true,
-        compile: request_limits::compile,
+        compile: Making::Settings(request_limits::compile),
+        files: None,
+    },
+    PolicyDefinition {
+        settings: PolicySchema::elsewhere("authenticate"),
+        phase: Phase::Authenticate,
+        always: false,
+        compile: Making::Access(authenticate::compile),
+        files: Some(authenticate::KEYS),
+    },
+    PolicyDefinition {
+        settings: PolicySchema::elsewhere("access"),
+        phase: Phase::Authorize,
+        always: false,
+        compile: Making::Access(access::compile),
         files: None,
     },
     PolicyDefinition {
         settings: PolicySchema::of::<header_rules::HeaderRules>("header_rules"),
         phase: Phase::Shape,
         always: false,
-        compile: header_rules::compile,
+        compile: Making::Settings(header_rules::compile),
         files: None,
     },
 ];

@@ -1,6 +1,7 @@
 //! What the tests of policies share: an exchange from the bytes of a request, and settings from JSON.
 
-use portcullis_gateway_policy::{ConnectionFacts, Exchange, Scheme};
+use portcullis_engines_authz::{Line, Vocabulary};
+use portcullis_gateway_policy::{AuthenticatePlan, ConnectionFacts, Credentials, Exchange, RouteAccess, Scheme};
 use portcullis_model::{DecisionRecord, RecordGuard, RecordSink};
 use portcullis_model_settings::{Decode, Diagnostics, FileId, Tree, TreeBuilder};
 use portcullis_wire::{HeadLimits, RequestHead};
@@ -61,4 +62,21 @@ fn tree(json: &str) -> Arc<Tree> {
     let mut builder = TreeBuilder::new(FileId(0), 10_000, 32);
     add(&mut builder, &serde_json::from_str(json).unwrap());
     builder.finish().unwrap()
+}
+
+/// Who may call a route of an API with these providers, by one line, and the words of it.
+pub(crate) fn access(any_of: &[&str], roles: &[&str], scopes: &[&str]) -> (RouteAccess, Arc<Vocabulary>) {
+    let role = |role: &&str| role.split_once('/').map(|(provider, role)| (provider.into(), role.into())).unwrap();
+    let line = Line {
+        roles: roles.iter().map(role).collect(),
+        scopes: scopes.iter().map(|scope| (*scope).into()).collect(),
+        consumers: Vec::new(),
+    };
+    let words = Vocabulary::of([&line], []).unwrap();
+    let authenticate = AuthenticatePlan {
+        any_of: any_of.iter().map(|name| (*name).into()).collect(),
+        audiences: vec!["https://api.test".into()],
+        credentials: Credentials::Remove,
+    };
+    (RouteAccess { authenticate: Arc::new(authenticate), lines: vec![line] }, Arc::new(words))
 }

@@ -1,13 +1,16 @@
 //! A plan in canonical form: as the operator could have written it, defaults visible, secrets only as references.
 
 use crate::plan::{
-    AccessLogPlan, ApiPlan, ClientCertificatePlan, ListenerMode, ListenerPlan, Plan, RoutePlan, TlsPlan, UpstreamPlan,
-    UpstreamTlsPlan, Weakening,
+    Access, AccessLogPlan, ApiPlan, ClientCertificatePlan, IdentityPlan, ListenerMode, ListenerPlan, Plan, RoutePlan, TlsPlan,
+    UpstreamPlan, UpstreamTlsPlan, Weakening,
 };
+use portcullis_engines_jose::{Algorithm, TokenType};
+use portcullis_gateway_policy::{AuthenticatePlan, Credentials, ProviderPlan};
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 impl Plan {
     /// The plan as JSON, in the shape of the configuration. Loading it gives the same plan again.
@@ -27,6 +30,7 @@ impl Plan {
                 let servers: Vec<Value> = self.dns_servers.iter().map(|server| Value::from(server.to_string())).collect();
                 out.insert("dns".to_owned(), json!({ "servers": servers }));
             }
+            out.extend(identity_json(&self.identity));
             if let Some(workers) = self.workers {
                 out.insert("workers".to_owned(), workers.into());
             }
@@ -69,6 +73,7 @@ impl Plan {
                     out.insert("weights".to_owned(), Value::Object(weights.collect()));
                 }
             }
+            out.extend(api.authenticate.as_ref().map(|plan| ("authenticate".to_owned(), authenticate_json(plan))));
             if let Some(owner) = &api.owner {
                 out.insert("owner".to_owned(), Value::from(&**owner));
             }
@@ -83,7 +88,7 @@ impl Plan {
             "name": *route.name,
             "methods": route.methods.encode(),
             "path": path.unwrap_or_default(),
-            "access": { "public": true },
+            "access": match &route.access { Access::Public => json!({ "public": true }), Access::Allow { written, .. } => written.clone() },
             "encoded_slash": route.encoded_slash.as_str(),
             "websocket": route.websocket,
         });
@@ -101,6 +106,46 @@ impl Plan {
         let row = self.policies.get(policy)?;
         Some((row.name.to_owned(), (row.encode)(&**settings)))
     }
+}
+
+fn texts(texts: &[Arc<str>]) -> Vec<&str> {
+    texts.iter().map(|text| &**text).collect()
+}
+
+fn authenticate_json(plan: &AuthenticatePlan) -> Value {
+    let credentials = match plan.credentials {
+        Credentials::Remove => "remove",
+        Credentials::Pass => "pass",
+    };
+    json!({ "any_of": texts(&plan.any_of), "audiences": texts(&plan.audiences), "credentials": credentials })
+}
+
+fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
+    let provider = |provider: &ProviderPlan| {
+        let types = provider.rules.types.iter().map(|one| if *one == TokenType::Jwt { "JWT" } else { "at+jwt" });
+        let mut out = json!({
+            "issuer": provider.rules.issuer,
+            "keys": { "file": path(&provider.keys) },
+            "algorithms": provider.rules.algorithms.iter().map(Algorithm::as_str).collect::<Vec<_>>(),
+            "token_types": types.collect::<Vec<_>>(),
+            "leeway": Duration::from_secs(provider.rules.leeway).encode(),
+            "lifetime_max": Duration::from_secs(provider.rules.lifetime_max).encode(),
+            "scopes": { "claim": provider.scopes.as_str() },
+        });
+        if let (Value::Object(out), Some(roles)) = (&mut out, &provider.roles) {
+            out.insert("roles".to_owned(), json!({ "claim": roles.as_str() }));
+        }
+        out
+    };
+    let mut out = Vec::new();
+    if !identity.providers.is_empty() {
+        let providers = named(identity.providers.iter().map(|one| (&one.name, provider(one))));
+        out.push(("identity".to_owned(), json!({ "providers": providers })));
+    }
+    if !identity.roles.is_empty() {
+        out.push(("roles".to_owned(), named(identity.roles.iter().map(|(name, roles)| (name, roles.encode())))));
+    }
+    out
 }
 
 fn named<'n>(entries: impl Iterator<Item = (&'n Arc<str>, Value)>) -> Value {

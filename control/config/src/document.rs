@@ -7,6 +7,7 @@ use serde_json::json;
 /// The JSON schema (draft 2020-12) of a configuration file, with the settings of these policies.
 #[must_use]
 pub fn schema(policies: &[PolicySchema]) -> Value {
+    let policies: Vec<_> = policies.iter().filter(|row| row.is_written).collect();
     let mut out = ConfigFile::schema();
     let rows: Object =
         policies.iter().map(|row| (row.name.to_owned(), json!({ "$ref": format!("#/$defs/{}", row.name) }))).collect();
@@ -59,7 +60,7 @@ pub fn reference(policies: &[PolicySchema]) -> String {
             "\n## Policies\n\n\
              They are written by their names in `defaults`, in an API, or in a route. A level further in can only tighten what the levels above demand.\n",
         );
-        for row in policies {
+        for row in policies.iter().filter(|row| row.is_written) {
             inside(&mut out, row.name, &(row.schema)());
         }
     }

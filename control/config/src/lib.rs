@@ -26,8 +26,8 @@ pub use digest::Digest;
 pub use document::{reference, schema};
 pub use loader::{Loader, load, load_text};
 pub use plan::{
-    Access, AccessLogPlan, ApiPlan, CertificatePlan, ClientCertificatePlan, DrainPlan, ListenerMode, ListenerPlan, ManagementPlan,
-    Plan, PolicyLevels, Reminder, RotatePlan, RoutePlan, TlsPlan, UpstreamPlan, UpstreamTlsPlan, Weakening,
+    Access, AccessLogPlan, ApiPlan, CertificatePlan, ClientCertificatePlan, DrainPlan, IdentityPlan, ListenerMode, ListenerPlan,
+    ManagementPlan, Plan, PolicyLevels, Reminder, RotatePlan, RoutePlan, TlsPlan, UpstreamPlan, UpstreamTlsPlan, Weakening,
 };
 pub use report::{Finding, Report, RoutePlace};
 pub use source::Caps;

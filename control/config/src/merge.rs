@@ -2,10 +2,10 @@
 
 use crate::check::Checker;
 use crate::settings::{
-    ApiSettings, ConfigFile, DefendSettings, DnsSettings, ListenerSettings, ManagementSettings, Once, Part, Parts, RecordSettings,
-    UpstreamSettings,
+    ApiSettings, ConfigFile, DefendSettings, DnsSettings, IdentitySettings, ListenerSettings, ManagementSettings, Once, Part,
+    Parts, ProviderRole, RecordSettings, UpstreamSettings,
 };
-use portcullis_model_settings::{PolicyUse, Position};
+use portcullis_model_settings::{Named, PolicyUse, Position, Spanned};
 use std::collections::HashMap;
 
 /// All files together.
@@ -15,6 +15,8 @@ pub(crate) struct Merged<'f> {
     pub(crate) upstreams: Vec<&'f Part<UpstreamSettings>>,
     pub(crate) apis: Vec<&'f Part<ApiSettings>>,
     pub(crate) defaults: Vec<&'f PolicyUse>,
+    pub(crate) identity: Option<&'f IdentitySettings>,
+    pub(crate) roles: Option<&'f Named<Vec<Spanned<ProviderRole>>>>,
     pub(crate) management: Option<&'f ManagementSettings>,
     pub(crate) defend: Option<&'f DefendSettings>,
     pub(crate) dns: Option<&'f DnsSettings>,
@@ -40,6 +42,8 @@ pub(crate) fn merge<'f>(files: &[&'f ConfigFile], checker: &mut Checker<'_>) -> 
         upstreams: parts(files.iter().map(|f| &f.upstreams), "upstreams", checker),
         apis: parts(files.iter().map(|f| &f.apis), "apis", checker),
         defaults,
+        identity: once(files.iter().map(|f| &f.identity), "identity", checker),
+        roles: once(files.iter().map(|f| &f.roles), "roles", checker),
         management: once(files.iter().map(|f| &f.management), "management", checker),
         defend: once(files.iter().map(|f| &f.defend), "defend", checker),
         dns: once(files.iter().map(|f| &f.dns), "dns", checker),

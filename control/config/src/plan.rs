@@ -3,10 +3,11 @@
 use crate::digest::Digest;
 use crate::report::Finding;
 use crate::settings::{
-    Care, ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, OverloadSettings, StaleList, TlsVersion,
-    UpstreamLimits, UpstreamTimeouts,
+    Care, ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, OverloadSettings, ProviderRole, StaleList,
+    TlsVersion, UpstreamLimits, UpstreamTimeouts,
 };
-use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings};
+use portcullis_gateway_policy::{AuthenticatePlan, ProviderPlan, RouteAccess};
+use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings, Value};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
@@ -23,6 +24,8 @@ pub struct Plan {
     pub management: ManagementPlan,
     /// Where requests go, by name.
     pub upstreams: Vec<Arc<UpstreamPlan>>,
+    /// Whose word on who is calling can be taken.
+    pub identity: IdentityPlan,
     /// What is served, by name.
     pub apis: Vec<Arc<ApiPlan>>,
     /// How a client's address is found.
@@ -65,7 +68,9 @@ impl Plan {
     pub fn policy_files(&self) -> BTreeSet<(usize, PathBuf)> {
         let routes = self.apis.iter().flat_map(|api| &api.routes).map(|route| &route.policies);
         let mut seen = HashSet::new();
-        let mut files = BTreeSet::new();
+        let keys = self.policies.iter().position(|row| row.name == "authenticate");
+        let keys = keys.into_iter().flat_map(|row| self.identity.providers.iter().map(move |one| (row, one.keys.clone())));
+        let mut files: BTreeSet<_> = keys.collect();
         for levels in std::iter::once(&self.defaults).chain(routes).filter(|levels| seen.insert(levels.key())) {
             for (policy, settings) in levels.iter() {
                 let Some(row) = self.policies.get(policy) else { continue };
@@ -239,6 +244,8 @@ pub struct ApiPlan {
     pub upstreams: Vec<(Arc<str>, u32)>,
     /// Who is told.
     pub owner: Option<Arc<str>>,
+    /// How it is found out who is calling.
+    pub authenticate: Option<Arc<AuthenticatePlan>>,
     /// Its routes, in the order they were written.
     pub routes: Vec<Arc<RoutePlan>>,
     /// A hash of everything that decides what this API does, the defaults included: equal hashes, equal API.
@@ -282,10 +289,26 @@ impl fmt::Debug for OwnPolicies {
 }
 
 /// Who may call a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Access {
     /// Everybody, as the operator said in so many words.
     Public,
+    /// Those whom a line fits.
+    Allow {
+        /// What policies are made from.
+        access: Arc<RouteAccess>,
+        /// As it was written.
+        written: Value,
+    },
+}
+
+/// Whose word on who is calling can be taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdentityPlan {
+    /// The providers, by name.
+    pub providers: Vec<Arc<ProviderPlan>>,
+    /// Roles of the gateway's own naming, and what they stand for.
+    pub roles: Vec<(Arc<str>, Vec<ProviderRole>)>,
 }
 
 /// For each policy that applies its row in the table and its settings, outermost level first: defaults, API, route.

@@ -7,11 +7,14 @@ use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_control_config::settings::ListenerProtocol;
 use portcullis_control_config::{
-    ApiPlan, ClientCertificatePlan, ListenerMode as PlannedMode, ListenerPlan, Plan, PolicyLevels, RoutePlan, UpstreamPlan,
+    Access, ApiPlan, ClientCertificatePlan, ListenerMode as PlannedMode, ListenerPlan, Plan, PolicyLevels, RoutePlan, UpstreamPlan,
 };
 use portcullis_control_names::{Follower, Names, Report};
+use portcullis_engines_authz::Vocabulary;
 use portcullis_gateway_listener::{CertificateFiles, ClientCertificates, OldestVersion, Revocation, TicketKeys, TlsContext};
-use portcullis_gateway_policy::{LiveFiles, Pipeline, PipelineStep, PolicyDefinition};
+use portcullis_gateway_policy::{
+    AccessContext, LiveFiles, Making, Pipeline, PipelineStep, PolicyDefinition, ProviderPlan, RouteAccess, StatePool,
+};
 use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Route, Snapshot, Split};
 use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
 use portcullis_gateway_upstream::{Origin, Timeouts, Upstream, UpstreamSettings, Wheel};
@@ -68,6 +71,7 @@ pub struct Builder {
     origin: Arc<Origin>,
     /// The files that settings of policies name.
     pub(crate) files: PolicyFiles,
+    states: StatePool,
     names: Names,
 }
 
@@ -88,6 +92,7 @@ impl Builder {
             tls: Contexts::new(),
             origin: Arc::default(),
             files,
+            states: StatePool::default(),
             names: Names::new(Arc::new(|_| ())),
         }
     }
@@ -128,6 +133,7 @@ impl Builder {
         // Only now is it certain that this is what will run.
         self.tls = tls;
         self.files.keep(plan);
+        self.states.settle();
         self.upstreams = routing
             .upstreams
             .iter()
@@ -165,8 +171,10 @@ impl Builder {
 
     fn route(&mut self, plan: &Plan, upstreams: Upstreams) -> Result<Routing, String> {
         let files = self.files.open(plan)?;
-        let mut pipelines = Pipelines { definitions: self.policies, files, made: HashMap::new() };
-        let unrouted = pipelines.of(plan.defaults())?;
+        let (providers, words) = (&plan.identity.providers, words(plan)?);
+        let mut pipelines =
+            Pipelines { definitions: self.policies, files, providers, words, states: &self.states, made: HashMap::new() };
+        let unrouted = pipelines.of(plan.defaults(), &Access::Public)?;
         let mut specs = Vec::new();
         for api in &plan.apis {
             let destination = destination(api, &upstreams)?;
@@ -337,12 +345,12 @@ fn spec(
     route: &RoutePlan,
     hosts: &[HostPattern],
     destination: &Destination,
-    pipelines: &mut Pipelines,
+    pipelines: &mut Pipelines<'_>,
 ) -> Result<RouteSpec<Arc<Route>>, String> {
     let path =
         PathTemplate::parse(&route.path).map_err(|problem| format!("route `{}` of api `{}`: {problem}", route.name, api.name))?;
     let headers = route.headers.iter().map(|(name, value)| (Box::from(&**name), Box::from(value.as_bytes()))).collect();
-    let pipeline = pipelines.of(&route.policies)?;
+    let pipeline = pipelines.of(&route.policies, &route.access)?;
     let to = |upstream: &Arc<Upstream>, split: Option<Split>| {
         Arc::new(Route {
             name: Arc::clone(&route.name),
@@ -371,35 +379,67 @@ fn spec(
     })
 }
 
-/// Pipelines, made once for all routes with the same policies.
-struct Pipelines {
+/// The words that the lines of all routes speak of.
+fn words(plan: &Plan) -> Result<Arc<Vocabulary>, String> {
+    let routes = plan.apis.iter().flat_map(|api| &api.routes);
+    let lines = routes.filter_map(|route| match &route.access {
+        Access::Public => None,
+        Access::Allow { access, .. } => Some(&access.lines),
+    });
+    let words = Vocabulary::of(lines.flatten(), []);
+    words.map(Arc::new).map_err(|_| "the `allow` lines name more than 4096 different roles and scopes".to_owned())
+}
+
+/// Pipelines, made once for all routes with the same policies and the same access.
+struct Pipelines<'b> {
     definitions: &'static [PolicyDefinition],
     /// The files of each policy, by its row.
     files: Vec<LiveFiles>,
-    made: HashMap<usize, Pipeline>,
+    providers: &'b [Arc<ProviderPlan>],
+    words: Arc<Vocabulary>,
+    states: &'b StatePool,
+    made: HashMap<(usize, usize), Pipeline>,
 }
 
-impl Pipelines {
-    fn of(&mut self, levels: &PolicyLevels) -> Result<Pipeline, String> {
-        if let Some(pipeline) = self.made.get(&levels.key()) {
+impl Pipelines<'_> {
+    fn of(&mut self, levels: &PolicyLevels, access: &Access) -> Result<Pipeline, String> {
+        let access = match access {
+            Access::Public => None,
+            Access::Allow { access, .. } => Some(access),
+        };
+        // The plan holds both for as long as this map is there.
+        let key = (levels.key(), access.map_or(0, |access| Arc::as_ptr(access).addr()));
+        if let Some(pipeline) = self.made.get(&key) {
             return Ok(pipeline.clone());
         }
         let mut steps = Vec::new();
         for (index, definition) in self.definitions.iter().enumerate() {
-            let settings = levels.iter().find(|(policy, _)| *policy == index).map(|(_, settings)| settings);
-            if settings.is_none() && !definition.always {
-                continue;
-            }
             let name = definition.settings.name;
             let none = LiveFiles::default();
             let files = self.files.get(index).unwrap_or(&none);
-            let policy = (definition.compile)(settings.unwrap_or_default(), files)
-                .map_err(|error| format!("policy `{name}`: {}", error.0))?;
+            let made = match definition.compile {
+                Making::Settings(compile) => {
+                    let settings = levels.iter().find(|(policy, _)| *policy == index).map(|(_, settings)| settings);
+                    if settings.is_none() && !definition.always {
+                        continue;
+                    }
+                    compile(settings.unwrap_or_default(), files)
+                }
+                Making::Access(compile) => {
+                    let Some(access) = access else { continue };
+                    compile(&self.context(access, files))
+                }
+            };
+            let policy = made.map_err(|error| format!("policy `{name}`: {}", error.0))?;
             steps.push(PipelineStep { id: PolicyId(u8::try_from(index).unwrap_or(u8::MAX)), name, policy });
         }
         let pipeline = Pipeline::new(steps);
-        self.made.insert(levels.key(), pipeline.clone());
+        self.made.insert(key, pipeline.clone());
         Ok(pipeline)
+    }
+
+    fn context<'c>(&'c self, access: &'c RouteAccess, files: &'c LiveFiles) -> AccessContext<'c> {
+        AccessContext { access, providers: self.providers, words: &self.words, files, pool: self.states }
     }
 }
 

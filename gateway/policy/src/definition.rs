@@ -1,6 +1,6 @@
 //! A row of the table of policies.
 
-use crate::{FileFormat, LiveFiles, Phase, Policy};
+use crate::{CompileAccess, FileFormat, LiveFiles, Phase, Policy};
 use portcullis_model_settings::PolicySchema;
 use std::any::Any;
 use std::sync::Arc;
@@ -12,6 +12,15 @@ pub struct CompileError(pub String);
 /// Makes the running policy from the settings of every level, outermost first (each level only tightens), and the files that they name.
 pub type Compile = fn(&[Arc<dyn Any + Send + Sync>], &LiveFiles) -> Result<Arc<dyn Policy>, CompileError>;
 
+/// How a running policy is made.
+#[derive(Clone, Copy)]
+pub enum Making {
+    /// From the settings that are written under its name.
+    Settings(Compile),
+    /// From who may call, for each route that is not for everybody.
+    Access(CompileAccess),
+}
+
 /// A policy as the table of policies lists it: its settings and how they become a running policy.
 #[derive(Clone, Copy)]
 pub struct PolicyDefinition {
@@ -22,7 +31,7 @@ pub struct PolicyDefinition {
     /// Whether it also runs, with its defaults, where nothing is configured.
     pub always: bool,
     /// How it is made.
-    pub compile: Compile,
+    pub compile: Making,
     /// How the files that its settings name are read, if it has any.
     pub files: Option<FileFormat>,
 }

@@ -1,7 +1,7 @@
 //! One request and its answer, as policies see it.
 
 use crate::Others;
-use portcullis_model::{RecordGuard, TlsFacts};
+use portcullis_model::{Principal, RecordGuard, TlsFacts};
 use portcullis_wire::{FieldValue, RequestHead};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -95,6 +95,17 @@ impl Exchange {
     #[must_use]
     pub fn is_preflight(&self) -> bool {
         self.preflight.is_some()
+    }
+
+    /// Says who is calling, as a credential that was verified proves it; the record says it too.
+    pub fn identify(&mut self, principal: Arc<Principal>) {
+        self.record.principal = Some(principal);
+    }
+
+    /// Who is calling, if that is known.
+    #[must_use]
+    pub fn principal(&self) -> Option<&Arc<Principal>> {
+        self.record.principal.as_ref()
     }
 
     /// How many bytes the body may have, counted while it streams.

@@ -5,12 +5,16 @@
 
 mod definition;
 mod exchange;
+mod identity;
 mod live;
 mod pipeline;
 mod preflight;
 
-pub use definition::{Compile, CompileError, PolicyDefinition};
+pub use definition::{Compile, CompileError, Making, PolicyDefinition};
 pub use exchange::{ConnectionFacts, Exchange, Scheme};
+pub use identity::{
+    AccessContext, AuthenticatePlan, CompileAccess, Credentials, ProviderPlan, RouteAccess, StateDigest, StatePool,
+};
 pub use live::{FileContent, FileFormat, FileProblem, LiveFile, LiveFiles};
 pub use pipeline::{
     Cleared, DroppedTrailers, LocalAnswer, Phase, Pipeline, PipelineStep, Policy, Step, Stop, Stopped, TrailerNames, Verdict,

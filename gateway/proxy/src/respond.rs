@@ -129,6 +129,9 @@ fn describe(
     if rejection.reason == Reason::Overloaded {
         fields.set_named("retry-after", RETRY_AFTER)?;
     }
+    if let Some(challenge) = rejection.reason.challenge() {
+        fields.set_named("www-authenticate", challenge.as_bytes())?;
+    }
     if let Some(allow) = &rejection.allow {
         fields.set(KnownName::Allow, allow.as_bytes())?;
     }

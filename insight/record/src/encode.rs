@@ -31,6 +31,7 @@ impl Encoder {
         push_request(out, record);
         push_optional(out, key!("route"), record.route.as_deref());
         push_optional(out, key!("api"), record.api.as_deref());
+        push_principal(out, record);
         push_upstream(out, record);
         push_number(out, key!("status"), u64::from(record.status));
         push_refusal(out, record);
@@ -103,6 +104,17 @@ fn push_redacted(out: &mut Vec<u8>, query: &[u8]) {
         // A pair without `=` may be a value alone.
         push_escaped(out, equals.and_then(|at| pair.get(..=at)).unwrap_or_default());
         push_raw(out, "[redacted]");
+    }
+}
+
+fn push_principal(out: &mut Vec<u8>, record: &DecisionRecord) {
+    let Some(principal) = &record.principal else { return };
+    push_text(out, key!("provider"), principal.provider.as_bytes());
+    push_text(out, key!("principal"), principal.subject.as_bytes());
+    push_optional(out, key!("principal_client"), principal.client.as_deref());
+    push_optional(out, key!("consumer"), principal.consumer.as_ref().map(|consumer| &*consumer.name));
+    if let Some(line) = record.allow_line {
+        push_number(out, key!("allow_line"), u64::from(line));
     }
 }
 

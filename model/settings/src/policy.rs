@@ -15,6 +15,8 @@ pub type PolicySettings = Arc<dyn Any + Send + Sync>;
 pub struct PolicySchema {
     /// The key it is configured by.
     pub name: &'static str,
+    /// Whether it is written under its own name, as other policies are; else it follows from sections of the configuration itself.
+    pub is_written: bool,
     /// Reads what the operator wrote; nothing when it was wrong, and then the reason is among the findings.
     pub decode: fn(&Node<'_>, &mut Diagnostics) -> Option<PolicySettings>,
     /// Reports every way in which `inner` (an API or a route) would weaken what `outer` (the defaults or the API) demands.
@@ -86,11 +88,28 @@ pub trait Tighten: Decode + Send + Sync + 'static {
 }
 
 impl PolicySchema {
+    /// The row for a policy that follows from sections of the configuration itself.
+    #[must_use]
+    pub const fn elsewhere(name: &'static str) -> Self {
+        Self {
+            name,
+            is_written: false,
+            decode: |_, _| None,
+            tighten: |_, _, at, diagnostics| diagnostics.error(at, "these settings belong elsewhere"),
+            check: |_, at, _, diagnostics| diagnostics.error(at, "these settings belong elsewhere"),
+            dues: |_| Vec::new(),
+            files: |_| Vec::new(),
+            encode: |_| Value::Null,
+            schema: || Value::Null,
+        }
+    }
+
     /// The row for a policy whose settings are a `T`.
     #[must_use]
     pub const fn of<T: Tighten>(name: &'static str) -> Self {
         Self {
             name,
+            is_written: true,
             decode: |node, diagnostics| Some(Arc::new(T::decode(node, diagnostics)?)),
             tighten: |outer, inner, at, diagnostics| match (outer.downcast_ref::<T>(), inner.downcast_ref::<T>()) {
                 (Some(outer), Some(inner)) => T::tighten(outer, inner, at, diagnostics),
@@ -137,12 +156,15 @@ impl PolicyUses {
         let policies = diagnostics.policies();
         let mut uses = Vec::new();
         for (key, value) in node.entries().into_iter().flatten().filter(|(key, _)| !keys.contains(&key.key())) {
-            match policies.iter().enumerate().find(|(_, row)| row.name == key.key()) {
+            match policies.iter().enumerate().find(|(_, row)| row.is_written && row.name == key.key()) {
                 Some((policy, row)) => {
                     let settings = (row.decode)(&value, diagnostics);
                     uses.extend(settings.map(|settings| PolicyUse { policy, settings, at: value.keep() }));
                 }
-                None => diagnostics.unknown_key(&key, keys.iter().copied().chain(policies.iter().map(|row| row.name))),
+                None => diagnostics.unknown_key(
+                    &key,
+                    keys.iter().copied().chain(policies.iter().filter(|row| row.is_written).map(|row| row.name)),
+                ),
             }
         }
         uses.sort_by_key(|one| one.policy);

@@ -5,7 +5,7 @@
 //! # What it shows, as a sentence.
 //! == defaults            policies for every API, as in the configuration
 //! == api                 keys of the API, for example policies
-//! == route               keys of the route
+//! == route               keys of the route; without `access` everybody may call it
 //! == sections            other sections of the configuration
 //! == file lists/bad.txt  a file beside the configuration
 //! == request             head, and after an empty line the body; ends of lines are made CRLF

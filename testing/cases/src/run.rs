@@ -100,9 +100,9 @@ fn yaml(case: &Case) -> String {
     }
     add("", "", "sections");
     add("apis:\n  a:\n    hosts: [a.test]\n    upstream: u\n", "    ", "api");
-    let route = "    routes:\n      - name: all\n        methods: [GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS]\n        path: '/{*rest}'\n        \
-                 access: { public: true }\n";
-    add(route, "        ", "route");
+    let route = "    routes:\n      - name: all\n        methods: [GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS]\n        path: '/{*rest}'\n";
+    let says_who = case.part("route").flat_map(str::lines).any(|line| line.starts_with("access:"));
+    add(&format!("{route}{}", if says_who { "" } else { "        access: { public: true }\n" }), "        ", "route");
     text
 }
 

@@ -1,6 +1,8 @@
 //! The upstream's stand-in: a policy behind all others, which writes down what would be forwarded and answers as the case says.
 
-use portcullis_gateway_policy::{CompileError, Exchange, LiveFiles, LocalAnswer, Phase, Policy, PolicyDefinition, Step, Verdict};
+use portcullis_gateway_policy::{
+    CompileError, Exchange, LiveFiles, LocalAnswer, Making, Phase, Policy, PolicyDefinition, Step, Verdict,
+};
 use portcullis_model_settings::{Diagnostics, Node, PolicySchema, Tighten, section};
 use portcullis_policies::POLICIES;
 use std::any::Any;
@@ -46,7 +48,8 @@ pub(crate) fn table() -> &'static [PolicyDefinition] {
     static TABLE: OnceLock<Vec<PolicyDefinition>> = OnceLock::new();
     TABLE.get_or_init(|| {
         let settings = PolicySchema::of::<Nothing>("upstream_of_the_case");
-        let stand_in = PolicyDefinition { settings, phase: Phase::Shape, always: true, compile, files: None };
+        let stand_in =
+            PolicyDefinition { settings, phase: Phase::Shape, always: true, compile: Making::Settings(compile), files: None };
         POLICIES.iter().copied().chain([stand_in]).collect()
     })
 }

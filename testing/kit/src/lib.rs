@@ -14,6 +14,7 @@ mod programs;
 mod python;
 mod raw;
 mod response;
+mod tokens;
 mod upstream;
 
 pub use certificates::{Authority, Leaf};
@@ -27,4 +28,5 @@ pub use programs::{Haproxy, Nginx};
 pub use python::{PyServer, python, run_python, try_python};
 pub use raw::{RawClient, ask, get};
 pub use response::Response;
+pub use tokens::{SigningKey, base64url, claims, claims_at, key_set, unix_seconds};
 pub use upstream::{UpstreamSide, Witness};

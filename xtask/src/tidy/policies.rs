@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 const TABLE: &str = "policies/src/lib.rs";
 const REFERENCE: &str = "docs/reference/configuration.md";
 const PHASES: &[&str] = &["Admit", "Authenticate", "Limit", "Authorize", "Validate", "Inspect", "Shape"];
-const FILES: &[&str] = &["mod.rs", "config.rs", "policy.rs", "tests.rs"];
+/// Only where a policy is written under its own name; else its settings are sections of the configuration.
+const CONFIG: &str = "config.rs";
+const FILES: &[&str] = &["mod.rs", CONFIG, "policy.rs", "tests.rs"];
 
 /// Checks the table against the folders.
 pub fn check(repo: &Repo) -> Vec<Finding> {
@@ -21,7 +23,10 @@ pub fn check(repo: &Repo) -> Vec<Finding> {
         if rows.iter().filter(|row| row.name == *folder).count() != 1 {
             findings.push(Finding::of(TABLE, format!("the folder `{folder}` is not in the table POLICIES exactly once")));
         }
-        for file in FILES.iter().filter(|file| repo.text(&format!("policies/src/{folder}/{file}")).is_none()) {
+        let own = rows.iter().any(|row| row.name == *folder && row.has_settings);
+        for file in
+            FILES.iter().filter(|file| (own || **file != CONFIG) && repo.text(&format!("policies/src/{folder}/{file}")).is_none())
+        {
             findings.push(Finding::of(&format!("policies/src/{folder}"), format!("has no {file}")));
         }
         let cases = format!("policies/src/{folder}/cases/");
@@ -34,7 +39,7 @@ pub fn check(repo: &Repo) -> Vec<Finding> {
         findings.push(Finding::at(TABLE, row.line, format!("there is no folder for `{}`", row.name)));
     }
     let reference = repo.text(REFERENCE).unwrap_or_default();
-    for row in rows.iter().filter(|row| !reference.lines().any(|line| line == format!("### `{}`", row.name))) {
+    for row in rows.iter().filter(|row| row.has_settings && !reference.lines().any(|line| line == format!("### `{}`", row.name))) {
         findings.push(Finding::of(REFERENCE, format!("has no section for the policy `{}`", row.name)));
     }
     for pair in rows.windows(2) {
@@ -54,18 +59,21 @@ struct Row<'a> {
     name: &'a str,
     phase: &'a str,
     line: usize,
+    has_settings: bool,
 }
 
 /// The rows of the table: each names its settings, then its phase.
 fn rows(text: &str) -> Vec<Row<'_>> {
-    let mark = "PolicySchema::of::<";
-    let row = |at: usize| {
+    let marks = ["PolicySchema::of::<", "PolicySchema::elsewhere"];
+    let row = |(at, mark): (usize, &str)| {
         let rest = text.get(at..)?;
         let name = rest.split_once("(\"")?.1.split_once('"')?.0;
         let phase = rest.split_once("Phase::")?.1.split(|c: char| !c.is_alphanumeric()).next()?;
-        Some(Row { name, phase, line: line_of(text, at) })
+        Some(Row { name, phase, line: line_of(text, at), has_settings: mark == marks[0] })
     };
-    text.match_indices(mark).filter_map(|(at, _)| row(at)).collect()
+    let mut found: Vec<_> = marks.iter().flat_map(|mark| text.match_indices(mark)).collect();
+    found.sort_unstable();
+    found.into_iter().filter_map(row).collect()
 }
 
 /// The place of a phase in the fixed order; an unknown one stands before all, so that what follows it cannot be in order by accident.
@@ -89,6 +97,17 @@ mod tests {
                 .extend(FILES.iter().chain(&["cases/a.case"]).map(|file| (format!("policies/src/{folder}/{file}"), String::new())));
         }
         check(&Repo::of(files)).iter().map(|finding| format!("{finding}\n")).collect()
+    }
+
+    #[test]
+    fn settings_may_be_sections_of_the_configuration() {
+        let table = "PolicyDefinition { settings: PolicySchema::elsewhere(\"a\"), phase: Phase::Limit },\n";
+        let mut files = vec![(TABLE.to_owned(), table.to_owned()), (REFERENCE.to_owned(), String::new())];
+        files.extend(
+            ["mod.rs", "policy.rs", "tests.rs", "cases/a.case"].map(|file| (format!("policies/src/a/{file}"), String::new())),
+        );
+        let found = check(&Repo::of(files));
+        assert!(found.is_empty(), "{}", found.iter().map(|finding| format!("{finding}\n")).collect::<String>());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Checks of `defaults` and `apis`. What did not change since the last load is not checked again.
 
 use super::Checker;
+use super::identity::Identity;
 use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
 use crate::plan::{Access, ApiPlan, OwnPolicies, Plan, PolicyLevels, RoutePlan};
@@ -44,6 +45,7 @@ impl ApiCache {
         &mut self,
         merged: &Merged<'_>,
         policies: &Arc<[PolicySchema]>,
+        identity: &Identity<'_>,
         checker: &mut Checker<'_>,
     ) -> (PolicyLevels, Vec<Arc<ApiPlan>>) {
         let defaults_digest = digest_of_uses(merged.defaults.iter().copied());
@@ -59,12 +61,12 @@ impl ApiCache {
         for part in &merged.apis {
             let Some(settings) = &part.value else { continue };
             check_upstream(part, settings, &upstreams, checker);
-            let digest = api_digest(part, defaults_digest);
+            let digest = api_digest(part, defaults_digest, identity.digest);
             if let Some(known) = self.plans.get(&*part.name.value).filter(|known| known.digest == digest) {
                 plans.push(Arc::clone(known));
                 continue;
             }
-            let levels = Levels { policies, outer: &merged.defaults, defaults: &defaults };
+            let levels = Levels { policies, outer: &merged.defaults, defaults: &defaults, identity };
             plans.push(Arc::new(self.check_api(part, settings, digest, &levels, checker)));
         }
         check_duplicates(&plans, merged, checker);
@@ -97,6 +99,7 @@ impl ApiCache {
         let names: Vec<&str> = settings.routes.0.iter().map(|(_, route)| &**route.name).collect();
         levels.check_uses(&settings.policies, &[], Level::Api { routes: &names }, checker);
         let base = levels.of_api(&settings.policies);
+        let authenticate = levels.identity.authenticate(&part.name, settings, checker);
         let mut own: HashMap<Digest, (PolicyLevels, OwnPolicies)> = HashMap::new();
         let mut names: HashMap<&str, &Spanned<_>> = HashMap::new();
         let mut routes = Vec::with_capacity(settings.routes.0.len());
@@ -115,7 +118,8 @@ impl ApiCache {
                 let key = digest_of_uses(route.policies.0.iter());
                 own.entry(key).or_insert_with(|| (inner(&base, &route.policies), own_policies(&route.policies))).clone()
             };
-            let plan = route_plan(settings, route, policies);
+            let access = levels.identity.access(&route.access, authenticate.as_ref(), &route_path, checker);
+            let plan = route_plan(settings, route, access, policies);
             let number = u32::try_from(routes.len()).unwrap_or(u32::MAX);
             matches.extend(hosts.iter().map(|host| (self.match_hash(host, &plan), number)));
             routes.push(Arc::new(plan));
@@ -126,6 +130,7 @@ impl ApiCache {
             base_path: settings.base_path.shared(),
             upstreams: settings.destinations().map(|(name, weight)| (name.shared(), weight)).collect(),
             owner: settings.owner.clone(),
+            authenticate,
             routes,
             digest,
             own_policies: own_policies(&settings.policies),
@@ -161,11 +166,12 @@ fn shape(template: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn api_digest(part: &Part<ApiSettings>, defaults: Digest) -> Digest {
+fn api_digest(part: &Part<ApiSettings>, defaults: Digest, identity: Digest) -> Digest {
     let mut hasher = DigestHasher::new("api");
     hasher.text(&part.name);
     hasher.text(&part.digest.to_string());
     hasher.text(&defaults.to_string());
+    hasher.text(&identity.to_string());
     hasher.digest()
 }
 
@@ -214,13 +220,18 @@ fn own_policies(uses: &PolicyUses) -> OwnPolicies {
     OwnPolicies(uses.0.iter().map(|one| (one.policy, Arc::clone(&one.settings))).collect())
 }
 
-fn route_plan(api: &ApiSettings, route: &RouteSettings, (policies, own_policies): (PolicyLevels, OwnPolicies)) -> RoutePlan {
+fn route_plan(
+    api: &ApiSettings,
+    route: &RouteSettings,
+    access: Access,
+    (policies, own_policies): (PolicyLevels, OwnPolicies),
+) -> RoutePlan {
     RoutePlan {
         name: route.name.shared(),
         methods: route.methods.value,
         path: api.base_path.join(&route.path),
         headers: Arc::clone(&route.headers.0),
-        access: Access::Public,
+        access,
         encoded_slash: route.encoded_slash,
         websocket: route.websocket.value,
         policies,
@@ -233,6 +244,7 @@ struct Levels<'l> {
     policies: &'l Arc<[PolicySchema]>,
     outer: &'l [&'l PolicyUse],
     defaults: &'l PolicyLevels,
+    identity: &'l Identity<'l>,
 }
 
 impl Levels<'_> {

@@ -3,6 +3,7 @@
 mod apis;
 mod care;
 mod dues;
+mod identity;
 mod listeners;
 mod upstreams;
 
@@ -109,7 +110,8 @@ pub(crate) fn check(
     let dns_servers = check_dns(merged.dns, &mut checker);
     let access_log = check_access_log(merged.record, checker.folder);
     let client_ip = check_client_ip(merged.defend.map(|defend| &defend.client_ip), &mut checker)?;
-    let (defaults, apis) = apis.check(&merged, policies, &mut checker);
+    let identity = identity::check(&merged, &mut checker);
+    let (defaults, apis) = apis.check(&merged, policies, &identity, &mut checker);
     listeners::check_reach(&merged, &mut checker);
     upstreams::check_use(&merged, &mut checker);
     let reminders = dues::reminders(&merged, policies, &mut checker);
@@ -119,6 +121,7 @@ pub(crate) fn check(
         listeners,
         management,
         upstreams,
+        identity: identity.plan(),
         apis,
         client_ip,
         overload: merged.defend.map(|defend| defend.overload.clone()).or_else(OverloadSettings::absent)?,
@@ -153,6 +156,8 @@ fn digest_of(files: &[&ConfigFile], merged: &Merged<'_>) -> Digest {
     let once = |file: &&ConfigFile| {
         [
             ("management", file.management.digest),
+            ("identity", file.identity.digest),
+            ("roles", file.roles.digest),
             ("defend", file.defend.digest),
             ("dns", file.dns.digest),
             ("record", file.record.digest),

@@ -1,6 +1,6 @@
 //! `apis`: what is served.
 
-use super::{BasePath, Host, Numbered, Template};
+use super::{AccessSettings, AuthenticateSettings, BasePath, Host, Numbered, Template};
 use portcullis_model_settings::{
     Decode, Diagnostics, Methods, Name, Named, Node, Object, Schema, Spanned, Value, choice, quoted, section,
 };
@@ -21,6 +21,8 @@ section! {
         pub weights: Option<Spanned<Named<u32>>>,
         /// Who is told when something is wrong with it.
         pub owner: Option<Arc<str>>,
+        /// How it is found out who is calling.
+        pub authenticate: Option<Spanned<AuthenticateSettings>>,
         /// Its routes.
         pub routes: Numbered<RouteSettings>,
         ; .. pub policies: PolicyUses
@@ -46,7 +48,7 @@ section! {
         pub path: Spanned<Template>,
         /// Header fields that must have exactly this value.
         pub headers: HeaderMatches,
-        /// Who may call it: `{ public: true }` if everybody may; a route without an access decision does not load.
+        /// Who may call it: `{ allow: … }`, or `{ public: true }` if everybody may; a route without an access decision does not load.
         pub access: AccessSettings,
         /// What happens to a path with an encoded slash.
         pub encoded_slash: EncodedSlash = EncodedSlash::Refuse,
@@ -63,43 +65,6 @@ choice! {
         Refuse = "refuse",
         /// It stays as it is, and is data of its segment.
         Keep = "keep",
-    }
-}
-
-/// Who may call a route. In this version only `public: true` can be said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AccessSettings;
-
-impl Decode for AccessSettings {
-    fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
-        if node.entries().is_none() {
-            diagnostics.wrong(node, "an access decision: `{ public: true }` if everybody may call the route");
-            return None;
-        }
-        let said = PublicSettings::decode(node, diagnostics)?;
-        if !said.public {
-            let help =
-                "`public: true` is the only access decision of this version; leave the route out if not everybody may call it";
-            diagnostics.error_with_help(node, "`public: false` says nothing about who may call the route", help);
-            return None;
-        }
-        Some(Self)
-    }
-
-    fn encode(&self) -> Value {
-        json!({ "public": true })
-    }
-
-    fn schema() -> Schema {
-        PublicSettings::schema()
-    }
-}
-
-section! {
-    /// Who may call a route.
-    pub struct PublicSettings {
-        /// Whether everybody may call it, without credentials; must be `true` in this version.
-        pub public: bool,
     }
 }
 

@@ -1,9 +1,10 @@
 //! A whole file. Every section may be missing, so that a folder can hold each in a file of its own.
 
 use super::{
-    ApiSettings, DefendSettings, DnsSettings, ListenerSettings, ManagementSettings, Once, Parts, RecordSettings, UpstreamSettings,
+    ApiSettings, DefendSettings, DnsSettings, IdentitySettings, ListenerSettings, ManagementSettings, Once, Parts, ProviderRole,
+    RecordSettings, UpstreamSettings,
 };
-use portcullis_model_settings::{Decode, Diagnostics, Node, Schema, Value, section};
+use portcullis_model_settings::{Decode, Diagnostics, Named, Node, Schema, Spanned, Value, section};
 use serde_json::json;
 
 /// Where the management socket is when nothing is written.
@@ -20,6 +21,10 @@ section! {
         pub management: Once<ManagementSettings>,
         /// How host names of upstreams are resolved.
         pub dns: Once<DnsSettings>,
+        /// Whose word on who is calling can be taken.
+        pub identity: Once<IdentitySettings>,
+        /// Roles by names of the gateway's own, each standing for roles of providers. Equal names of two providers are two roles.
+        pub roles: Once<Named<Vec<Spanned<ProviderRole>>>>,
         /// Destinations of requests, by name.
         pub upstreams: Parts<UpstreamSettings>,
         /// Policies for every API; an API or a route can only tighten them.

@@ -1,18 +1,21 @@
 //! What the operator writes, section by section. Doc comments become the reference and the JSON schema.
 
+mod access;
 mod apis;
 mod balance;
 mod dns;
 mod endpoints;
 mod file;
 mod hosts;
+mod identity;
 mod listeners;
 mod parts;
 mod paths;
 mod rest;
 mod upstreams;
 
-pub use apis::{AccessSettings, ApiSettings, EncodedSlash, HeaderMatches, RouteSettings};
+pub use access::{AccessKeys, AccessSettings, AllowLines, AllowSettings};
+pub use apis::{ApiSettings, EncodedSlash, HeaderMatches, RouteSettings};
 pub use balance::{
     BalanceKind, BreakerSettings, Care, HashBy, HealthKind, HealthPath, HealthSettings, OutlierSettings, RetryOn, RetrySettings,
 };
@@ -20,6 +23,10 @@ pub use dns::{DnsServer, DnsSettings};
 pub use endpoints::{EndpointHost, EndpointUrl, ServerName};
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};
 pub use hosts::Host;
+pub use identity::{
+    AuthenticateSettings, Claim, ClaimSettings, CredentialsUpstream, IdentitySettings, Issuer, KeysSettings, ProviderRole,
+    ProviderSettings, SignatureAlgorithm, TokenTypeName, Word,
+};
 pub use listeners::{
     CertificateFiles, CertificateSettings, ClientCertificateMode, ClientCertificateSettings, DangerSettings, ListenerLimits,
     ListenerProtocol, ListenerSettings, ProxyProtocolSettings, RevocationSettings, StaleList, TlsSettings, TlsVersion, TlsVersions,

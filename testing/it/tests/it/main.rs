@@ -29,6 +29,7 @@ mod http2;
 mod http2_conformance;
 mod http2_site;
 mod http2_websocket;
+mod identity;
 mod life;
 mod limits;
 mod management;

@@ -1,0 +1,206 @@
+//! Checks of `identity` and `roles`, and of what APIs and routes say about who may call.
+
+use super::Checker;
+use crate::digest::{Digest, DigestHasher};
+use crate::merge::Merged;
+use crate::plan::{Access, IdentityPlan};
+use crate::settings::{
+    AccessSettings, AllowSettings, ApiSettings, AuthenticateSettings, Part, ProviderRole, ProviderSettings, TokenTypeName, Word,
+};
+use portcullis_engines_authz::Line;
+use portcullis_engines_jose::{Rules, TokenType};
+use portcullis_gateway_policy::{AuthenticatePlan, ProviderPlan, RouteAccess};
+use portcullis_model_settings::{Decode, Spanned, nearest, quoted};
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What routes may refer to.
+pub(super) struct Identity<'f> {
+    /// Providers by name, also those that are wrong: references to them are not reported too.
+    named: BTreeMap<&'f str, Option<Arc<ProviderPlan>>>,
+    roles: BTreeMap<Arc<str>, Vec<ProviderRole>>,
+    /// A hash of all of it.
+    pub(super) digest: Digest,
+}
+
+/// The providers and roles of a configuration.
+pub(super) fn check<'f>(merged: &Merged<'f>, checker: &mut Checker<'_>) -> Identity<'f> {
+    let parts: &[Part<ProviderSettings>] = merged.identity.map_or(&[], |identity| &identity.providers.0);
+    let folder = checker.folder;
+    let mut named = BTreeMap::new();
+    let mut issuers: BTreeMap<&str, &Spanned<_>> = BTreeMap::new();
+    let mut hasher = DigestHasher::new("identity");
+    for part in parts {
+        hasher.text(&part.name);
+        hasher.text(&part.digest.to_string());
+        let plan = part.value.as_ref().map(|settings| Arc::new(provider(part, settings, folder)));
+        named.insert(&*part.name.value, plan);
+        let Some(settings) = &part.value else { continue };
+        if let Some(first) = issuers.insert(&settings.issuer.0, &settings.issuer) {
+            let help =
+                format!("a token could be of either; keep one of the two, the first is in {}", checker.place(first.position));
+            let path = format!("/identity/providers/{}/issuer", &*part.name.value);
+            checker.error(&settings.issuer, path, "two providers have the same issuer", help);
+        }
+    }
+    let mut roles = BTreeMap::new();
+    for entry in merged.roles.iter().flat_map(|roles| &roles.0) {
+        hasher.text(&entry.name);
+        entry.value.iter().for_each(|role| hasher.text(&format!("{}/{}", role.provider, role.role)));
+        for (at, role) in entry.value.iter().enumerate() {
+            if !named.contains_key(&*role.provider) {
+                let path = format!("/roles/{}/{at}", &*entry.name.value);
+                let help = unknown_help(&role.provider, named.keys().copied(), "identity.providers");
+                checker.error(role, path, format!("there is no provider `{}`", role.provider), help);
+            }
+        }
+        roles.insert(entry.name.shared(), entry.value.iter().map(|role| role.value.clone()).collect());
+    }
+    Identity { named, roles, digest: hasher.digest() }
+}
+
+fn unknown_help<'n>(name: &str, known: impl Iterator<Item = &'n str>, section: &str) -> String {
+    match nearest(name, known) {
+        Some(meant) => format!("did you mean `{meant}`"),
+        None => format!("add it to `{section}`"),
+    }
+}
+
+fn provider(part: &Part<ProviderSettings>, settings: &ProviderSettings, folder: &Path) -> ProviderPlan {
+    let types = settings.token_types.0.iter().map(|(_, name)| match name {
+        TokenTypeName::AccessToken => TokenType::AccessToken,
+        TokenTypeName::Jwt => TokenType::Jwt,
+    });
+    ProviderPlan {
+        name: part.name.shared(),
+        keys: settings.keys.file.resolve(folder),
+        rules: Rules {
+            issuer: (*settings.issuer.0).into(),
+            algorithms: settings.algorithms.0.iter().map(|(_, name)| name.algorithm()).collect(),
+            types: types.collect(),
+            leeway: settings.leeway.as_secs(),
+            lifetime_max: settings.lifetime_max.as_secs(),
+        },
+        roles: settings.roles.as_ref().map(|roles| roles.claim.0.clone()),
+        scopes: settings.scopes.claim.0.clone(),
+    }
+}
+
+impl Identity<'_> {
+    /// For the plan.
+    pub(super) fn plan(&self) -> IdentityPlan {
+        IdentityPlan {
+            providers: self.named.values().flatten().cloned().collect(),
+            roles: self.roles.clone().into_iter().collect(),
+        }
+    }
+
+    /// How an API finds out who is calling.
+    pub(super) fn authenticate(
+        &self,
+        api: &str,
+        settings: &ApiSettings,
+        checker: &mut Checker<'_>,
+    ) -> Option<Arc<AuthenticatePlan>> {
+        let written = settings.authenticate.as_ref()?;
+        let path = format!("/apis/{api}/authenticate");
+        let mut seen = HashSet::new();
+        for (at, name) in &written.any_of.0 {
+            let path = format!("{path}/any_of/{at}");
+            if !self.named.contains_key(&*name.value) {
+                let help = unknown_help(name, self.named.keys().copied(), "identity.providers");
+                checker.error(name, path, format!("there is no provider `{}`", &***name), help);
+            } else if !seen.insert(&*name.value) {
+                checker.error(name, path, format!("the provider `{}` is listed twice", &***name), "remove one of the two");
+            }
+        }
+        if settings.routes.0.iter().all(|(_, route)| matches!(route.access, AccessSettings::Public)) {
+            let help = "remove it, or write `allow` in the `access` of the routes that it is for";
+            checker.warning(written, path, "everybody may call each route of this API, so nobody is asked who they are", help);
+        }
+        let AuthenticateSettings { any_of, audiences, credentials } = &written.value;
+        Some(Arc::new(AuthenticatePlan {
+            any_of: any_of.0.iter().map(|(_, name)| name.shared()).collect(),
+            audiences: audiences.0.iter().map(|(_, audience)| Arc::clone(audience)).collect(),
+            credentials: credentials.decided(),
+        }))
+    }
+
+    /// Who may call a route.
+    pub(super) fn access(
+        &self,
+        written: &AccessSettings,
+        authenticate: Option<&Arc<AuthenticatePlan>>,
+        route: &dyn Fn() -> String,
+        checker: &mut Checker<'_>,
+    ) -> Access {
+        let AccessSettings::Allow(lines) = written else { return Access::Public };
+        let path = |end: &str| format!("{}/access{end}", route());
+        let Some(authenticate) = authenticate else {
+            if let Some((_, line)) = lines.first() {
+                let help = "add `authenticate: { any_of: […], audiences: […] }` to the API";
+                checker.error(line, path("/allow"), "the API does not say how it is found out who is calling", help);
+            }
+            return Access::Public;
+        };
+        let resolved = lines.iter().map(|(end, line)| self.line(line, authenticate, &|| path(end), checker)).collect();
+        let access = RouteAccess { authenticate: Arc::clone(authenticate), lines: resolved };
+        Access::Allow { access: Arc::new(access), written: written.encode() }
+    }
+
+    fn line(
+        &self,
+        line: &Spanned<AllowSettings>,
+        plan: &AuthenticatePlan,
+        path: &dyn Fn() -> String,
+        checker: &mut Checker<'_>,
+    ) -> Line {
+        if line.roles.is_empty() && line.scopes.is_empty() {
+            let help = "add `roles` or `scopes`; to let everybody in, write `public: true`";
+            checker.error(line, path(), "the line names nothing that a caller must have", help);
+        }
+        let mut roles = Vec::new();
+        for (at, word) in line.roles.iter().enumerate() {
+            roles.extend(self.role(word, plan, &|| format!("{}/roles/{at}", path()), checker));
+        }
+        Line { roles, scopes: line.scopes.iter().map(|scope| Arc::clone(&scope.0)).collect(), consumers: Vec::new() }
+    }
+
+    /// The roles of providers that a written one stands for. Only those of the API's own providers can be had.
+    fn role(
+        &self,
+        word: &Spanned<Word>,
+        plan: &AuthenticatePlan,
+        path: &dyn Fn() -> String,
+        checker: &mut Checker<'_>,
+    ) -> Vec<(Arc<str>, Arc<str>)> {
+        let stands_for = match self.roles.get(&*word.0) {
+            Some(roles) => roles.clone(),
+            None => match ProviderRole::parse(&word.0) {
+                Some(role) if self.named.contains_key(&*role.provider) => vec![role],
+                _ => {
+                    let help = match nearest(&word.0, self.roles.keys().map(|name| &**name)) {
+                        Some(meant) => format!("did you mean `{meant}`"),
+                        None => "add it to `roles`, or write a role of a provider: `PROVIDER/ROLE`".to_owned(),
+                    };
+                    checker.error(word, path(), format!("there is no role {}", quoted(&word.0)), help);
+                    return Vec::new();
+                }
+            },
+        };
+        let own: Vec<&ProviderRole> = stands_for.iter().filter(|role| plan.any_of.contains(&role.provider)).collect();
+        if own.is_empty() {
+            let help = "name a role of a provider in `any_of`, or add the provider there";
+            checker.error(word, path(), format!("no provider of this API gives the role {}", quoted(&word.0)), help);
+        }
+        for role in &own {
+            let Some(Some(provider)) = self.named.get(&*role.provider) else { continue };
+            if provider.roles.is_none() {
+                let help = format!("write where they are: `identity.providers.{}.roles: {{ claim: … }}`", role.provider);
+                checker.error(word, path(), format!("tokens of the provider `{}` name no roles", role.provider), help);
+            }
+        }
+        own.into_iter().map(|role| (Arc::clone(&role.provider), Arc::clone(&role.role))).collect()
+    }
+}

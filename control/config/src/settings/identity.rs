@@ -1,0 +1,270 @@
+//! `identity`, `roles`, and how an API finds out who is calling.
+
+use super::{Numbered, Parts};
+use portcullis_engines_jose::{Algorithm, ClaimPath};
+use portcullis_gateway_policy::Credentials;
+use portcullis_model_settings::{
+    Decode, Diagnostics, FilePath, Name, Node, Schema, Spanned, Value, choice, quoted, scalar_schema, section,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+section! {
+    /// Whose word on who is calling can be taken.
+    pub struct IdentitySettings {
+        /// Providers of OAuth 2.0 or OpenID Connect, by name. APIs name those that they trust.
+        pub providers: Parts<ProviderSettings>,
+    }
+}
+
+section! {
+    /// A provider of identities: who signs tokens, and what its tokens must be.
+    pub struct ProviderSettings {
+        /// The issuer, exactly as it stands in `iss` of its tokens.
+        pub issuer: Spanned<Issuer>,
+        /// Its public keys.
+        pub keys: KeysSettings,
+        /// The algorithms that it signs with. There are only asymmetric ones.
+        pub algorithms: Numbered<SignatureAlgorithm> = Numbered(SignatureAlgorithm::STANDARD.into_iter().map(|one| (0, one)).collect()),
+        /// The types of tokens that are taken. With `JWT`, ID tokens, logout tokens and proofs are refused all the same.
+        pub token_types: Numbered<TokenTypeName> = Numbered(vec![(0, TokenTypeName::AccessToken)]),
+        /// How far the provider's clock and this one may differ.
+        pub leeway: Duration where (Duration::ZERO, Duration::from_mins(5)) = Duration::from_secs(30),
+        /// For how long from now a token may be valid at the most; one that lives longer is refused.
+        pub lifetime_max: Duration where (Duration::from_mins(1), Duration::from_hours(24 * 31)) = Duration::from_hours(24),
+        /// Where its tokens name roles; without it they have none.
+        pub roles: Option<ClaimSettings>,
+        /// Where its tokens name scopes.
+        pub scopes: ClaimSettings = ClaimSettings::scope(),
+    }
+}
+
+section! {
+    /// Where the public keys of a provider are.
+    pub struct KeysSettings {
+        /// A file with its JSON Web Key Set. It is read again when it changes; a file that is not right leaves the keys as they were.
+        pub file: FilePath,
+    }
+}
+
+section! {
+    /// A claim that names roles or scopes: a list of texts, or one text; scopes in one text stand apart by spaces.
+    pub struct ClaimSettings {
+        /// The claim, `scope` or `realm_access.roles`; as a JSON pointer where a name has dots in it.
+        pub claim: Claim,
+    }
+}
+
+impl ClaimSettings {
+    fn scope() -> Self {
+        Self { claim: Claim(ClaimPath::member("scope")) }
+    }
+}
+
+/// The path of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim(pub ClaimPath);
+
+impl Decode for Claim {
+    fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let path = node.as_str().and_then(ClaimPath::parse);
+        if path.is_none() {
+            diagnostics
+                .wrong(node, "a claim, such as `realm_access.roles`, or `/https:~1~1example.com~1roles` for names with dots");
+        }
+        path.map(Self)
+    }
+
+    fn encode(&self) -> Value {
+        Value::from(self.0.as_str())
+    }
+
+    fn schema() -> Schema {
+        scalar_schema("claim", None, "realm_access.roles")
+    }
+}
+
+/// The name of an issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issuer(pub Arc<str>);
+
+impl Decode for Issuer {
+    fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let is_issuer = |text: &&str| {
+            let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+            rest.is_some_and(|rest| !rest.is_empty()) && text.len() <= 512 && text.bytes().all(|b| matches!(b, 0x21..=0x7e))
+        };
+        let text = node.as_str().filter(is_issuer);
+        if text.is_none() {
+            diagnostics.wrong(node, "the URL of an issuer, such as `https://id.example.com/realms/main`");
+        }
+        text.map(|text| Self(text.into()))
+    }
+
+    fn encode(&self) -> Value {
+        Value::from(&*self.0)
+    }
+
+    fn schema() -> Schema {
+        scalar_schema("URL", None, "https://id.example.com/realms/main")
+    }
+}
+
+choice! {
+    /// An algorithm of signatures.
+    pub enum SignatureAlgorithm {
+        /// RSA with SHA-256.
+        Rs256 = "RS256",
+        /// RSA with SHA-384.
+        Rs384 = "RS384",
+        /// RSA with SHA-512.
+        Rs512 = "RS512",
+        /// RSA-PSS with SHA-256.
+        Ps256 = "PS256",
+        /// RSA-PSS with SHA-384.
+        Ps384 = "PS384",
+        /// RSA-PSS with SHA-512.
+        Ps512 = "PS512",
+        /// P-256 with SHA-256.
+        Es256 = "ES256",
+        /// P-384 with SHA-384.
+        Es384 = "ES384",
+        /// P-521 with SHA-512.
+        Es512 = "ES512",
+        /// Ed25519.
+        EdDsa = "EdDSA",
+    }
+}
+
+impl SignatureAlgorithm {
+    const STANDARD: [Self; 4] = [Self::Rs256, Self::Ps256, Self::Es256, Self::EdDsa];
+
+    /// The algorithm itself.
+    #[must_use]
+    pub fn algorithm(self) -> Algorithm {
+        match self {
+            Self::Rs256 => Algorithm::Rs256,
+            Self::Rs384 => Algorithm::Rs384,
+            Self::Rs512 => Algorithm::Rs512,
+            Self::Ps256 => Algorithm::Ps256,
+            Self::Ps384 => Algorithm::Ps384,
+            Self::Ps512 => Algorithm::Ps512,
+            Self::Es256 => Algorithm::Es256,
+            Self::Es384 => Algorithm::Es384,
+            Self::Es512 => Algorithm::Es512,
+            Self::EdDsa => Algorithm::EdDsa,
+        }
+    }
+}
+
+choice! {
+    /// A type of token.
+    pub enum TokenTypeName {
+        /// An access token that says so (RFC 9068).
+        AccessToken = "at+jwt",
+        /// A token that says no more than that it is one, or not even that.
+        Jwt = "JWT",
+    }
+}
+
+section! {
+    /// How an API finds out who is calling. Needed unless everybody may call each of its routes.
+    pub struct AuthenticateSettings {
+        /// The providers whose tokens are taken.
+        pub any_of: Numbered<Spanned<Name>>,
+        /// The audiences of this API; a token must name one of them in `aud`.
+        pub audiences: Numbered<Spanned<Arc<str>>>,
+        /// What becomes of a token that was accepted.
+        pub credentials: CredentialsUpstream = CredentialsUpstream::Remove,
+    }
+}
+
+choice! {
+    /// What becomes of a credential that was accepted.
+    pub enum CredentialsUpstream {
+        /// The upstream does not get it.
+        Remove = "remove",
+        /// The upstream gets it as it came.
+        Pass = "pass",
+    }
+    later "exchange", "sign"
+}
+
+impl CredentialsUpstream {
+    /// As policies know it.
+    #[must_use]
+    pub fn decided(self) -> Credentials {
+        match self {
+            Self::Remove => Credentials::Remove,
+            Self::Pass => Credentials::Pass,
+        }
+    }
+}
+
+/// A role of a provider: `corp/orders.reader`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProviderRole {
+    /// The provider.
+    pub provider: Arc<str>,
+    /// The role, as the provider's tokens name it.
+    pub role: Arc<str>,
+}
+
+impl ProviderRole {
+    /// Reads `PROVIDER/ROLE`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (provider, role) = text.split_once('/')?;
+        let is_sound = |part: &str| !part.is_empty() && part.len() <= 128 && part.bytes().all(|b| matches!(b, 0x21..=0x7e));
+        (is_sound(provider) && is_sound(role)).then(|| Self { provider: provider.into(), role: role.into() })
+    }
+}
+
+impl Decode for ProviderRole {
+    fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let role = node.as_str().and_then(Self::parse);
+        if role.is_none() {
+            diagnostics.wrong(node, "a role of a provider: `PROVIDER/ROLE`");
+        }
+        role
+    }
+
+    fn encode(&self) -> Value {
+        Value::from(format!("{}/{}", self.provider, self.role))
+    }
+
+    fn schema() -> Schema {
+        scalar_schema("role of a provider", None, "corp/orders.reader")
+    }
+}
+
+/// A word that a token must bring: a role or a scope, printable ASCII without spaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word(pub Arc<str>);
+
+impl Decode for Word {
+    fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        match node.as_str() {
+            Some(text) if !text.is_empty() && text.len() <= 256 && text.bytes().all(|b| matches!(b, 0x21..=0x7e)) => {
+                Some(Self(text.into()))
+            }
+            Some(text) => {
+                let help = "write 1 to 256 printable ASCII characters without spaces";
+                diagnostics.error_with_help(node, format!("{} is neither a role nor a scope", quoted(text)), help);
+                None
+            }
+            None => {
+                diagnostics.wrong(node, "a role or a scope");
+                None
+            }
+        }
+    }
+
+    fn encode(&self) -> Value {
+        Value::from(&*self.0)
+    }
+
+    fn schema() -> Schema {
+        scalar_schema("role or scope", None, "orders:read")
+    }
+}

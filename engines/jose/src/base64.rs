@@ -1,0 +1,50 @@
+//! base64url without padding (RFC 7515 section 2), strictly: one spelling for each sequence of bytes.
+
+/// The value of a digit.
+fn digit(byte: u8) -> Option<u32> {
+    let value = match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'-' => 62,
+        b'_' => 63,
+        _ => return None,
+    };
+    Some(u32::from(value))
+}
+
+/// The bytes of a text. Nothing when it has padding, another alphabet, a length that no bytes give, or bits that are left over.
+pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    let mut quads = text.chunks_exact(4);
+    for quad in &mut quads {
+        let bits = quad.iter().try_fold(0, |bits, byte| Some(bits << 6 | digit(*byte)?))?;
+        out.extend([(bits >> 16) as u8, (bits >> 8) as u8, bits as u8]);
+    }
+    let rest = quads.remainder();
+    let bits = rest.iter().try_fold(0, |bits, byte| Some(bits << 6 | digit(*byte)?))?;
+    match rest.len() {
+        0 => {}
+        2 if bits & 0xf == 0 => out.push((bits >> 4) as u8),
+        3 if bits & 0x3 == 0 => out.extend([(bits >> 10) as u8, (bits >> 2) as u8]),
+        _ => return None,
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decode;
+
+    #[test]
+    fn each_sequence_of_bytes_has_one_spelling() {
+        let good: [(&str, &[u8]); 6] =
+            [("", b""), ("Zg", b"f"), ("Zm8", b"fo"), ("Zm9v", b"foo"), ("Zm9vYmE", b"fooba"), ("-_-_", &[0xfb, 0xff, 0xbf])];
+        for (text, bytes) in good {
+            assert_eq!(decode(text.as_bytes()).as_deref(), Some(bytes), "{text}");
+        }
+        for bad in ["Z", "Zg==", "Zh", "Zm9", "Zm8=", "Zm9v\n", " Zm9v", "+/+/", "Zm9vY", "Zm\u{0}v", "Zm9v."] {
+            assert_eq!(decode(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

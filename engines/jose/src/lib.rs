@@ -1,0 +1,23 @@
+//! Signed tokens (RFC 7515, 7517, 7519, 8725, 9068): bytes or values in, a result out. No sockets, no clock, no files.
+//!
+//! What a token says of itself never decides how it is checked: the algorithms, the types and the keys come from whoever trusts its
+//! issuer. Everything is bounded, and what could be read in two ways is refused. Untrusted input: nothing here panics.
+
+mod algorithm;
+mod base64;
+mod der;
+mod json;
+mod jwk;
+mod path;
+mod token;
+mod verify;
+
+pub use algorithm::{Algorithm, Algorithms};
+pub use json::{Json, MEMBERS_MAX};
+pub use jwk::{KEY_SET_BYTES_MAX, KeyMark, KeySet, KeySetFault, Unfit};
+pub use path::ClaimPath;
+pub use token::{Claims, Header, TOKEN_BYTES_MAX, Token};
+pub use verify::{Fault, Rules, TokenType, check_claims, verify_signature};
+
+#[cfg(test)]
+mod tests;

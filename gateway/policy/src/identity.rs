@@ -1,0 +1,126 @@
+//! Who may call a route, as control has decided it, and what the policies of identity are made from.
+
+use crate::{CompileError, LiveFiles, Policy};
+use portcullis_engines_authz::{Line, Vocabulary};
+use portcullis_engines_jose::{ClaimPath, Rules};
+use std::any::Any;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A provider of identities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderPlan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The file with its key set.
+    pub keys: PathBuf,
+    /// What its tokens must be.
+    pub rules: Rules,
+    /// Where its tokens name roles, if they do.
+    pub roles: Option<ClaimPath>,
+    /// Where its tokens name scopes.
+    pub scopes: ClaimPath,
+}
+
+/// What becomes of a credential that was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// It is not sent to the upstream.
+    Remove,
+    /// It is sent to the upstream as it came.
+    Pass,
+}
+
+/// Whose word on who is calling an API takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthenticatePlan {
+    /// The names of the providers, of which one must vouch.
+    pub any_of: Vec<Arc<str>>,
+    /// The audiences, of which a token must name one.
+    pub audiences: Vec<Arc<str>>,
+    /// What becomes of the credential.
+    pub credentials: Credentials,
+}
+
+/// Who may call a route that is not for everybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteAccess {
+    /// How it is found out who is calling.
+    pub authenticate: Arc<AuthenticatePlan>,
+    /// What a caller must have; one line is enough.
+    pub lines: Vec<Line>,
+}
+
+/// What a policy of identity is made from.
+pub struct AccessContext<'c> {
+    /// Who may call.
+    pub access: &'c RouteAccess,
+    /// Every provider.
+    pub providers: &'c [Arc<ProviderPlan>],
+    /// The words of all lines of the configuration.
+    pub words: &'c Arc<Vocabulary>,
+    /// The files of the policy.
+    pub files: &'c LiveFiles,
+    /// What outlives the configuration.
+    pub pool: &'c StatePool,
+}
+
+/// Makes a policy of identity for a route that is not for everybody.
+pub type CompileAccess = fn(&AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileError>;
+
+/// What a state was made from: equal digests, the same state.
+pub type StateDigest = [u8; 32];
+
+struct Kept {
+    state: Arc<dyn Any + Send + Sync>,
+    is_used: bool,
+}
+
+/// States of policies that outlive a configuration, by name and by what they were made from.
+#[derive(Default)]
+pub struct StatePool {
+    kept: Mutex<HashMap<(String, StateDigest), Kept>>,
+}
+
+impl StatePool {
+    /// The state of this name that was made from this, or a new one.
+    pub fn state<T: Any + Send + Sync>(&self, name: &str, digest: StateDigest, make: impl FnOnce() -> T) -> Arc<T> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (name.to_owned(), digest);
+        if let Some(known) = kept.get_mut(&key)
+            && let Ok(state) = Arc::clone(&known.state).downcast::<T>()
+        {
+            known.is_used = true;
+            return state;
+        }
+        let state = Arc::new(make());
+        kept.insert(key, Kept { state: Arc::clone(&state) as Arc<dyn Any + Send + Sync>, is_used: true });
+        state
+    }
+
+    /// Forgets what no configuration that was built since the last call has asked for. To be called when one comes into force.
+    pub fn settle(&self) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|_, one| std::mem::take(&mut one.is_used));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StatePool;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_state_lives_as_long_as_it_is_asked_for() {
+        let pool = StatePool::default();
+        let first = pool.state("a", [1; 32], || 7_u32);
+        pool.settle();
+        assert!(Arc::ptr_eq(&first, &pool.state("a", [1; 32], || 8_u32)));
+        let other = pool.state("a", [2; 32], || 9_u32);
+        assert_eq!((*first, *other), (7, 9));
+        pool.settle();
+        pool.settle();
+        assert_eq!(*pool.state("a", [1; 32], || 10_u32), 10);
+    }
+}

@@ -1,0 +1,90 @@
+//! Who a credential proves, and what that grants.
+
+use std::sync::Arc;
+
+/// Bits that a [`Grants`] is compared with: the words that have any, by their place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mask(Box<[(u16, u64)]>);
+
+impl Mask {
+    /// These bits.
+    #[must_use]
+    pub fn of(bits: impl IntoIterator<Item = u16>) -> Self {
+        let mut words: Vec<(u16, u64)> = Vec::new();
+        for bit in bits {
+            let (at, mask) = (bit / 64, 1 << (bit % 64));
+            match words.iter_mut().find(|(known, _)| *known == at) {
+                Some((_, word)) => *word |= mask,
+                None => words.push((at, mask)),
+            }
+        }
+        Self(words.into())
+    }
+
+    /// Bits that no grants have.
+    #[must_use]
+    pub fn unreachable() -> Self {
+        Self(Box::new([(u16::MAX, u64::MAX)]))
+    }
+}
+
+/// What a credential grants: a bit for each role and scope that the configuration speaks of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants(Box<[u64]>);
+
+impl Grants {
+    /// None of so many.
+    #[must_use]
+    pub fn none(bits: usize) -> Self {
+        Self(vec![0; bits.div_ceil(64)].into())
+    }
+
+    /// Adds a bit; one beyond those that there are is not granted.
+    pub fn add(&mut self, bit: u16) {
+        if let Some(word) = self.0.get_mut(usize::from(bit / 64)) {
+            *word |= 1 << (bit % 64);
+        }
+    }
+
+    fn word(&self, at: u16) -> u64 {
+        self.0.get(usize::from(at)).copied().unwrap_or(0)
+    }
+
+    /// Whether one of the bits is granted.
+    #[must_use]
+    pub fn has_any(&self, mask: &Mask) -> bool {
+        mask.0.iter().any(|(at, bits)| self.word(*at) & bits != 0)
+    }
+
+    /// Whether all of the bits are granted.
+    #[must_use]
+    pub fn has_all(&self, mask: &Mask) -> bool {
+        mask.0.iter().all(|(at, bits)| self.word(*at) & bits == *bits)
+    }
+}
+
+/// Who limits and plans apply to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// The name in the configuration.
+    pub name: Arc<str>,
+    /// Its number in the vocabulary that the grants are of.
+    pub number: u32,
+}
+
+/// Who is calling, as a verified credential proves it. What proved it is not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The provider that vouches, by its name in the configuration.
+    pub provider: Arc<str>,
+    /// Who, by the provider's own naming: printable, at most 512 bytes.
+    pub subject: Box<str>,
+    /// The client that acts, if the provider says.
+    pub client: Option<Box<str>>,
+    /// The consumer, if there is one.
+    pub consumer: Option<Consumer>,
+    /// What they may, in bits of the vocabulary.
+    pub grants: Grants,
+    /// When the credential ends, in seconds since the Unix epoch.
+    pub expires_unix_seconds: u64,
+}

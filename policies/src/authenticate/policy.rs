@@ -1,0 +1,170 @@
+//! Verifies bearer tokens.
+
+use super::cache::{TokenCache, TokenHash, Verified};
+use aws_lc_rs::digest::{Context, SHA256, digest};
+use portcullis_engines_authz::Vocabulary;
+use portcullis_engines_jose::{Fault, KeyMark, KeySet, Token, check_claims, verify_signature};
+use portcullis_gateway_policy::{
+    AccessContext, AuthenticatePlan, CompileError, Credentials, Exchange, LiveFile, Policy, ProviderPlan, StateDigest, Step,
+    Verdict,
+};
+use portcullis_model::{Principal, Reason, Rejection};
+use portcullis_wire::KnownName;
+use std::sync::Arc;
+
+/// Makes the running policy.
+///
+/// # Errors
+/// When a provider that is named is not there, or control has not read its key set.
+pub fn compile(context: &AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileError> {
+    let plan = &context.access.authenticate;
+    let providers = plan.any_of.iter().map(|name| {
+        let plan = context.providers.iter().find(|provider| provider.name == *name);
+        let plan = plan.ok_or_else(|| CompileError(format!("there is no provider `{name}`")))?;
+        let keys = context.files.of(&plan.keys).cloned();
+        let keys = keys.ok_or_else(|| CompileError(format!("the key set of the provider `{name}` has not been read")))?;
+        Ok(Provider { digest: digest_of(plan, context.words), plan: Arc::clone(plan), keys, words: Arc::clone(context.words) })
+    });
+    Ok(Arc::new(Authenticate {
+        providers: providers.collect::<Result<_, CompileError>>()?,
+        plan: Arc::clone(plan),
+        cache: context.pool.state("authenticate", [0; 32], TokenCache::default),
+    }))
+}
+
+/// Everything that decides what a token of a provider is worth, its keys aside.
+fn digest_of(plan: &ProviderPlan, words: &Vocabulary) -> StateDigest {
+    let mut context = Context::new(&SHA256);
+    for part in [format!("{plan:?}"), words.fingerprint()] {
+        context.update(&(part.len() as u64).to_le_bytes());
+        context.update(part.as_bytes());
+    }
+    bytes_of(context.finish().as_ref())
+}
+
+fn bytes_of(hash: &[u8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.iter_mut().zip(hash).for_each(|(slot, byte)| *slot = *byte);
+    bytes
+}
+
+/// A provider whose word is taken.
+struct Provider {
+    plan: Arc<ProviderPlan>,
+    digest: StateDigest,
+    keys: Arc<LiveFile>,
+    words: Arc<Vocabulary>,
+}
+
+impl Provider {
+    /// Whether a key that signed a token is still one of the provider's.
+    fn still_has(&self, key: &KeyMark) -> bool {
+        self.keys.look(|keys: &KeySet| keys.has(key)) == Some(true)
+    }
+
+    fn verify(&self, token: &Token<'_>, now: u64) -> Result<Verified, Rejection> {
+        let rules = &self.plan.rules;
+        check_claims(token, rules, now).map_err(invalid)?;
+        // SECURITY: without keys nothing can be judged: neither access nor a word about the token (threats E 110).
+        let key = self.keys.look(|keys: &KeySet| verify_signature(token, keys)).ok_or_else(no_keys)?.map_err(invalid)?;
+        let claims = &token.claims;
+        let roles = self.plan.roles.as_ref().map(|path| path.texts(&claims.all, false)).unwrap_or_default();
+        let scopes = self.plan.scopes.texts(&claims.all, true);
+        let principal = Principal {
+            provider: Arc::clone(&self.plan.name),
+            subject: claims.subject.clone(),
+            client: claims.client.clone(),
+            consumer: None,
+            grants: self.words.grants(&self.plan.name, roles, scopes),
+            expires_unix_seconds: claims.expires,
+        };
+        Ok(Verified {
+            principal: Arc::new(principal),
+            provider: self.digest,
+            audiences: claims.audiences.clone(),
+            key,
+            not_before: claims.not_before.unwrap_or(0).saturating_sub(rules.leeway),
+            ends: claims.expires.saturating_add(rules.leeway),
+        })
+    }
+}
+
+fn invalid(fault: Fault) -> Rejection {
+    Rejection::new(Reason::CredentialsInvalid, fault.as_str())
+}
+
+fn no_keys() -> Rejection {
+    Rejection::new(Reason::KeysUnavailable, "no key set of the provider is there")
+}
+
+/// The running policy.
+struct Authenticate {
+    providers: Box<[Provider]>,
+    plan: Arc<AuthenticatePlan>,
+    cache: Arc<TokenCache>,
+}
+
+impl Authenticate {
+    fn judge(&self, exchange: &Exchange, now: u64) -> Result<Arc<Principal>, Rejection> {
+        let token = bearer_token(exchange)?;
+        let hash: TokenHash = bytes_of(digest(&SHA256, token).as_ref());
+        let verified = match self.known(&hash, now) {
+            Some(verified) => verified,
+            None => {
+                let token = Token::parse(token).map_err(invalid)?;
+                let provider = self.providers.iter().find(|one| one.plan.rules.issuer == token.claims.issuer);
+                let verified = Arc::new(provider.ok_or_else(|| invalid(Fault::IssuerOther))?.verify(&token, now)?);
+                self.cache.keep(hash, Arc::clone(&verified));
+                verified
+            }
+        };
+        // SECURITY: what is kept of a token holds for every API; whether it is meant for this one is asked each time (threats E 112).
+        let is_meant = verified.audiences.iter().any(|audience| self.plan.audiences.iter().any(|own| **own == **audience));
+        if is_meant { Ok(Arc::clone(&verified.principal)) } else { Err(invalid(Fault::AudienceOther)) }
+    }
+
+    /// What was found out about a token before, if it still holds and came from a provider of this API.
+    fn known(&self, hash: &TokenHash, now: u64) -> Option<Arc<Verified>> {
+        let verified = self.cache.find(hash)?;
+        let provider = self.providers.iter().find(|provider| provider.digest == verified.provider)?;
+        let is_now = verified.not_before <= now && now < verified.ends;
+        (is_now && provider.still_has(&verified.key)).then_some(verified)
+    }
+}
+
+/// The token of the one Authorization field (RFC 6750 section 2.1).
+fn bearer_token(exchange: &Exchange) -> Result<&[u8], Rejection> {
+    let mut values = exchange.request.fields().values(KnownName::Authorization);
+    let Some(value) = values.next() else {
+        return Err(Rejection::new(Reason::CredentialsMissing, "there is no Authorization field"));
+    };
+    if values.next().is_some() {
+        return Err(Rejection::new(Reason::CredentialsAmbiguous, "there is more than one Authorization field"));
+    }
+    let at = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let (scheme, token) = value.split_at_checked(at).unwrap_or((value, b""));
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Err(Rejection::new(Reason::CredentialsMissing, "the Authorization field is of another scheme than Bearer"));
+    }
+    let token = token.trim_ascii_start();
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
+    if token.is_empty() || !token.iter().all(is_token) {
+        return Err(Rejection::new(Reason::CredentialsAmbiguous, "the Authorization field does not hold one token"));
+    }
+    Ok(token)
+}
+
+impl Policy for Authenticate {
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
+        let now = exchange.record.started_unix_micros / 1_000_000;
+        let principal = match self.judge(exchange, now) {
+            Ok(principal) => principal,
+            Err(rejection) => return Step::Ready(Verdict::Reject(rejection)),
+        };
+        exchange.identify(principal);
+        if self.plan.credentials == Credentials::Remove {
+            exchange.request.fields_mut().remove(KnownName::Authorization);
+        }
+        Step::Ready(Verdict::Continue)
+    }
+}
