@@ -11,7 +11,7 @@ use portcullis_control_admin::{
     Actor, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status, UpgradeRequest, Upgraded, UpstreamInfo,
 };
 use portcullis_control_config::{Access, DrainPlan, Finding, ListenerMode, Plan, Weakening};
-use portcullis_control_reload::{Expiry, Running};
+use portcullis_control_reload::{Expiry, Names, Running};
 use portcullis_gateway_proxy::Snapshot;
 use portcullis_insight_record::{ExpiryGauge, Gauges, Recorder};
 use portcullis_model::Clock;
@@ -34,6 +34,7 @@ pub struct State {
     commands: SyncSender<Command>,
     workers: usize,
     clock: Clock,
+    names: Names,
     started: u64,
     now: Mutex<Now>,
     leaving: AtomicBool,
@@ -55,7 +56,7 @@ struct Now {
 
 impl State {
     /// Knows nothing yet.
-    pub fn new(recorder: Arc<Recorder>, commands: SyncSender<Command>, workers: usize, clock: Clock) -> Arc<Self> {
+    pub fn new(recorder: Arc<Recorder>, commands: SyncSender<Command>, workers: usize, clock: Clock, names: Names) -> Arc<Self> {
         let started = clock.unix_seconds();
         let (leaving, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
         Arc::new(Self {
@@ -63,6 +64,7 @@ impl State {
             commands,
             workers,
             clock,
+            names,
             started,
             now: Mutex::default(),
             leaving,
@@ -328,6 +330,7 @@ impl Management for State {
             upstreams: self.snapshot().map_or_else(Vec::new, |snapshot| upstreams::gauges(&snapshot)),
             overload: self.overload().gauges(),
             expiries: self.expiry_gauges(),
+            names: upstreams::name_gauges(self.names.facts()),
         })
     }
 

@@ -3,9 +3,10 @@
 use crate::ask::{ask, understood};
 use crate::output::{Colour, Output};
 use portcullis_control_admin::{EndpointInfo, UpstreamInfo};
+use portcullis_control_reload::NameFacts;
 use portcullis_gateway_proxy::Snapshot;
 use portcullis_gateway_upstream::{Endpoint, Upstream};
-use portcullis_insight_record::{EndpointGauges, UpstreamGauges};
+use portcullis_insight_record::{EndpointGauges, NameGauges, UpstreamGauges};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
@@ -52,6 +53,19 @@ fn info(upstream: &Upstream) -> UpstreamInfo {
 /// What the metrics tell of every upstream.
 pub fn gauges(snapshot: &Snapshot) -> Vec<UpstreamGauges> {
     sorted(snapshot).into_iter().map(gauge).collect()
+}
+
+/// What is told of names as metrics.
+pub fn name_gauges(facts: Vec<NameFacts>) -> Vec<NameGauges> {
+    let gauge = |NameFacts { name, counts, addresses, age }: NameFacts| NameGauges {
+        name: name.to_string(),
+        answers: counts.answers,
+        failures: counts.failures,
+        refused: counts.refused,
+        addresses: addresses as u64,
+        age_millis: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+    };
+    facts.into_iter().map(gauge).collect()
 }
 
 fn gauge(upstream: &Upstream) -> UpstreamGauges {

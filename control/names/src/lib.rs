@@ -9,5 +9,6 @@ mod names;
 mod reach;
 mod state;
 
-pub use names::{Follower, Known, Names, Report};
+pub use names::{Follower, Known, NameFacts, Names, Report};
 pub use reach::forbidden;
+pub use state::Counts;

@@ -1,7 +1,7 @@
 //! The handle: what the configuration wants resolved, and what is known.
 
 use crate::keeper::keep;
-use crate::state::NameState;
+use crate::state::{Counts, NameState};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,19 @@ pub struct Known {
     pub addresses: Vec<IpAddr>,
     /// What is wrong with the name, in words.
     pub trouble: Option<String>,
+}
+
+/// What is told of a name to those who watch over the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameFacts {
+    /// The name.
+    pub name: Arc<str>,
+    /// What has come of asking for it.
+    pub counts: Counts,
+    /// How many addresses of it are in use.
+    pub addresses: usize,
+    /// How old the answer in use is; nothing when there is none.
+    pub age: Option<Duration>,
 }
 
 /// Who wants to know of changes.
@@ -83,6 +96,21 @@ impl Names {
         let states = lock(&self.shared.states);
         let state = states.get(name);
         state.map_or_else(Known::default, |state| Known { addresses: state.addresses.clone(), trouble: state.trouble.clone() })
+    }
+
+    /// Facts of every name that is followed, by name.
+    #[must_use]
+    pub fn facts(&self) -> Vec<NameFacts> {
+        let now = Instant::now();
+        let of = |(name, state): (&Arc<str>, &NameState)| NameFacts {
+            name: Arc::clone(name),
+            counts: state.counts,
+            addresses: state.addresses.len(),
+            age: state.answered_at.map(|at| now.saturating_duration_since(at)),
+        };
+        let mut facts: Vec<NameFacts> = lock(&self.shared.states).iter().map(of).collect();
+        facts.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        facts
     }
 
     /// Keeps these informed from now on, and nobody else. Names that nobody asks for any more are forgotten.

@@ -24,6 +24,17 @@ pub(crate) struct Answer {
     pub(crate) ttl: Duration,
 }
 
+/// What has come of asking for a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Answers of which something is used.
+    pub answers: u64,
+    /// Failures, and answers of which nothing may be used.
+    pub failures: u64,
+    /// Addresses in answers that may not be connected to, counted in each answer.
+    pub refused: u64,
+}
+
 /// What is known of a name.
 #[derive(Debug)]
 pub(crate) struct NameState {
@@ -37,32 +48,48 @@ pub(crate) struct NameState {
     pub(crate) is_asked: bool,
     /// Whether it has been, with whatever outcome.
     pub(crate) was_asked: bool,
+    /// What has come of asking so far.
+    pub(crate) counts: Counts,
+    /// When the answer in use came.
+    pub(crate) answered_at: Option<Instant>,
     failures: u32,
-    stale_at: Option<Instant>,
 }
 
 impl NameState {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { addresses: Vec::new(), trouble: None, due: now, is_asked: false, was_asked: false, failures: 0, stale_at: None }
+        Self {
+            addresses: Vec::new(),
+            trouble: None,
+            due: now,
+            is_asked: false,
+            was_asked: false,
+            counts: Counts::default(),
+            answered_at: None,
+            failures: 0,
+        }
     }
 
     /// Notes what asking brought. `random` spreads what many gateways and names do. Gives whether anything that others see changed.
     pub(crate) fn note(&mut self, name: &str, outcome: Result<Answer, String>, now: Instant, random: u64) -> bool {
         (self.is_asked, self.was_asked) = (false, true);
         let before = (std::mem::take(&mut self.addresses), self.trouble.take());
-        match outcome.and_then(|answer| judged(name, answer)) {
+        match outcome.and_then(|answer| judged(name, answer, &mut self.counts.refused)) {
             Ok(judged) => {
                 self.failures = 0;
-                self.stale_at = Some(now + STALE_MAX);
+                self.counts.answers += 1;
+                self.answered_at = Some(now);
                 self.due = now + jittered(judged.ttl.clamp(TTL_MIN, TTL_MAX), random);
                 (self.addresses, self.trouble) = (judged.addresses, judged.trouble);
             }
             Err(problem) => {
                 let wait = RETRY_MIN.saturating_mul(1_u32.checked_shl(self.failures.min(16)).unwrap_or(u32::MAX)).min(RETRY_MAX);
                 self.failures = self.failures.saturating_add(1);
+                self.counts.failures += 1;
                 self.due = now + jittered(wait, random);
-                if self.stale_at.is_some_and(|stale_at| now < stale_at) {
+                if self.answered_at.is_some_and(|at| now < at + STALE_MAX) {
                     self.addresses.clone_from(&before.0);
+                } else {
+                    self.answered_at = None;
                 }
                 self.trouble = Some(problem);
             }
@@ -78,7 +105,7 @@ struct Judged {
 }
 
 /// Takes from an answer what may be used of it. An answer of which nothing may be used is a failure.
-fn judged(name: &str, answer: Answer) -> Result<Judged, String> {
+fn judged(name: &str, answer: Answer, refused: &mut u64) -> Result<Judged, String> {
     let mut trouble = None;
     let mut addresses: Vec<IpAddr> = answer.addresses.iter().map(IpAddr::to_canonical).collect();
     // The order of an answer means nothing, and many servers change it each time.
@@ -87,6 +114,7 @@ fn judged(name: &str, answer: Answer) -> Result<Judged, String> {
     addresses.retain(|address| match forbidden(*address) {
         None => true,
         Some(why) => {
+            *refused += 1;
             trouble =
                 Some(format!("`{name}` resolves to {address}, {why}; that is not connected to unless the configuration names it"));
             false
@@ -109,7 +137,7 @@ fn jittered(time: Duration, random: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{ADDRESSES_MAX, Answer, NameState, STALE_MAX};
+    use super::{ADDRESSES_MAX, Answer, Counts, NameState, STALE_MAX};
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
     use tokio::time::Instant;
@@ -156,8 +184,10 @@ mod tests {
             assert_eq!(state.addresses, [IpAddr::from([10, 0, 0, 1])]);
             assert_eq!(state.trouble.as_deref(), Some("no such name"));
         }
+        assert_eq!(state.answered_at, Some(now), "it is as old as it is");
         state.note("n", Err("no such name".to_owned()), now + STALE_MAX, 0);
-        assert!(state.addresses.is_empty());
+        assert!(state.addresses.is_empty() && state.answered_at.is_none());
+        assert_eq!(state.counts, Counts { answers: 1, failures: 3, refused: 0 });
     }
 
     #[test]
@@ -185,6 +215,7 @@ mod tests {
         state.note("n", answer(&["127.0.0.1"], 5), now, 0);
         assert_eq!(state.addresses, [IpAddr::from([10, 0, 0, 1])]);
         assert!(state.trouble.as_deref().unwrap().contains("a loopback address"));
+        assert_eq!(state.counts, Counts { answers: 1, failures: 1, refused: 3 });
     }
 
     #[test]

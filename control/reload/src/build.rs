@@ -112,6 +112,12 @@ impl Builder {
         self.names.wait(&names, NAMES_WITHIN);
     }
 
+    /// The names of upstreams, and what is known of them.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// The keys of session tickets, which every snapshot it builds shares.
     #[must_use]
     pub fn tickets(&self) -> &Arc<TicketKeys> {

@@ -1,6 +1,7 @@
 //! Metrics in the text format of Prometheus 0.0.4.
 
 use crate::counters::{BUCKETS, Count};
+use crate::name_gauges::{NameGauges, name_gauges};
 use crate::recorder::LogStatus;
 use crate::series::{ByReason, CLASSES, ListenerSeries, METHODS, PROTOCOLS, RouteSeries, UpstreamSeries, WorkerSeries};
 use crate::upstream_gauges::{UpstreamGauges, upstream_gauges};
@@ -36,6 +37,8 @@ pub struct Gauges {
     pub overload: OverloadGauges,
     /// What runs out.
     pub expiries: Vec<ExpiryGauge>,
+    /// Names of upstreams that are resolved.
+    pub names: Vec<NameGauges>,
 }
 
 /// When something runs out: the first of its kind under a name that the configuration has.
@@ -115,6 +118,7 @@ pub(crate) fn expose(workers: &[Arc<WorkerSeries>], gauges: &Gauges, log: &LogSt
     routes(&mut text, &merge(workers.iter().map(|worker| worker.routes.list())));
     upstreams(&mut text, &merge(workers.iter().map(|worker| worker.upstreams.list())));
     upstream_gauges(&mut text, &gauges.upstreams);
+    name_gauges(&mut text, &gauges.names);
     listeners(&mut text, &merge(workers.iter().map(|worker| worker.listeners.list())));
     rejections(&mut text, workers);
     let dropped = workers.iter().map(|worker| worker.records_dropped.value()).sum();

@@ -10,6 +10,7 @@ mod exposition;
 mod file;
 mod json;
 mod labels;
+mod name_gauges;
 mod recorder;
 mod series;
 mod sink;
@@ -18,6 +19,7 @@ mod upstream_gauges;
 mod writer;
 
 pub use exposition::{ExpiryGauge, Gauges, OverloadGauges};
+pub use name_gauges::NameGauges;
 pub use recorder::{AccessLog, LogStatus, RecordSettings, Recorder, Rotation};
 pub use sink::SinkSeed;
 pub use upstream_gauges::{EndpointGauges, UpstreamGauges};

@@ -62,6 +62,11 @@ fn leads_nowhere(gateway: &Gateway, why: &str) {
     assert!(detail.contains(why) && record["blame"] == "upstream", "{why}: {record}");
 }
 
+/// A metric of the name, by the end of its name and its further labels.
+fn name_metric(gateway: &Gateway, metric: &str, labels: &str) -> f64 {
+    gateway.metric(&format!("portcullis_name_{metric}{{name=\"{NAME}\"{labels}}}"))
+}
+
 #[test]
 fn every_address_of_a_name_is_used() {
     if !in_own_network("upstream_dns::every_address_of_a_name_is_used", PRIVATE) {
@@ -181,6 +186,8 @@ fn f141_an_answer_never_leads_into_this_machine_or_to_metadata() {
         holds("the new answer to be told of", || gateway.stderr().contains(&format!("resolves to {shown}")));
         assert_eq!(answered_by(&gateway, 16), ["10.9.0.1"]);
     }
+    assert!(name_metric(&gateway, "refused_addresses_total", "") >= 4.0, "each is counted");
+    assert_eq!(name_metric(&gateway, "addresses", ""), 1.0);
     assert_eq!(caught(), 0, "a connection was made to where no name may lead");
 }
 
@@ -204,8 +211,14 @@ fn the_last_answer_is_kept_when_there_is_no_other() {
     holds("the trouble to be told", || gateway.stderr().contains(&format!("`{NAME}` cannot be resolved")));
     dns.is_silent(NAME);
     assert_eq!(answered_by(&gateway, 8), ["10.9.0.1"]);
+    // Whoever watches sees the failures, and how old the answer is.
+    let (age, answers) =
+        (name_metric(&gateway, "answer_age_seconds", ""), name_metric(&gateway, "answers_total", ",outcome=\"answered\""));
+    assert!(age > 1.0, "{age} s: none has come since it ran out");
+    assert!(name_metric(&gateway, "answers_total", ",outcome=\"failed\"") >= 3.0);
     dns.answers(NAME, &["10.9.0.2"], 1);
     holds("the new answer to be used", || answered_by(&gateway, 4) == ["10.9.0.2"]);
+    assert!(name_metric(&gateway, "answers_total", ",outcome=\"answered\"") > answers);
 }
 
 #[test]
