@@ -183,6 +183,8 @@ reasons! {
     UpstreamUnreachable = "upstream_unreachable", 502, Upstream, false, "the service could not be reached";
     /// The upstream's certificate was not accepted, or there was no TLS handshake with it for another reason; nothing was sent.
     UpstreamTlsFailed = "upstream_tls_failed", 502, Upstream, false, "the service could not be reached securely";
+    /// The upstream is to speak HTTP/2 (`protocol: h2`), and does not; nothing was sent.
+    UpstreamNotHttp2 = "upstream_not_http2", 502, Upstream, false, "the service gave an invalid response";
     /// Connecting to the upstream, TLS handshake included, took too long.
     UpstreamConnectTimeout = "upstream_connect_timeout", 504, Upstream, false, "the service did not answer in time";
     /// The upstream sent no response in time.

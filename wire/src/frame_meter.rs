@@ -13,6 +13,10 @@ const CONTINUATIONS_MAX: u32 = 8;
 const SMALL_DATA: u32 = 64;
 /// The error code of a reset after a complete answer: nothing has gone wrong.
 const NO_ERROR: u32 = 0;
+/// The error code of a reset by somebody who does not want to know any more.
+const CANCEL: u32 = 8;
+/// Header blocks that an upstream may send for a request: interim answers, the head, the trailers.
+const BLOCKS_OF_ANSWER: u32 = 10;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -71,6 +75,8 @@ floods! {
     EmptyData = 100, 10, "more empty DATA frames than allowed";
     /// DATA with next to no data (CVE-2019-9511).
     SmallData = 10_000, 5_000, "more DATA frames with next to no data than allowed";
+    /// Header blocks of an upstream, beyond those that an answer has.
+    Blocks = 100, 10, "more header blocks than answers have";
 }
 
 /// What is left of a budget.
@@ -86,7 +92,7 @@ struct FrameHead {
     length: u32,
     kind: u8,
     flags: u8,
-    /// The error code of RST_STREAM; the pad length of padded DATA.
+    /// The error code of RST_STREAM; the last stream of GOAWAY; the pad length of padded DATA.
     extra: u32,
 }
 
@@ -130,7 +136,7 @@ impl Scanner {
             return 9;
         }
         match self.parts() {
-            (4, RST_STREAM, _) => 13,
+            (4, RST_STREAM, _) | (8.., GOAWAY, _) => 13,
             (1.., DATA, flags) if flags & PADDED != 0 => 10,
             _ => 9,
         }
@@ -171,6 +177,10 @@ pub struct FrameMeter {
     budgets: [Budget; Flood::ALL.len()],
     block: Option<Block>,
     block_bytes_max: u32,
+    /// Whether the other side is an upstream.
+    serves_us: bool,
+    /// What its last GOAWAY said: the last stream that it has looked at.
+    last_stream: Option<u32>,
 }
 
 impl FrameMeter {
@@ -183,7 +193,23 @@ impl FrameMeter {
             budget.left = flood.burst();
         }
         let incoming = Scanner { skip: PREFACE_BYTES, ..Scanner::default() };
-        Self { incoming, outgoing: Scanner::default(), budgets, block: None, block_bytes_max }
+        let outgoing = Scanner::default();
+        Self { incoming, outgoing, budgets, block: None, block_bytes_max, serves_us: false, last_stream: None }
+    }
+
+    /// A meter for a connection of ours to an upstream. Every request of ours gives the upstream an occasion to reset it, and what clients
+    /// give up counts against nobody. Small DATA is not counted here: it may come for many clients at once, and whoever keeps it until it
+    /// is wanted must bound how much of it there is.
+    #[must_use]
+    pub fn for_upstream(block_bytes_max: u32, now_ms: u64) -> Self {
+        let meter = Self::new(block_bytes_max, now_ms);
+        Self { incoming: meter.outgoing, outgoing: meter.incoming, serves_us: true, ..meter }
+    }
+
+    /// The last stream that the other side has looked at, once it has said that it goes away (RFC 9113 section 6.8).
+    #[must_use]
+    pub fn last_stream(&self) -> Option<u32> {
+        self.last_stream
     }
 
     /// Looks at bytes that came.
@@ -210,7 +236,13 @@ impl FrameMeter {
                     self.earn(Flood::SmallData, 1);
                     self.earn(Flood::Pings, u32::from(head.length > 0 && self.budget(Flood::Pings) < 50));
                 }
+                HEADERS if self.serves_us => {
+                    self.earn(Flood::Resets, 1);
+                    self.earn(Flood::EmptyData, 1);
+                    self.earn(Flood::Blocks, BLOCKS_OF_ANSWER);
+                }
                 HEADERS => self.earn(Flood::Resets, u32::from(head.flags & END_STREAM != 0)),
+                RST_STREAM if self.serves_us && head.extra == CANCEL => {}
                 RST_STREAM if head.extra != NO_ERROR => self.take(Flood::ProvokedResets, now_ms)?,
                 _ => {}
             }
@@ -236,15 +268,26 @@ impl FrameMeter {
                 let padding = if head.flags & PADDED != 0 { head.extra.saturating_add(1) } else { 0 };
                 match head.length.saturating_sub(padding) {
                     0 => self.take(Flood::EmptyData, now_ms),
+                    1..SMALL_DATA if self.serves_us => Ok(()),
                     1..SMALL_DATA => self.take(Flood::SmallData, now_ms),
                     _ => Ok(()),
                 }
             }
-            DATA | GOAWAY => Ok(()),
+            DATA => Ok(()),
+            GOAWAY => {
+                if head.length >= 8 {
+                    let last = head.extra & (u32::MAX >> 1);
+                    self.last_stream = Some(self.last_stream.map_or(last, |before| before.min(last)));
+                }
+                self.take(Flood::Priorities, now_ms)
+            }
             HEADERS => {
                 // A client that orders its streams says so once or twice for each.
                 self.earn(Flood::Priorities, 2);
                 self.earn(Flood::WindowUpdates, 2);
+                if self.serves_us {
+                    self.take(Flood::Blocks, now_ms)?;
+                }
                 self.block_begins(head, now_ms)
             }
             CONTINUATION => self.block_goes_on(head, now_ms),
@@ -393,6 +436,37 @@ mod tests {
             meter.incoming(&frame(8, 0, &[0, 0, 0, 9]), 0).unwrap();
             meter.incoming(&frame(8, 0, &[0, 0, 0, 9]), 0).unwrap();
         }
+    }
+
+    #[test]
+    fn d80_an_upstream_may_answer_what_was_asked_and_no_more() {
+        let mut meter = FrameMeter::for_upstream(1024, 0);
+        meter.outgoing(PREFACE, 0).unwrap();
+        let (request, head, reset) = (frame(1, 5, &[0; 3]), frame(1, 4, &[0; 3]), frame(3, 0, &[0, 0, 0, 8]));
+        for _ in 0..10_000 {
+            meter.outgoing(&request, 0).unwrap();
+            (0..10).for_each(|_| meter.incoming(&head, 0).unwrap());
+            meter.incoming(&reset, 0).unwrap();
+            meter.incoming(&frame(0, 0, &[7]), 0).unwrap();
+            meter.outgoing(&reset, 0).unwrap();
+        }
+        let let_by = |bytes: &[u8]| {
+            let mut meter = FrameMeter::for_upstream(1024, 0);
+            (0..100_000).find_map(|count| meter.incoming(bytes, 0).err().map(|flood| (count, flood))).unwrap()
+        };
+        assert_eq!((let_by(&head), let_by(&reset)), ((100, Flood::Blocks), (200, Flood::Resets)));
+        assert_eq!(let_by(&frame(7, 0, &[0, 0, 0, 9, 0, 0, 0, 0])), (400, Flood::Priorities));
+    }
+
+    #[test]
+    fn the_last_stream_of_an_upstream_that_goes_away_only_sinks() {
+        let mut meter = FrameMeter::for_upstream(1024, 0);
+        let mut last = |id: u8| {
+            meter.incoming(&frame(7, 0, &[0x80, 0, 0, id, 0, 0, 0, 0]), 0).unwrap();
+            meter.last_stream()
+        };
+        assert_eq!((last(9), last(5), last(7)), (Some(9), Some(5), Some(5)));
+        assert_eq!(FrameMeter::for_upstream(1024, 0).last_stream(), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::hygiene::{check_connection_tokens, connection_tokens, strip_untrusted
 use crate::span::{Span, push};
 use crate::{HeadLimits, KnownName, Method, WireError, host, path, query};
 pub use fields_of_h2::PseudoFields;
+pub(crate) use fields_of_h2::check_field;
 use portcullis_model::Reason;
 use std::mem::MaybeUninit;
 
@@ -43,6 +44,7 @@ pub struct RequestHead {
     keep_alive: bool,
     expects_continue: bool,
     wants_websocket: bool,
+    takes_trailers: bool,
     encoded_slash: bool,
     asterisk: bool,
 }
@@ -332,6 +334,12 @@ impl RequestHead {
         self.wants_websocket
     }
 
+    /// Whether the client said by HTTP/2 that it takes trailers (`te: trailers`, RFC 9113 section 8.2.2).
+    #[must_use]
+    pub fn takes_trailers(&self) -> bool {
+        self.takes_trailers
+    }
+
     /// The fields.
     #[must_use]
     pub fn fields(&self) -> &Fields {
@@ -377,8 +385,15 @@ impl RequestHead {
         if self.wants_websocket {
             out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
         }
-        let via: &[u8] = if self.version == Version::H2 { b"via: 2 portcullis\r\n\r\n" } else { b"via: 1.1 portcullis\r\n\r\n" };
-        out.extend_from_slice(via);
+        out.extend_from_slice(b"via: ");
+        out.extend_from_slice(self.via());
+        out.extend_from_slice(b"\r\n\r\n");
+    }
+
+    /// The value of `via` that goes upstream (RFC 9110 section 7.6.3).
+    #[must_use]
+    pub fn via(&self) -> &'static [u8] {
+        if self.version == Version::H2 { b"2 portcullis" } else { b"1.1 portcullis" }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The head of a response.
 
+mod fields_of_h2;
+
 use crate::bytes::push_decimal;
 use crate::fields::Fields;
 use crate::framing::{Declared, ResponseFraming, declared};

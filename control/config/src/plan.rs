@@ -4,7 +4,7 @@ use crate::digest::Digest;
 use crate::report::Finding;
 use crate::settings::{
     Care, ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, OverloadSettings, ProviderRole, StaleList,
-    TlsVersion, UpstreamLimits, UpstreamTimeouts,
+    TlsVersion, UpstreamLimits, UpstreamProtocolKind, UpstreamTimeouts,
 };
 use portcullis_gateway_policy::{AuthenticatePlan, ProviderPlan, RouteAccess};
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings, Value};
@@ -188,6 +188,8 @@ pub struct UpstreamPlan {
     pub name: Arc<str>,
     /// The addresses, used in turn.
     pub endpoints: Vec<EndpointUrl>,
+    /// What is spoken with it.
+    pub protocol: UpstreamProtocolKind,
     /// What TLS to it is verified with.
     pub tls: UpstreamTlsPlan,
     /// Set when requests leave this machine without encryption.

@@ -1,6 +1,6 @@
 //! Plan -> snapshot. Reads certificate files; starts nothing.
 
-use crate::care::{balance, breaker, health, outlier, retry};
+use crate::care::{balance, breaker, health, outlier, protocol, retry};
 use crate::endpoints;
 use crate::files::PolicyFiles;
 use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
@@ -289,6 +289,7 @@ fn upstream_settings(planned: &UpstreamPlan) -> UpstreamSettings {
     let timeouts = &planned.timeouts;
     UpstreamSettings {
         name: Arc::clone(&planned.name),
+        protocol: protocol(planned.protocol),
         timeouts: Timeouts {
             connect: timeouts.connect,
             first_byte: timeouts.first_byte,

@@ -1,8 +1,18 @@
 //! From what is planned to what the mechanisms of an upstream are set to.
 
-use portcullis_control_config::settings::{self, BalanceKind, Care, HashBy, HealthKind, RetryOn};
-use portcullis_gateway_upstream::{Balance, BreakerSettings, Errand, HashKey, HealthSettings, OutlierSettings, RetrySettings};
+use portcullis_control_config::settings::{self, BalanceKind, Care, HashBy, HealthKind, RetryOn, UpstreamProtocolKind};
+use portcullis_gateway_upstream::{
+    Balance, BreakerSettings, Errand, HashKey, HealthSettings, OutlierSettings, RetrySettings, UpstreamProtocol,
+};
 use portcullis_model_settings::Percent;
+
+/// What is spoken with an upstream.
+pub(crate) fn protocol(kind: UpstreamProtocolKind) -> UpstreamProtocol {
+    match kind {
+        UpstreamProtocolKind::H1 => UpstreamProtocol::Http1,
+        UpstreamProtocolKind::H2 => UpstreamProtocol::Http2,
+    }
+}
 
 fn whole(percent: Percent) -> u32 {
     u32::from(percent.hundredths()).div_ceil(100)

@@ -1,9 +1,10 @@
 //! What TLS to upstreams is verified with: one context for all that name the same authorities and show the same certificate.
 
+use crate::care::protocol;
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_control_config::UpstreamPlan;
 use portcullis_gateway_tls::{read_trust, system_trust};
-use portcullis_gateway_upstream::{ClientCertificateFiles, UpstreamTls};
+use portcullis_gateway_upstream::{ClientCertificateFiles, UpstreamProtocol, UpstreamTls};
 use portcullis_model::Clock;
 use rustls::RootCertStore;
 use std::collections::HashMap;
@@ -39,13 +40,14 @@ impl<'b> ContextMaker<'b> {
         let trust = self.trust(planned.tls.trust.as_ref()).map_err(described)?;
         let own = planned.tls.client_certificate.clone();
         let own = own.map(|(certificate, key)| ClientCertificateFiles { certificate, key });
-        let digest = digest(&trust, own.as_ref());
+        let protocol = protocol(planned.protocol);
+        let digest = digest(&trust, own.as_ref(), protocol);
         if let Some(context) = self.made.get(&digest).or_else(|| self.before.get(&digest)) {
             let context = Arc::clone(context);
             self.made.insert(digest, Arc::clone(&context));
             return Ok((digest, context));
         }
-        let context = UpstreamTls::build(&trust, own.as_ref(), self.clock).map_err(described)?;
+        let context = UpstreamTls::build(&trust, own.as_ref(), protocol, self.clock).map_err(described)?;
         self.made.insert(digest, Arc::clone(&context));
         Ok((digest, context))
     }
@@ -69,13 +71,14 @@ impl<'b> ContextMaker<'b> {
     }
 }
 
-fn digest(trust: &RootCertStore, own: Option<&ClientCertificateFiles>) -> ContentDigest {
+fn digest(trust: &RootCertStore, own: Option<&ClientCertificateFiles>, protocol: UpstreamProtocol) -> ContentDigest {
     let mut context = Context::new(&SHA256);
     let mut part = |bytes: &[u8]| {
         // Lengths first, so that no two lists of parts look alike.
         context.update(&(bytes.len() as u64).to_le_bytes());
         context.update(bytes);
     };
+    part(&[u8::from(protocol == UpstreamProtocol::Http2)]);
     for root in &trust.roots {
         part(&root.subject);
         part(&root.subject_public_key_info);

@@ -37,6 +37,8 @@ pub(crate) fn answer(forwarded: &mut Forwarded, route: &Route, connection: &mut 
     let framing = response.framing();
     let (reading, written, ends_with_close) = match framing {
         ResponseFraming::None => (Reading::Length(0), ResponseFraming::None, false),
+        // A stream checks the length itself, and what follows the body comes with its end.
+        ResponseFraming::Length(_) if forwarded.upstream.is_stream() => (Reading::UntilClose, framing, false),
         ResponseFraming::Length(length) => (Reading::Length(length), framing, false),
         ResponseFraming::Chunked if old_client => (chunked(), ResponseFraming::UntilClose, true),
         ResponseFraming::UntilClose if old_client => (Reading::UntilClose, ResponseFraming::UntilClose, true),

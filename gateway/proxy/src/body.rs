@@ -143,6 +143,11 @@ impl Transfer {
         self.buffer.take()
     }
 
+    /// Whether nothing of the body has been taken from where it comes, so that another transfer can begin with it.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.moved == 0 && !matches!(self.reading, Reading::Chunked(_))
+    }
+
     /// Whether bytes of the body are here that have not been written.
     pub(crate) fn has_unread(&self) -> bool {
         self.buffer.as_ref().is_some_and(|buffer| !buffer.is_empty())

@@ -6,10 +6,11 @@ use crate::connection::Connection;
 use crate::h2::answers_key;
 use crate::pace::{Pace, Silence};
 use crate::snapshot::Route;
+use crate::stream::ByteStream;
 use crate::upstream_head::{HeadOutcome, UpstreamHead};
 use crate::worker::Worker;
 use portcullis_gateway_policy::{Cleared, Exchange};
-use portcullis_gateway_upstream::{Failure, Timeouts, Tries, UpstreamConnection, checkout, write_request_head};
+use portcullis_gateway_upstream::{Failure, Timeouts, Tries, UpstreamConnection, UpstreamProtocol, checkout, put_request};
 use portcullis_model::{Attempt, AttemptOutcome, Blame, Phase, Reason, Rejection};
 use portcullis_wire::{BodyFraming, ChunkedDecoder, Method, ResponseHead, Version};
 use std::future::poll_fn;
@@ -51,9 +52,10 @@ impl Failed {
         Self { rejection: rejection.into(), failure: Failure::Final }
     }
 
-    /// Whether the endpoint is to blame for it; a connection that was closed while it was unused is nobody's fault.
+    /// Whether the endpoint is to blame for it; a connection that was closed while it was unused, or went away in good order, is nobody's
+    /// fault.
     fn is_endpoints(&self) -> bool {
-        self.rejection.reason.blame() == Blame::Upstream && self.failure != Failure::Stale
+        self.rejection.reason.blame() == Blame::Upstream && !matches!(self.failure, Failure::Stale | Failure::Unseen)
     }
 }
 
@@ -66,6 +68,10 @@ pub(crate) async fn forward(
     decided: Instant,
 ) -> Result<Forwarded, (Exchange, Rejection)> {
     cleared.record().upstream = Some(route.upstream.settings.name.clone());
+    if cleared.exchange().request.wants_websocket() && route.upstream.settings.protocol == UpstreamProtocol::Http2 {
+        let rejection = Rejection::new(Reason::UpgradeRefused, "the upstream speaks HTTP/2, and there is no upgrade to it");
+        return Err((cleared.into_exchange(), rejection));
+    }
     let mut tries = match Tries::begin(&route.upstream, decided) {
         Ok(tries) => tries,
         Err(rejection) => return Err((cleared.into_exchange(), rejection)),
@@ -79,7 +85,7 @@ pub(crate) async fn forward(
         };
         let now = if upstream.reused { begun } else { Instant::now() };
         cleared.record().timings.add(Phase::Connect, (now - begun).as_micros() as u64);
-        let mut sending = Sending::new(&cleared, &tries, kept.as_deref(), connection, worker, now);
+        let mut sending = Sending::new(&cleared, &mut upstream, &tries, kept.as_deref(), connection, worker, now);
         match sending.run(&mut cleared, &mut upstream, connection, worker).await {
             Ok(()) => {
                 let (endpoint, reused) = (upstream.address, upstream.reused);
@@ -96,8 +102,12 @@ pub(crate) async fn forward(
                 if failed.is_endpoints() {
                     tries.note_failure(upstream.endpoint(), begun);
                 }
+                let repeatable = match failed.failure {
+                    Failure::Unseen | Failure::Refused => sending.is_whole(connection, worker),
+                    _ => may_repeat(&cleared, kept.is_some()),
+                };
                 sending.abandon(worker);
-                if !tries.may_try_again(upstream.endpoint(), failed.failure, may_repeat(&cleared, kept.is_some()), begun) {
+                if !tries.may_try_again(upstream.endpoint(), failed.failure, repeatable, begun) {
                     return Err((cleared.into_exchange(), failed.rejection));
                 }
             }
@@ -148,6 +158,7 @@ struct Sending {
 impl Sending {
     fn new(
         cleared: &Cleared,
+        upstream: &mut UpstreamConnection,
         tries: &Tries<'_>,
         kept: Option<&[u8]>,
         connection: &mut Connection,
@@ -156,15 +167,16 @@ impl Sending {
     ) -> Self {
         let exchange = cleared.exchange();
         let mut out = worker.out();
-        write_request_head(cleared, &mut out);
+        put_request(cleared, upstream, &mut out);
         // What is kept goes with the head, as if there were no body to wait for.
         out.extend_from_slice(kept.unwrap_or_default());
         let framing = if kept.is_some() { BodyFraming::None } else { exchange.request.framing() };
+        let chunks = if upstream.is_stream() { Writing::Plain } else { Writing::Chunked };
         let (reading, writing) = match framing {
             BodyFraming::None => (Reading::Length(0), Writing::Plain),
             BodyFraming::Length(length) => (Reading::Length(length), Writing::Plain),
-            BodyFraming::Chunked if connection.io.is_stream() => (Reading::UntilClose, Writing::Chunked),
-            BodyFraming::Chunked => (Reading::Chunked(Box::new(ChunkedDecoder::for_request())), Writing::Chunked),
+            BodyFraming::Chunked if connection.io.is_stream() => (Reading::UntilClose, chunks),
+            BodyFraming::Chunked => (Reading::Chunked(Box::new(ChunkedDecoder::for_request())), chunks),
         };
         let has_body = framing != BodyFraming::None;
         let begun = if has_body { connection.carry.take() } else { None };
@@ -266,6 +278,9 @@ impl Sending {
             HeadOutcome::Malformed(error) => {
                 return Poll::Ready(Err(Failed::finally(error)));
             }
+            HeadOutcome::None(none) => {
+                return Poll::Ready(Err(Failed { rejection: none.rejection, failure: none.failure }));
+            }
             HeadOutcome::Ended { bytes } => {
                 let failure = match bytes {
                     0 if upstream.reused => Failure::Stale,
@@ -297,6 +312,7 @@ impl Sending {
         let reason = match upload.poll(cx, &mut connection.io, upstream, &worker.buffers) {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(())) => {
+                upstream.finish(upload.trailers().or(connection.io.trailers()));
                 if self.has_body {
                     connection.carry = upload.take_rest(&worker.buffers);
                     self.head.request_body = upload.moved;
@@ -376,6 +392,18 @@ impl Sending {
         debug_assert!(!(has_body && upload.is_some() && connection.carry.is_some()), "the body is in the transfer");
         let (response, rest) = head.into_parts(worker);
         Forwarded { exchange, upstream, response, rest, upload, since: decided, answered }
+    }
+
+    /// Whether all of the request is still here, so that it can be sent again; what came of its body goes back to the connection.
+    fn is_whole(&mut self, connection: &mut Connection, worker: &Worker) -> bool {
+        match &mut self.upload {
+            _ if !self.has_body => true,
+            Some(upload) if upload.is_untouched() => {
+                connection.carry = upload.take_rest(&worker.buffers);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn abandon(self, worker: &Worker) {

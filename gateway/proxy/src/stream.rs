@@ -41,4 +41,13 @@ impl ByteStream for UpstreamConnection {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Self::poll_shutdown(self, cx)
     }
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        Self::poll_room(self, cx)
+    }
+    fn give_back_room(&mut self) {
+        Self::give_back_room(self);
+    }
+    fn trailers(&self) -> Option<&Trailers> {
+        Self::trailers(self)
+    }
 }

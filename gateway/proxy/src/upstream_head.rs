@@ -2,7 +2,7 @@
 
 use crate::buffers::Buffer;
 use crate::worker::Worker;
-use portcullis_gateway_upstream::UpstreamConnection;
+use portcullis_gateway_upstream::{NoHead, UpstreamConnection};
 use portcullis_model::Reason;
 use portcullis_wire::{HeadFinder, HeadLimits, Method, ResponseHead, WireError};
 use std::task::{Context, Poll};
@@ -15,7 +15,11 @@ pub(crate) enum HeadOutcome {
     Pending,
     Complete,
     Malformed(WireError),
-    Ended { bytes: usize },
+    Ended {
+        bytes: usize,
+    },
+    /// A stream that brings none.
+    None(NoHead),
 }
 
 /// The head of an answer, being read.
@@ -40,6 +44,13 @@ impl UpstreamHead {
         worker: &Worker,
         method: Method,
     ) -> HeadOutcome {
+        if upstream.is_stream() {
+            return match upstream.poll_stream_head(cx, &mut self.response, &LIMITS, method) {
+                Poll::Pending => HeadOutcome::Pending,
+                Poll::Ready(Ok(())) => HeadOutcome::Complete,
+                Poll::Ready(Err(none)) => HeadOutcome::None(none),
+            };
+        }
         loop {
             if let Some(buffer) = &mut self.buffer
                 && !buffer.is_empty()

@@ -6,6 +6,7 @@ use crate::connection::{After, Connection};
 use crate::forward::Forwarded;
 use crate::pace::{Pace, Silence};
 use crate::snapshot::Route;
+use crate::stream::ByteStream;
 use crate::tunnel::tunnel;
 use crate::worker::Worker;
 use portcullis_gateway_policy::Exchange;
@@ -32,7 +33,7 @@ pub(crate) async fn write(
         connection.finished = Instant::now();
         return (after, exchange);
     }
-    let reusable = !matches!(reading, Reading::UntilClose) && response.keep_alive();
+    let reusable = !matches!(reading, Reading::UntilClose) && response.keep_alive() && !upstream.is_stream();
     worker.keep_response_head(response);
     let mut relay = Relay::new(reading, writing, out, rest, upload, route, connection, since, now);
     let outcome = poll_fn(|cx| relay.poll(cx, &mut upstream, connection, worker)).await;
@@ -47,15 +48,15 @@ pub(crate) async fn write(
             After::Close
         }
         Ok(()) if relay.upload.is_some() => {
-            connection.io.finish(relay.download.trailers());
+            connection.io.finish(relay.download.trailers().or(upstream.trailers()));
             After::Linger
         }
         Ok(()) => {
+            connection.io.finish(relay.download.trailers().or(upstream.trailers()));
             // Bytes behind the end of an answer are nobody's: a connection that has some is not used again (threats A 3, 24).
             if reusable && left_over.is_none() && !relay.upload_failed {
                 worker.pools.put_back(upstream, route.upstream.settings.idle_per_worker, finished);
             }
-            connection.io.finish(relay.download.trailers());
             if keeps_alive { After::KeepAlive } else { After::Linger }
         }
     };
@@ -151,6 +152,7 @@ impl Relay {
         match upload.poll(cx, &mut connection.io, upstream, &worker.buffers) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => {
+                upstream.finish(upload.trailers().or(connection.io.trailers()));
                 connection.carry = upload.take_rest(&worker.buffers);
                 self.upload = None;
                 // The head of the answer said that the connection ends; it does, but nothing is left unread on it.

@@ -54,6 +54,7 @@ fn upstream() -> Arc<Upstream> {
         Timeouts { connect: seconds(1), first_byte: seconds(1), idle: seconds(1), total: None, upgraded_idle: seconds(1) };
     let settings = UpstreamSettings {
         name: "u".into(),
+        protocol: portcullis_gateway_upstream::UpstreamProtocol::Http1,
         timeouts,
         balance: Balance::RoundRobin,
         slow_start: Duration::ZERO,

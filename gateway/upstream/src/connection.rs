@@ -1,7 +1,9 @@
 //! A connection to an endpoint.
 
 use crate::endpoint::{Endpoint, EndpointPlace};
+use crate::h2::{NoHead, UpstreamStream};
 use crate::tls::ClientStream;
+use portcullis_wire::{HeadLimits, Method, RequestHead, ResponseHead, Trailers};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -66,23 +68,38 @@ impl Stream {
     }
 }
 
-/// A connection to an endpoint of an upstream.
+/// What an exchange has of its endpoint.
+#[derive(Debug)]
+enum Carrier {
+    /// A connection of its own, and the place it takes.
+    Own(Stream, EndpointPlace),
+    /// One stream of a connection that it shares.
+    Shared(Box<UpstreamStream>),
+}
+
+/// The upstream's side of an exchange: a connection of its own, or one stream of a connection that speaks HTTP/2.
 #[derive(Debug)]
 pub struct UpstreamConnection {
-    stream: Stream,
+    carrier: Carrier,
     /// The endpoint's address.
     pub address: SocketAddr,
-    /// Whether it has carried an exchange before.
+    /// Whether the connection has carried an exchange before.
     pub reused: bool,
     /// Whether an exchange is under way on it.
     in_use: bool,
-    place: EndpointPlace,
 }
 
 impl UpstreamConnection {
     pub(crate) fn new(stream: Stream, place: EndpointPlace) -> Self {
         place.endpoint().state.begin_exchange();
-        Self { stream, address: place.endpoint().address, reused: false, in_use: true, place }
+        let address = place.endpoint().address;
+        Self { carrier: Carrier::Own(stream, place), address, reused: false, in_use: true }
+    }
+
+    pub(crate) fn of_stream(stream: UpstreamStream) -> Self {
+        stream.endpoint().state.begin_exchange();
+        let (address, reused) = (stream.endpoint().address, stream.reused);
+        Self { carrier: Carrier::Shared(Box::new(stream)), address, reused, in_use: true }
     }
 
     /// Another exchange begins on it.
@@ -102,37 +119,106 @@ impl UpstreamConnection {
     /// The endpoint.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
-        self.place.endpoint()
+        match &self.carrier {
+            Carrier::Own(_, place) => place.endpoint(),
+            Carrier::Shared(stream) => stream.endpoint(),
+        }
     }
 
-    /// The protocol that was agreed on in the TLS handshake (RFC 7301), if one was; else it is HTTP/1.1.
+    /// Whether it is a stream, which has no framing in its bytes.
     #[must_use]
-    pub fn protocol(&self) -> Option<&[u8]> {
-        match &self.stream {
-            Stream::Tcp(_) => None,
-            Stream::Tls(stream) => stream.side().protocol(),
+    pub fn is_stream(&self) -> bool {
+        matches!(self.carrier, Carrier::Shared(_))
+    }
+
+    /// Puts the head of a request on its way: as bytes in `out`, to be written before the body, or as fields of the stream.
+    pub(crate) fn put_head(&mut self, head: &RequestHead, out: &mut Vec<u8>) {
+        match &mut self.carrier {
+            Carrier::Own(..) => head.write_to(out),
+            Carrier::Shared(stream) => stream.put_request(head),
+        }
+    }
+
+    /// Waits for the next head of an answer that comes by a stream, an interim or the final one. Where there is no stream the head is among
+    /// the bytes that are read, and this is never ready.
+    pub fn poll_stream_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut ResponseHead,
+        limits: &HeadLimits,
+        method: Method,
+    ) -> Poll<Result<(), NoHead>> {
+        match &mut self.carrier {
+            Carrier::Own(..) => Poll::Pending,
+            Carrier::Shared(stream) => stream.poll_head(cx, head, limits, method),
         }
     }
 
     /// Reads into `buf`; 0 is the end of the stream.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.stream.poll_read(cx, buf)
+        match &mut self.carrier {
+            Carrier::Own(stream, _) => stream.poll_read(cx, buf),
+            Carrier::Shared(stream) => stream.poll_read(cx, buf),
+        }
     }
 
     /// Writes `head` and `body` in one call, as much as goes; returns how many bytes of both were taken. In TLS what was taken is
     /// encrypted, and may wait for [`UpstreamConnection::poll_flush`].
     pub fn poll_write(&mut self, cx: &mut Context<'_>, head: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream.poll_write(cx, head, body)
+        match &mut self.carrier {
+            Carrier::Own(stream, _) => stream.poll_write(cx, head, body),
+            Carrier::Shared(stream) => stream.poll_write(cx, if head.is_empty() { body } else { head }),
+        }
     }
 
-    /// Waits until everything that was taken is on its way.
+    /// Waits until everything that was taken is on its way. A stream's connection sends what it was handed by itself.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_flush(cx)
+        match &mut self.carrier {
+            Carrier::Own(stream, _) => stream.poll_flush(cx),
+            Carrier::Shared(_) => Poll::Ready(Ok(())),
+        }
     }
 
     /// Says that nothing more will be written.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.poll_shutdown(cx)
+        match &mut self.carrier {
+            Carrier::Own(stream, _) => stream.poll_shutdown(cx),
+            Carrier::Shared(stream) => {
+                stream.finish(None);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Waits until a stream has room, and gives how much; a connection of its own waits when it is written to.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match &mut self.carrier {
+            Carrier::Own(..) => Poll::Ready(Ok(usize::MAX)),
+            Carrier::Shared(stream) => stream.poll_room(cx),
+        }
+    }
+
+    /// Says that the room is not needed for now.
+    pub fn give_back_room(&mut self) {
+        if let Carrier::Shared(stream) = &mut self.carrier {
+            stream.give_back_room();
+        }
+    }
+
+    /// Says that the request is complete. A connection of its own needs nothing of the kind: its framing has told.
+    pub fn finish(&mut self, trailers: Option<&Trailers>) {
+        if let Carrier::Shared(stream) = &mut self.carrier {
+            stream.finish(trailers);
+        }
+    }
+
+    /// The trailers that came behind the body of a stream's answer.
+    #[must_use]
+    pub fn trailers(&self) -> Option<&Trailers> {
+        match &self.carrier {
+            Carrier::Own(..) => None,
+            Carrier::Shared(stream) => stream.trailers(),
+        }
     }
 
     /// Whether an unused connection is still fit for use: nothing has been sent on it, and it has not been closed.

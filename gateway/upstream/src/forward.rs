@@ -2,26 +2,31 @@
 
 use crate::balance::{Balance, Chance, HashKey, choose};
 use crate::connect::connect;
-use crate::endpoint::EndpointPlace;
+use crate::endpoint::{Endpoint, EndpointPlace};
+use crate::h2::Opening;
 use crate::pool::LocalWaiting;
 use crate::retry::{Failure, Tries};
 use crate::ring;
 use crate::room::Waiting;
-use crate::upstream::UpstreamCounts;
+use crate::upstream::{UpstreamCounts, UpstreamProtocol};
 use crate::{Pools, Upstream, UpstreamConnection};
 use portcullis_gateway_policy::Cleared;
 use portcullis_model::{Attempt, AttemptOutcome, Reason, Rejection};
 use portcullis_wire::cookie;
 use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 
 /// What looking for a connection brought.
 enum Sought {
-    /// An unused connection.
+    /// An unused connection, or a stream of one.
     Connection(UpstreamConnection),
     /// A place for a new one.
     Place(EndpointPlace),
+    /// A connection that is being made and will carry streams.
+    Opening(Rc<Opening>),
     /// Endpoints, but no place at any of them.
     Full,
     /// No endpoint.
@@ -50,17 +55,19 @@ pub async fn checkout(
                 match connect(upstream, place, tries.total()).await {
                     Ok(connection) => return Ok(connection),
                     Err(rejection) => {
-                        let outcome = AttemptOutcome::Failed(rejection.reason);
-                        cleared.record().note_attempt(Attempt { endpoint: endpoint.address, reused: false, outcome });
-                        let now = Instant::now();
-                        tries.note_failure(&endpoint, now);
-                        if !tries.may_try_again(&endpoint, Failure::Connect, true, now) {
-                            return Err(rejection);
-                        }
-                        chance.now = upstream.origin().micros(now);
+                        try_again(cleared, tries, &endpoint, rejection, true)?;
+                        chance.now = upstream.origin().micros(Instant::now());
                         chance.random = pools.next_random();
                     }
                 }
+            }
+            Sought::Opening(opening) => {
+                // A stream may be taken by another who waited too: look again then.
+                if let Err((rejection, is_first)) = opening.wait(tries.total()).await {
+                    try_again(cleared, tries, opening.endpoint(), rejection, is_first)?;
+                    chance.random = pools.next_random();
+                }
+                chance.now = upstream.origin().micros(Instant::now());
             }
             Sought::Full => match &mut waiting {
                 // Something may have become free in the moment before it was noted that somebody waits: look again first.
@@ -70,6 +77,23 @@ pub async fn checkout(
             Sought::Nothing => return Err(nothing(upstream)),
         }
     }
+}
+
+/// Notes that an endpoint could not be reached, and whether there may be another try. `counts`: nobody has noted it yet.
+fn try_again(
+    cleared: &mut Cleared,
+    tries: &mut Tries<'_>,
+    endpoint: &Endpoint,
+    rejection: Rejection,
+    counts: bool,
+) -> Result<(), Rejection> {
+    let outcome = AttemptOutcome::Failed(rejection.reason);
+    cleared.record().note_attempt(Attempt { endpoint: endpoint.address, reused: false, outcome });
+    let now = Instant::now();
+    if counts {
+        tries.note_failure(endpoint, now);
+    }
+    if tries.may_try_again(endpoint, Failure::Connect, true, now) { Ok(()) } else { Err(rejection) }
 }
 
 fn nothing(upstream: &Upstream) -> Rejection {
@@ -112,8 +136,14 @@ fn seek(tries: &Tries<'_>, pools: &Pools, chance: &Chance, now: Instant) -> Soug
     let mut passed = tries.passed;
     let mut full = false;
     while let Some(chosen) = choose(&set, &settings.balance, chance, &passed) {
-        let kept = if tries.fresh_only { None } else { pools.take(chosen.endpoint.id, settings.pooled_idle, now) };
-        let sought = kept.map(Sought::Connection).or_else(|| chosen.endpoint.admit(settings.connections_max).map(Sought::Place));
+        let sought = match settings.protocol {
+            UpstreamProtocol::Http2 => seek_stream(upstream, pools, chosen.endpoint),
+            UpstreamProtocol::Http1 => {
+                let kept = if tries.fresh_only { None } else { pools.take(chosen.endpoint.id, settings.pooled_idle, now) };
+                let place = || chosen.endpoint.admit(settings.connections_max).map(Sought::Place);
+                kept.map(Sought::Connection).or_else(place)
+            }
+        };
         if let Some(sought) = sought {
             if chosen.last_resort {
                 UpstreamCounts::one_more(&upstream.state.counts.last_resort);
@@ -126,6 +156,19 @@ fn seek(tries: &Tries<'_>, pools: &Pools, chance: &Chance, now: Instant) -> Soug
         }
     }
     if full { Sought::Full } else { Sought::Nothing }
+}
+
+/// Looks for a stream of a connection to an endpoint: of one that is there, else of one that is being made, else of a new one.
+fn seek_stream(upstream: &Upstream, pools: &Pools, endpoint: &Arc<Endpoint>) -> Option<Sought> {
+    let streams = &pools.streams;
+    if let Some(stream) = streams.take(endpoint.id) {
+        return Some(Sought::Connection(UpstreamConnection::of_stream(stream)));
+    }
+    if let Some(opening) = streams.opening(endpoint.id) {
+        return Some(Sought::Opening(opening));
+    }
+    let place = endpoint.admit(upstream.settings.connections_max)?;
+    Some(Sought::Opening(streams.open(place, upstream.settings.timeouts.connect)))
 }
 
 /// One who waits for a connection.
@@ -163,8 +206,8 @@ impl<'w> InRoom<'w> {
     }
 }
 
-/// Writes the head of a cleared exchange's request, in its canonical form, to `out`. The only place where a client's request
-/// becomes bytes for an upstream.
-pub fn write_request_head(cleared: &Cleared, out: &mut Vec<u8>) {
-    cleared.exchange().request.write_to(out);
+/// Puts the head of a cleared exchange's request, in its canonical form, on its way: as bytes in `out`, or as fields of a stream. The
+/// only place where a client's request goes to an upstream.
+pub fn put_request(cleared: &Cleared, connection: &mut UpstreamConnection, out: &mut Vec<u8>) {
+    connection.put_head(&cleared.exchange().request, out);
 }

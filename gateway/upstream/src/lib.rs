@@ -10,6 +10,7 @@ mod connection;
 mod endpoint;
 mod errand;
 mod forward;
+mod h2;
 mod health;
 mod latency;
 mod outlier;
@@ -28,7 +29,8 @@ pub use budget::RetryBudget;
 pub use connection::UpstreamConnection;
 pub use endpoint::{Endpoint, EndpointPlace, EndpointSpec, EndpointState};
 pub use errand::{Errand, ErrandFailure};
-pub use forward::{checkout, write_request_head};
+pub use forward::{checkout, put_request};
+pub use h2::NoHead;
 pub use health::{HealthJudge, HealthSettings};
 pub use outlier::OutlierSettings;
 pub use pool::Pools;
@@ -36,5 +38,7 @@ pub use retry::{Failure, Tries};
 pub use room::Room;
 pub use set::{ENDPOINTS_MAX, EndpointSet};
 pub use tls::{ClientCertificateFiles, EndpointTls, UpstreamTls};
-pub use upstream::{Origin, Outcome, RetrySettings, Timeouts, Upstream, UpstreamCounts, UpstreamSettings, UpstreamState};
+pub use upstream::{
+    Origin, Outcome, RetrySettings, Timeouts, Upstream, UpstreamCounts, UpstreamProtocol, UpstreamSettings, UpstreamState,
+};
 pub use wheel::Wheel;

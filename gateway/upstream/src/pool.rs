@@ -1,5 +1,6 @@
 //! The unused connections of one worker.
 
+use crate::h2::StreamPools;
 use crate::ring::mix;
 use crate::room::Room;
 use crate::{Upstream, UpstreamConnection};
@@ -19,23 +20,36 @@ struct Idle {
 
 /// Those of one worker who wait in one room.
 #[derive(Default)]
-struct Local {
+pub(crate) struct Local {
     count: Cell<usize>,
-    freed: Notify,
+    pub(crate) freed: Notify,
+}
+
+/// Those of one worker who wait, by the address of the room, which lives as long as one waits in it.
+#[derive(Clone, Default)]
+pub(crate) struct Waiters(Rc<RefCell<HashMap<usize, Rc<Local>>>>);
+
+impl Waiters {
+    /// Those who wait in this room, if any do.
+    pub(crate) fn of(&self, room: &Arc<Room>) -> Option<Rc<Local>> {
+        self.0.borrow().get(&Arc::as_ptr(room).addr()).cloned()
+    }
 }
 
 /// The unused connections of one worker, by endpoint; the one used last is taken first.
 pub struct Pools {
     idle: RefCell<HashMap<u64, Vec<Idle>>>,
-    /// By the address of the room, which lives as long as one waits in it.
-    waiting: RefCell<HashMap<usize, Rc<Local>>>,
+    /// The connections that carry streams, used and unused.
+    pub(crate) streams: Rc<StreamPools>,
+    waiters: Waiters,
     random: Cell<u64>,
 }
 
 impl Default for Pools {
     fn default() -> Self {
         let random = Cell::new(RandomState::new().build_hasher().finish());
-        Self { idle: RefCell::default(), waiting: RefCell::default(), random }
+        let waiters = Waiters::default();
+        Self { idle: RefCell::default(), streams: StreamPools::new(waiters.clone()), waiters, random }
     }
 }
 
@@ -65,7 +79,7 @@ impl Pools {
     pub fn put_back(&self, mut connection: UpstreamConnection, kept_max: usize, now: Instant) {
         let room = &connection.endpoint().room;
         let waits_here = if room.pending() > 0 {
-            let Some(local) = self.waiting_in(room) else { return };
+            let Some(local) = self.waiters.of(room) else { return };
             Some(local)
         } else {
             None
@@ -94,16 +108,18 @@ impl Pools {
             kept.retain_mut(|idle| idle.since.elapsed() < *limit && idle.connection.is_fresh());
             true
         });
+        self.streams.sweep(&kept_for);
     }
 
     /// Closes unused connections of upstreams where somebody waits for a place in another worker.
     pub fn relieve<'a>(&self, upstreams: impl Iterator<Item = &'a Upstream>) {
         for upstream in upstreams.filter(|upstream| upstream.state.room.pending() > 0) {
-            if self.waiting_in(&upstream.state.room).is_none() {
+            if self.waiters.of(&upstream.state.room).is_none() {
                 for endpoint in upstream.endpoints().endpoints() {
                     // Closed after the map is no longer borrowed: closing tells the one who waits.
                     let closed = self.idle.borrow_mut().remove(&endpoint.id);
                     drop(closed);
+                    self.streams.relieve(endpoint.id);
                 }
             }
         }
@@ -112,19 +128,15 @@ impl Pools {
     /// Notes that somebody of this worker waits in a room.
     pub(crate) fn wait_in(&self, room: &Arc<Room>) -> LocalWaiting<'_> {
         let key = Arc::as_ptr(room).addr();
-        let local = Rc::clone(self.waiting.borrow_mut().entry(key).or_default());
+        let local = Rc::clone(self.waiters.0.borrow_mut().entry(key).or_default());
         local.count.set(local.count.get() + 1);
         LocalWaiting { pools: self, key, local }
     }
 
-    fn waiting_in(&self, room: &Arc<Room>) -> Option<Rc<Local>> {
-        self.waiting.borrow().get(&Arc::as_ptr(room).addr()).cloned()
-    }
-
-    /// How many unused connections there are.
+    /// How many unused connections there are, those that carry streams counted whether used or not.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.idle.borrow().values().map(Vec::len).sum()
+        self.idle.borrow().values().map(Vec::len).sum::<usize>() + self.streams.len()
     }
 
     /// Whether there is none.
@@ -153,7 +165,7 @@ impl Drop for LocalWaiting<'_> {
         let left = self.local.count.get().saturating_sub(1);
         self.local.count.set(left);
         if left == 0 {
-            self.pools.waiting.borrow_mut().remove(&self.key);
+            self.pools.waiters.0.borrow_mut().remove(&self.key);
         }
     }
 }

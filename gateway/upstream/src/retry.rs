@@ -12,6 +12,10 @@ use tokio::time::Instant;
 pub enum Failure {
     /// No connection came about: nothing has been sent.
     Connect,
+    /// The endpoint has certainly not looked at the request: the connection went away before.
+    Unseen,
+    /// The endpoint said that it does not act upon the request (REFUSED_STREAM, RFC 9113 section 8.7).
+    Refused,
     /// An unused connection turned out to be closed by the other side: it ended before a byte of an answer came.
     Stale,
     /// A new connection ended before a byte of an answer came; the request may have been acted upon.
@@ -96,6 +100,8 @@ impl<'u> Tries<'u> {
                 return first && repeatable;
             }
             Failure::Connect => retry.on_connect,
+            // As if no connection had been made, as long as all of the request is still here.
+            Failure::Unseen | Failure::Refused => retry.on_connect && repeatable,
             Failure::ResetBeforeBytes => retry.on_reset_before_bytes && repeatable,
         };
         if !allowed || self.begun >= retry.attempts {

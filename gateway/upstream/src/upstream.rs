@@ -45,11 +45,23 @@ pub struct RetrySettings {
     pub on_reset_before_bytes: bool,
 }
 
+/// What is spoken with an upstream. Never another than this: what does not speak it is not asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1, an exchange at a time on each connection.
+    #[default]
+    Http1,
+    /// HTTP/2, agreed on in the TLS handshake, or known beforehand where there is none (RFC 9113 section 3.3).
+    Http2,
+}
+
 /// What is configured for an upstream, but for its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
     /// Its name.
     pub name: Arc<str>,
+    /// What is spoken with it.
+    pub protocol: UpstreamProtocol,
     /// Times.
     pub timeouts: Timeouts,
     /// How an endpoint is chosen.

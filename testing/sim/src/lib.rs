@@ -103,6 +103,7 @@ pub fn settings(balance: Balance, breaker: Option<BreakerSettings>) -> UpstreamS
     let second = Duration::from_secs(1);
     UpstreamSettings {
         name: "simulated".into(),
+        protocol: portcullis_gateway_upstream::UpstreamProtocol::Http1,
         timeouts: Timeouts { connect: second, first_byte: second, idle: second, total: None, upgraded_idle: second },
         balance,
         slow_start: second * 10,

@@ -119,6 +119,11 @@ impl RequestHead {
                 | KnownName::Upgrade,
             ) => return malformed("a field that HTTP/2 does not have"),
             Some(KnownName::Te) if value != b"trailers" => return malformed("a te other than exactly `trailers`"),
+            Some(KnownName::Te) => {
+                // What it says is known from here on; the field itself belongs to the connection.
+                self.takes_trailers = true;
+                return Ok(());
+            }
             Some(known) => FieldName::Known(known),
             None => FieldName::Other(push(&mut self.fields.buffer, name)),
         };
@@ -196,7 +201,7 @@ impl RequestHead {
 }
 
 /// RFC 9113 section 8.2.1: lower-case names; values without control bytes, and without spaces around them.
-fn check_field(name: &[u8], value: &[u8]) -> Result<(), WireError> {
+pub(crate) fn check_field(name: &[u8], value: &[u8]) -> Result<(), WireError> {
     if !is_token(name) || name.iter().any(u8::is_ascii_uppercase) {
         return malformed("a field name that is not a lower-case token");
     }

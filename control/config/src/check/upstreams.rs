@@ -36,6 +36,7 @@ pub(super) fn check(
         plans.push(Arc::new(UpstreamPlan {
             name: part.name.shared(),
             endpoints: settings.endpoints.0.iter().map(|(_, endpoint)| endpoint.url.value.clone()).collect(),
+            protocol: settings.protocol,
             tls,
             danger_plaintext,
             timeouts: settings.timeouts.clone(),

@@ -37,4 +37,6 @@ pub use rest::{
     AccessLogFormat, AccessLogOn, AccessLogSettings, AccessLogTarget, ClientIpHeader, ClientIpSettings, DefendSettings,
     LogRotation, ManagementSettings, OverloadSettings, RecordSettings,
 };
-pub use upstreams::{EndpointSettings, UpstreamLimits, UpstreamSettings, UpstreamTimeouts, UpstreamTlsSettings};
+pub use upstreams::{
+    EndpointSettings, UpstreamLimits, UpstreamProtocolKind, UpstreamSettings, UpstreamTimeouts, UpstreamTlsSettings,
+};

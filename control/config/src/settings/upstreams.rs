@@ -5,14 +5,27 @@ use super::{
     BalanceKind, BreakerSettings, CertificateFiles, DangerSettings, EndpointUrl, HashBy, HealthSettings, Numbered, OutlierSettings,
     RetrySettings, ServerName,
 };
-use portcullis_model_settings::{FilePath, Spanned, section};
+use portcullis_model_settings::{FilePath, Spanned, choice, section};
 use std::time::Duration;
+
+choice! {
+    /// What is spoken with an upstream, never anything else.
+    pub enum UpstreamProtocolKind {
+        /// HTTP/1.1, an exchange at a time on each connection.
+        H1 = "h1",
+        /// HTTP/2, many exchanges at a time on each connection: agreed on by ALPN with `https://` endpoints, known beforehand with
+        /// `http://` ones. An endpoint that does not speak it counts as failed (`upstream_not_http2`). There is no WebSocket to it.
+        H2 = "h2",
+    }
+}
 
 section! {
     /// A named destination of requests.
     pub struct UpstreamSettings {
         /// The addresses it has, at most 1024.
         pub endpoints: Numbered<EndpointSettings>,
+        /// What is spoken with them.
+        pub protocol: UpstreamProtocolKind = UpstreamProtocolKind::H1,
         /// TLS to `https://` endpoints. It is always verified; the system's authorities are believed when nothing is written here.
         pub tls: Option<Spanned<UpstreamTlsSettings>>,
         /// Sends requests to other machines without encryption, which everybody on the way can read and change.
@@ -81,9 +94,10 @@ section! {
 section! {
     /// Limits of an upstream.
     pub struct UpstreamLimits {
-        /// Connections to each endpoint at the same time.
+        /// Connections to each endpoint at the same time. One that speaks HTTP/2 carries as many exchanges at a time as the endpoint allows,
+        /// at most 100; each worker that has some has a connection of its own.
         pub connections: u32 where (1, 1_000_000) = 512,
-        /// Idle connections that each worker keeps for each endpoint.
+        /// Idle connections that each worker keeps for each endpoint; those that speak HTTP/2 are kept for a minute, and not counted here.
         pub idle_per_worker: u32 where (0, 10_000) = 128,
         /// Requests that wait at the same time for a connection, when all are in use; each at most as long as connecting may take.
         pub pending: u32 where (0, 1_000_000) = 1024,

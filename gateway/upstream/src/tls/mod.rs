@@ -2,6 +2,7 @@
 //!
 //! SECURITY: nothing here can be told to accept what does not verify (threats F 137, 138); there is no setting for it to come from.
 
+use crate::upstream::UpstreamProtocol;
 use portcullis_gateway_tls::{Side, TlsStream, crypto, load_certificate};
 use portcullis_model::{Clock, Reason, Rejection};
 use rustls::client::{ClientConnectionData, Resumption, UnbufferedClientConnection};
@@ -19,8 +20,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// The protocols offered (RFC 7301), the one we like best first.
-const PROTOCOLS: &[&[u8]] = &[b"http/1.1"];
+/// The protocol offered (RFC 7301): the one that is spoken, and no other.
+const fn offered(protocol: UpstreamProtocol) -> &'static [u8] {
+    match protocol {
+        UpstreamProtocol::Http1 => b"http/1.1",
+        UpstreamProtocol::Http2 => b"h2",
+    }
+}
 /// Names of servers for which sessions are kept, so that connections to them need no full handshake.
 const SESSIONS_MAX: usize = 256;
 
@@ -37,6 +43,7 @@ pub struct ClientCertificateFiles {
 /// past a change (threats F 139).
 pub struct UpstreamTls {
     config: Arc<ClientConfig>,
+    protocol: UpstreamProtocol,
 }
 
 impl fmt::Debug for UpstreamTls {
@@ -56,13 +63,14 @@ impl TimeProvider for Time {
 }
 
 impl UpstreamTls {
-    /// A context that believes `trust`, and shows the certificate if there is one.
+    /// A context that believes `trust`, shows the certificate if there is one, and offers `protocol`.
     ///
     /// # Errors
     /// What is wrong with the certificate, in which file, and what to do.
     pub fn build(
         trust: &Arc<RootCertStore>,
         certificate: Option<&ClientCertificateFiles>,
+        protocol: UpstreamProtocol,
         clock: &Clock,
     ) -> Result<Arc<Self>, String> {
         let crypto = Arc::new(crypto());
@@ -78,9 +86,9 @@ impl UpstreamTls {
             Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own))),
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
+        config.alpn_protocols = vec![offered(protocol).to_vec()];
         config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
-        Ok(Arc::new(Self { config: Arc::new(config) }))
+        Ok(Arc::new(Self { config: Arc::new(config), protocol }))
     }
 }
 
@@ -120,7 +128,14 @@ impl EndpointTls {
         let tls = tls.map_err(|error| Rejection::new(Reason::UpstreamTlsFailed, error.to_string()))?;
         let mut stream = TlsStream::new(tcp, ClientSide(tls));
         match poll_fn(|cx| stream.poll_handshake(cx)).await {
+            // A server that has chosen nothing would speak HTTP/1.1.
+            Ok(()) if self.context.protocol == UpstreamProtocol::Http2 && stream.side().protocol() != Some(b"h2") => {
+                Err(Rejection::new(Reason::UpstreamNotHttp2, "the upstream did not agree on HTTP/2 in the TLS handshake"))
+            }
             Ok(()) => Ok(stream),
+            Err(error) if refuses_protocol(&error) && self.context.protocol == UpstreamProtocol::Http2 => {
+                Err(Rejection::new(Reason::UpstreamNotHttp2, "the upstream refused HTTP/2 in the TLS handshake"))
+            }
             Err(error) => {
                 // The alert tells the upstream's operator what we did not like; one that does not go out at once is not waited for.
                 let _told = poll_fn(|cx| std::task::Poll::Ready(stream.poll_flush(cx))).await;
@@ -128,6 +143,12 @@ impl EndpointTls {
             }
         }
     }
+}
+
+/// Whether the other side ended the handshake because it speaks none of the protocols offered (RFC 7301 section 3.2).
+fn refuses_protocol(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(error, Some(rustls::Error::AlertReceived(rustls::AlertDescription::NoApplicationProtocol)))
 }
 
 /// What went wrong, for the operator.

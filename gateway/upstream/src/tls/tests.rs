@@ -1,6 +1,7 @@
 //! TLS against rustls' own server, over real sockets.
 
 use super::{ClientCertificateFiles, ClientStream, EndpointTls, UpstreamTls};
+use crate::upstream::UpstreamProtocol;
 use portcullis_model::{Clock, Reason, Rejection};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -100,7 +101,7 @@ fn clock() -> Clock {
 }
 
 fn trusting(authority: &Authority) -> Arc<UpstreamTls> {
-    UpstreamTls::build(&authority.roots, None, &clock()).unwrap()
+    UpstreamTls::build(&authority.roots, None, UpstreamProtocol::Http1, &clock()).unwrap()
 }
 
 async fn connect(address: SocketAddr, context: &Arc<UpstreamTls>, name: &str) -> Result<ClientStream, Rejection> {
@@ -161,7 +162,7 @@ async fn an_authoritys_own_certificate_is_not_one_for_a_server() {
     let made = params.self_signed(&key).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(made.der().clone()).unwrap();
-    let context = UpstreamTls::build(&Arc::new(roots), None, &clock()).unwrap();
+    let context = UpstreamTls::build(&Arc::new(roots), None, UpstreamProtocol::Http1, &clock()).unwrap();
     let (address, served) = serve(server_config((made, key), None), true);
     let rejection = connect(address, &context, "a.test").await.map(|_| ()).unwrap_err();
     assert!(rejection.detail.contains("an authority's own"), "{}", rejection.detail);
@@ -229,7 +230,7 @@ async fn a_certificate_of_our_own_is_shown_to_those_who_ask() {
     std::fs::write(&files.key, key.serialize_pem()).unwrap();
     let config = server_config(leaf(Some(&ours), "a.test", (-1, 30)), Some(&clients));
     for (own, works) in [(Some(&files), true), (None, false)] {
-        let context = UpstreamTls::build(&ours.roots, own, &clock()).unwrap();
+        let context = UpstreamTls::build(&ours.roots, own, UpstreamProtocol::Http1, &clock()).unwrap();
         let (address, served) = serve(Arc::clone(&config), true);
         let talked = match connect(address, &context, "a.test").await {
             Ok(mut stream) => talk(&mut stream).await.is_ok(),
@@ -239,7 +240,7 @@ async fn a_certificate_of_our_own_is_shown_to_those_who_ask() {
         assert_eq!((talked, seen.is_ok_and(|seen| seen.has_certificate)), (works, works));
     }
     std::fs::write(&files.key, "").unwrap();
-    assert!(UpstreamTls::build(&ours.roots, Some(&files), &clock()).unwrap_err().contains("k.pem"));
+    assert!(UpstreamTls::build(&ours.roots, Some(&files), UpstreamProtocol::Http1, &clock()).unwrap_err().contains("k.pem"));
 }
 
 #[tokio::test]
