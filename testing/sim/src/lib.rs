@@ -1,15 +1,16 @@
-//! Seeded simulation of an upstream: the gateway's own mechanisms, endpoints made of numbers, no sockets and no clock.
+//! Seeded simulation of an upstream: the gateway's own mechanisms, endpoints made of numbers, no sockets, a clock that only the simulation moves.
 //!
 //! A step is a millisecond. In it clients send requests, each goes where the gateway's mechanisms say, and an endpoint answers after a
 //! time that grows with what it has to do. The seed is printed when something does not hold, so that a run can be repeated.
 
 use portcullis_gateway_upstream::{
-    Balance, BreakerSettings, Chance, EndpointSpec, Origin, Outcome, OutlierSettings, Passage, Passed, RetrySettings, Timeouts,
-    Upstream, UpstreamSettings, choose,
+    Balance, BreakerSettings, Chance, Endpoint, EndpointSpec, Origin, Outcome, OutlierSettings, Passage, Passed, RetrySettings,
+    Timeouts, Upstream, UpstreamSettings, choose,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 
 /// Numbers that look random and come from a seed (SplitMix64).
 #[derive(Clone, Debug)]
@@ -56,7 +57,7 @@ pub struct Second {
     pub refused: u64,
     /// Of them those that failed.
     pub failed: u64,
-    /// Tries by endpoint.
+    /// Tries by server.
     pub tries: Vec<u64>,
     /// Endpoints that were left out at its end.
     pub ejected: usize,
@@ -72,10 +73,12 @@ impl Second {
     }
 }
 
-/// Something that ends at a millisecond: the endpoint's number, when it began, whether it fails, how it was let through, its tries so far.
-#[derive(Clone, Copy, Debug)]
+/// Something that ends at a millisecond: the server's number, the endpoint as it was when it began, when that was, whether it fails, how it
+/// was let through, its tries so far.
+#[derive(Clone, Debug)]
 struct Flight {
-    endpoint: usize,
+    server: usize,
+    endpoint: Arc<Endpoint>,
     begun: u64,
     fails: bool,
     passage: Passage,
@@ -86,7 +89,7 @@ struct Flight {
 pub struct World {
     /// The gateway's upstream.
     pub upstream: Upstream,
-    /// What its endpoints are like.
+    /// What servers there are, whether the upstream knows them or not.
     pub natures: Vec<Nature>,
     /// Requests of clients in a millisecond.
     pub per_milli: u64,
@@ -95,6 +98,13 @@ pub struct World {
     turn: u64,
     busy: Vec<u64>,
     flights: BTreeMap<u64, Vec<Flight>>,
+    clock: Runtime,
+}
+
+/// The endpoints of servers by their numbers: each has a port of its own.
+fn specs(servers: impl Iterator<Item = usize>) -> Vec<EndpointSpec> {
+    let port = |server: usize| u16::try_from(server + 1).unwrap_or(u16::MAX);
+    servers.map(|server| EndpointSpec::literal(([127, 0, 0, 1], port(server)).into())).collect()
 }
 
 /// Settings with the defaults of the configuration.
@@ -123,11 +133,26 @@ impl World {
     /// A world with these endpoints.
     #[must_use]
     pub fn new(seed: u64, settings: UpstreamSettings, natures: Vec<Nature>, per_milli: u64) -> Self {
-        let ports = 1..=u16::try_from(natures.len()).unwrap_or(u16::MAX);
-        let specs: Vec<EndpointSpec> = ports.map(|port| EndpointSpec::literal(([127, 0, 0, 1], port).into())).collect();
-        let upstream = Upstream::new(settings, &specs, None, &Arc::new(Origin::default()));
+        let known = natures.len();
+        Self::knowing(seed, settings, natures, known, per_milli)
+    }
+
+    /// A world in which only the first `known` servers are endpoints at first.
+    ///
+    /// # Panics
+    /// When there is no memory for a clock.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a simulation without a clock is none")]
+    pub fn knowing(seed: u64, settings: UpstreamSettings, natures: Vec<Nature>, known: usize, per_milli: u64) -> Self {
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a clock");
+        let upstream = clock.block_on(async { Upstream::new(settings, &specs(0..known), None, &Arc::new(Origin::default())) });
         let busy = vec![0; natures.len()];
-        Self { upstream, natures, per_milli, dice: Dice::new(seed), now: 1, turn: 0, busy, flights: BTreeMap::new() }
+        Self { upstream, natures, per_milli, dice: Dice::new(seed), now: 0, turn: 0, busy, flights: BTreeMap::new(), clock }
+    }
+
+    /// An answer of the DNS: these servers, by number, are the endpoints from now on.
+    pub fn answer(&self, servers: impl IntoIterator<Item = usize>) {
+        self.clock.block_on(async { self.upstream.replace_endpoints(&specs(servers.into_iter())) });
     }
 
     /// The time, in microseconds.
@@ -144,6 +169,7 @@ impl World {
         let mut seen = Second { tries: vec![0; self.natures.len()], ..Second::default() };
         for _ in 0..1000 {
             self.now += 1;
+            self.clock.block_on(tokio::time::advance(Duration::from_millis(1)));
             for flight in self.flights.remove(&self.now).unwrap_or_default() {
                 self.land(flight, &mut seen);
             }
@@ -177,39 +203,35 @@ impl World {
         let slow_start = u64::try_from(self.upstream.settings.slow_start.as_micros()).unwrap_or(u64::MAX);
         let chance = Chance { now: self.micros(), turn: self.turn, random: self.dice.roll(), key: None, slow_start };
         let set = self.upstream.endpoints();
-        let chosen = choose(&set, &self.upstream.settings.balance, &chance, passed).map(|chosen| chosen.endpoint.id);
-        let place = chosen.and_then(|id| set.endpoints().iter().position(|one| one.id == id));
-        let endpoint = place.and_then(|place| set.endpoints().get(place));
-        endpoint.into_iter().for_each(|endpoint| endpoint.state.begin_exchange());
+        let chosen = choose(&set, &self.upstream.settings.balance, &chance, passed).map(|chosen| Arc::clone(chosen.endpoint));
         drop(set);
-        let Some((place, nature)) = place.and_then(|place| Some((place, *self.natures.get(place)?))) else {
+        let Some(endpoint) = chosen else {
             seen.refused += 1;
             return;
         };
-        let Some(busy) = self.busy.get_mut(place) else { return };
+        let server = usize::from(endpoint.address.port()) - 1;
+        let (Some(nature), Some(busy)) = (self.natures.get(server), self.busy.get_mut(server)) else { return };
+        endpoint.state.begin_exchange();
         *busy += 1;
         let fails = *busy > nature.capacity || self.dice.happens(nature.failing);
         // What fails does so quickly; what works takes longer the more there is to do.
         let millis = if fails { 1 } else { nature.millis + nature.millis * *busy / nature.capacity.max(1) };
-        seen.tries.iter_mut().skip(place).take(1).for_each(|count| *count += 1);
-        let flight = Flight { endpoint: place, begun: self.now, fails, passage, tries };
+        seen.tries.iter_mut().skip(server).take(1).for_each(|count| *count += 1);
+        let flight = Flight { server, endpoint, begun: self.now, fails, passage, tries };
         self.flights.entry(self.now + millis.max(1)).or_default().push(flight);
     }
 
     fn land(&mut self, flight: Flight, seen: &mut Second) {
-        if let Some(busy) = self.busy.get_mut(flight.endpoint) {
+        if let Some(busy) = self.busy.get_mut(flight.server) {
             *busy -= 1;
         }
         let micros = (self.now - flight.begun) * 1000;
         let outcome = if flight.fails { Outcome::Failed } else { Outcome::Answered { micros } };
         let mut passed = Passed::default();
-        let set = self.upstream.endpoints();
-        if let Some(endpoint) = set.endpoints().get(flight.endpoint) {
-            endpoint.state.end_exchange();
-            self.upstream.note(endpoint, flight.passage, outcome, self.micros());
-            let _remembered = passed.add(endpoint.id);
-        }
-        drop(set);
+        // Also of an endpoint that an answer has taken away meanwhile.
+        flight.endpoint.state.end_exchange();
+        self.upstream.note(&flight.endpoint, flight.passage, outcome, self.micros());
+        let _remembered = passed.add(flight.endpoint.id);
         if !flight.fails {
             return;
         }
