@@ -229,8 +229,19 @@ impl Fields {
 
     /// Every field as name and value, in order, but those that a codec writes itself.
     pub fn end_to_end(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.end_to_end_known().map(|(_, name, value)| (name, value))
+    }
+
+    /// As [`Fields::end_to_end`], each with its name as a known one, if it is.
+    pub fn end_to_end_known(&self) -> impl Iterator<Item = (Option<KnownName>, &[u8], &[u8])> {
         let written = |field: &&Field| !matches!(field.name, FieldName::Known(name) if is_codecs_own(name));
-        self.list.iter().filter(written).map(|field| (self.name_bytes(field.name), field.value.bytes(&self.buffer)))
+        self.list.iter().filter(written).map(|field| {
+            let known = match field.name {
+                FieldName::Known(name) => Some(name),
+                FieldName::Other(_) => None,
+            };
+            (known, self.name_bytes(field.name), field.value.bytes(&self.buffer))
+        })
     }
 
     /// Writes every field line but those the codec writes itself.

@@ -15,7 +15,10 @@ pub(crate) struct Alarm {
 
 impl Alarm {
     pub(crate) fn new(after: Duration) -> Self {
-        let deadline = Instant::now() + after;
+        Self::at(Instant::now() + after)
+    }
+
+    pub(crate) fn at(deadline: Instant) -> Self {
         Self { timer: Box::pin(tokio::time::sleep_until(deadline)), deadline }
     }
 

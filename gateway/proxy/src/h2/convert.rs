@@ -1,9 +1,13 @@
 //! Heads and trailers, from the types of `http` to ours and back. The only place where that happens.
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use portcullis_model::Reason;
-use portcullis_wire::{Fields, HeadLimits, PseudoFields, RequestHead, ResponseFraming, ResponseHead, Trailers, WireError};
+use portcullis_wire::{
+    Fields, HeadLimits, KnownName, PseudoFields, RequestHead, ResponseFraming, ResponseHead, Trailers, WireError,
+};
+use std::sync::LazyLock;
 
 /// What a field costs in HTTP/1 beside its name and value; records count the same for both.
 const FIELD_EXTRA: u64 = 4;
@@ -43,13 +47,29 @@ pub(super) fn read_trailers(map: &HeaderMap) -> Result<Trailers, WireError> {
     Fields::read_trailers(fields(map), Reason::RequestMalformed)
 }
 
-/// Writes fields; those that `http` does not take cannot be, as they are well-formed.
-fn write_fields<'f>(fields: impl Iterator<Item = (&'f [u8], &'f [u8])>, map: &mut HeaderMap) -> u64 {
+/// The known names as `http` has them, in the order of [`KnownName::ALL`].
+static NAMES: LazyLock<Box<[HeaderName]>> =
+    LazyLock::new(|| KnownName::ALL.iter().map(|name| HeaderName::from_static(name.as_str())).collect());
+
+fn name_of(known: Option<KnownName>, name: &[u8]) -> Option<HeaderName> {
+    match known {
+        Some(known) => NAMES.get(known as usize).cloned(),
+        None => HeaderName::from_bytes(name).ok(),
+    }
+}
+
+/// Writes fields; those that `http` does not take cannot be, as they are well-formed. The values share one piece of memory.
+fn write_fields(fields: &Fields, map: &mut HeaderMap) -> u64 {
+    let mut values = Vec::with_capacity(fields.end_to_end().map(|(_, value)| value.len()).sum());
+    fields.end_to_end().for_each(|(_, value)| values.extend_from_slice(value));
+    let mut values = Bytes::from(values);
     let mut bytes = 0;
-    for (name, value) in fields {
-        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) else { continue };
-        bytes += (name.as_str().len() + value.len()) as u64 + FIELD_EXTRA;
-        map.append(name, value);
+    for (known, name, value) in fields.end_to_end_known() {
+        let value = values.split_to(value.len());
+        bytes += (name.len() + value.len()) as u64 + FIELD_EXTRA;
+        if let (Some(name), Ok(value)) = (name_of(known, name), HeaderValue::from_maybe_shared(value)) {
+            map.append(name, value);
+        }
     }
     bytes
 }
@@ -61,7 +81,7 @@ pub(super) fn write_response(head: &ResponseHead, framing: ResponseFraming, upgr
     *response.status_mut() = status;
     let map = response.headers_mut();
     map.reserve(head.fields().len() + 1);
-    let mut bytes = write_fields(head.fields().end_to_end(), map);
+    let mut bytes = write_fields(head.fields(), map);
     if upgraded {
         // They belong to the handshake of HTTP/1 (RFC 8441 section 5).
         map.remove(http::header::SEC_WEBSOCKET_ACCEPT);
@@ -75,6 +95,6 @@ pub(super) fn write_response(head: &ResponseHead, framing: ResponseFraming, upgr
 /// Writes trailers.
 pub(super) fn write_trailers(trailers: &Trailers) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(trailers.len());
-    write_fields(trailers.end_to_end(), &mut map);
+    write_fields(trailers, &mut map);
     map
 }

@@ -16,6 +16,7 @@ use http::Request;
 use portcullis_gateway_listener::Io;
 use portcullis_gateway_policy::ConnectionFacts;
 use portcullis_model::{Protocol, Reason, Rejection};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -49,6 +50,20 @@ struct Shared {
     facts: Rc<ConnectionFacts>,
     listener: Arc<Listener>,
     worker: Rc<Worker>,
+    /// Alarms of streams that have ended, for others to come.
+    alarms: Rc<RefCell<Vec<Alarm>>>,
+}
+
+impl Shared {
+    fn alarm(&self, deadline: Instant) -> Alarm {
+        match self.alarms.borrow_mut().pop() {
+            Some(mut alarm) => {
+                alarm.set(deadline);
+                alarm
+            }
+            None => Alarm::at(deadline),
+        }
+    }
 }
 
 /// Serves a client's connection on which HTTP/2 was agreed, until it ends.
@@ -59,7 +74,7 @@ pub(crate) async fn serve_http2(io: Io, facts: Rc<ConnectionFacts>, listener: Ar
     let block_max = u32::try_from(limits.head.head_bytes_max).unwrap_or(u32::MAX);
     let metered = Metered::new(io, block_max, begin, Rc::clone(&worker));
     let mut alarm = Alarm::new(limits.header_deadline);
-    let shared = Shared { facts, listener, worker };
+    let shared = Shared { facts, listener, worker, alarms: Rc::default() };
     let mut handshake = pin!(builder(&limits).handshake::<MeteredIo, Bytes>(MeteredIo(Rc::clone(&metered))));
     let made = poll_fn(|cx| {
         metered.wake();
@@ -179,6 +194,10 @@ async fn serve(http2: Http2, shared: &Shared, metered: &Metered, alarm: &mut Ala
             }
             if ended {
                 driver.since = Instant::now();
+                if streams.is_empty() {
+                    // An idle connection keeps what one stream needs, no more.
+                    shared.alarms.borrow_mut().truncate(1);
+                }
             }
             // What the streams have handed over is written before anything is waited for.
             if !begun && !ended {
@@ -338,10 +357,11 @@ impl Driver<'_> {
 
 /// One exchange on a stream. A fault in it costs this stream alone.
 async fn serve_stream(stream: Http2Stream, shared: Shared, requests: u32) {
-    let Shared { facts, listener, worker } = shared;
-    let alarm = Alarm::new(listener.limits.header_deadline);
+    let now = Instant::now();
+    let alarm = shared.alarm(now + shared.listener.limits.header_deadline);
+    let Shared { facts, listener, worker, alarms } = shared;
     let io = ClientIo::Stream(Box::new(stream));
-    let mut connection = Connection { io, facts, listener, alarm, carry: None, requests, finished: Instant::now() };
+    let mut connection = Connection { io, facts, listener, alarm, carry: None, requests, finished: now };
     let after = {
         let mut life = pin!(life_of_a_request(&mut connection, &worker));
         // A life that has panicked is not asked again.
@@ -362,6 +382,7 @@ async fn serve_stream(stream: Http2Stream, shared: Shared, requests: u32) {
             .await;
         }
     }
+    alarms.borrow_mut().push(alarm);
 }
 
 /// Reads for a while what the client still sends, so that it hears why the connection ended.

@@ -27,6 +27,8 @@ pub(super) struct Metered {
     meter: RefCell<FrameMeter>,
     flood: Cell<Option<Flood>>,
     begin: Instant,
+    /// How long after that the driver began to poll, once it was asked for.
+    now_ms: Cell<Option<u64>>,
 }
 
 impl Metered {
@@ -40,6 +42,7 @@ impl Metered {
             meter,
             flood: Cell::new(None),
             begin,
+            now_ms: Cell::new(None),
         })
     }
 
@@ -83,6 +86,7 @@ impl Metered {
     /// the library reads several times while it is polled once.
     pub(super) fn wake(&self) {
         self.dry.set(false);
+        self.now_ms.set(None);
     }
 
     /// Reads by way of `buffer`, which is written to already: the library's own would be filled with zeros each time.
@@ -101,8 +105,11 @@ impl Metered {
         Poll::Ready(Ok(()))
     }
 
+    /// The time of the meter, looked at once each time the driver is polled.
     fn now_ms(&self) -> u64 {
-        self.begin.elapsed().as_millis() as u64
+        let now_ms = self.now_ms.get().unwrap_or_else(|| self.begin.elapsed().as_millis() as u64);
+        self.now_ms.set(Some(now_ms));
+        now_ms
     }
 
     /// What there was too much of. From then on nothing is read.
