@@ -123,8 +123,15 @@ impl Transfer {
             if self.payload.is_empty() && !self.read_all {
                 self.decode()?;
             }
-            if ready!(self.poll_write_out(cx, sink)).is_err() {
-                return Poll::Ready(Err(TransferError::Sink));
+            match self.poll_write_out(cx, sink) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(TransferError::Sink)),
+                Poll::Pending => {
+                    if sink.is_one_of_many() {
+                        self.shrink(buffers);
+                    }
+                    return Poll::Pending;
+                }
             }
             if self.read_all {
                 self.waiting = Waiting::Sink;
@@ -167,6 +174,15 @@ impl Transfer {
         std::mem::take(&mut self.out)
     }
 
+    /// Holds what waits to be written in as much memory as it needs.
+    fn shrink(&mut self, buffers: &BufferPool) {
+        let Some(buffer) = &mut self.buffer else { return };
+        let at = if self.payload.is_empty() { buffer.position() } else { self.payload.start };
+        if buffers.shrink(buffer, at) {
+            self.payload = if self.payload.is_empty() { 0..0 } else { 0..self.payload.end - at };
+        }
+    }
+
     fn poll_write_out<D: ByteStream>(&mut self, cx: &mut Context<'_>, sink: &mut D) -> Poll<io::Result<()>> {
         loop {
             let head = self.out.get(self.out_at..).unwrap_or_default();
@@ -203,10 +219,11 @@ impl Transfer {
             Poll::Ready(Err(_)) => return Poll::Ready(Err(TransferError::Sink)),
             Poll::Pending => {
                 self.waiting = Waiting::Sink;
+                buffers.give_if_empty(&mut self.buffer);
                 return Poll::Pending;
             }
         };
-        let mut buffer = self.buffer.take().unwrap_or_else(|| buffers.take());
+        let mut buffer = buffers.renew(self.buffer.take());
         let slot = buffer.room();
         let limit = room.min(slot.len());
         match source.poll_read(cx, slot.get_mut(..limit).unwrap_or_default()) {

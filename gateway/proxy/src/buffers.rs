@@ -22,6 +22,20 @@ impl Buffer {
         Self { bytes: vec![0; BUFFER_BYTES + SPARE_BYTES].into_boxed_slice(), start: 0, end: 0 }
     }
 
+    /// Payload bytes it can hold.
+    fn capacity(&self) -> usize {
+        self.bytes.len() - SPARE_BYTES
+    }
+
+    /// The bytes from `at` on in as much memory as they need; positions are then that much less.
+    fn shrunk(&self, at: usize) -> Self {
+        let mut bytes = Vec::with_capacity(self.end.saturating_sub(at) + SPARE_BYTES);
+        bytes.extend_from_slice(self.slice(at..self.end));
+        let end = bytes.len();
+        bytes.resize(end + SPARE_BYTES, 0);
+        Self { bytes: bytes.into_boxed_slice(), start: self.start - at, end }
+    }
+
     /// The bytes not dealt with yet.
     pub(crate) fn unread(&self) -> &[u8] {
         self.slice(self.start..self.end)
@@ -52,16 +66,17 @@ impl Buffer {
     pub(crate) fn room(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-        } else if self.end == BUFFER_BYTES && self.start > 0 {
+        } else if self.end == self.capacity() && self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        self.bytes.get_mut(self.end..BUFFER_BYTES).unwrap_or_default()
+        let end = self.capacity();
+        self.bytes.get_mut(self.end..end).unwrap_or_default()
     }
 
     /// Says that `count` bytes were read into the room.
     pub(crate) fn filled(&mut self, count: usize) {
-        self.end = (self.end + count).min(BUFFER_BYTES);
+        self.end = (self.end + count).min(self.capacity());
     }
 
     /// Copies as much of `bytes` behind what is unread as there is room for; says how much.
@@ -119,9 +134,29 @@ impl BufferPool {
     /// Takes a buffer back, whatever is in it.
     pub(crate) fn give(&self, mut buffer: Buffer) {
         let mut unused = self.unused.borrow_mut();
-        if unused.len() < KEPT_MAX {
+        if unused.len() < KEPT_MAX && buffer.capacity() == BUFFER_BYTES {
             (buffer.start, buffer.end) = (0, 0);
             unused.push(buffer);
+        }
+    }
+
+    /// Takes a buffer back for what is in it from `at` on in as much memory as that needs, where it will be held for long and that is
+    /// much less. Says whether it did: positions are then less by `at`.
+    pub(crate) fn shrink(&self, buffer: &mut Buffer, at: usize) -> bool {
+        // INVARIANT: `at` is not behind what is unread.
+        let worth_it = buffer.capacity() == BUFFER_BYTES && at <= buffer.start && buffer.end - at <= BUFFER_BYTES / 2;
+        if worth_it {
+            let small = buffer.shrunk(at);
+            self.give(std::mem::replace(buffer, small));
+        }
+        worth_it
+    }
+
+    /// A whole buffer to read into, in place of an empty one that may be small.
+    pub(crate) fn renew(&self, buffer: Option<Buffer>) -> Buffer {
+        match buffer {
+            Some(buffer) if buffer.capacity() == BUFFER_BYTES => buffer,
+            _ => self.take(),
         }
     }
 
@@ -157,6 +192,25 @@ mod tests {
         assert!(buffer.room().is_empty());
         buffer.consume(BUFFER_BYTES - 3);
         assert_eq!((buffer.room().len(), buffer.unread().len()), (BUFFER_BYTES - 3, 3));
+    }
+
+    #[test]
+    fn what_is_shrunk_has_the_same_bytes_and_room_behind_them() {
+        let pool = BufferPool::default();
+        let mut buffer = pool.take();
+        buffer.append(b"headpayloadrest");
+        buffer.consume(11);
+        assert!(pool.shrink(&mut buffer, 4));
+        assert_eq!((buffer.slice(0..7), buffer.unread(), buffer.position()), (&b"payload"[..], &b"rest"[..], 7));
+        assert!(!pool.shrink(&mut buffer, 0), "it is as small as it can be");
+        assert!(buffer.put(0, b"\r\n"));
+        buffer.consume(4);
+        assert_eq!((buffer.room().len(), buffer.append(b"0123456789abcdef")), (11, 11));
+        pool.give(buffer);
+        assert_eq!(pool.take().room().len(), BUFFER_BYTES, "only whole buffers are used again");
+        let mut full = pool.take();
+        full.filled(BUFFER_BYTES);
+        assert!(!pool.shrink(&mut full, 0));
     }
 
     #[test]

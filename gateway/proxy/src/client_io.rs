@@ -125,6 +125,10 @@ impl ByteStream for ClientIo {
         }
     }
 
+    fn is_one_of_many(&self) -> bool {
+        self.is_stream()
+    }
+
     fn give_back_room(&mut self) {
         if let Self::Stream(stream) = self {
             stream.give_back_room();

@@ -181,7 +181,7 @@ impl Sending {
         let has_body = framing != BodyFraming::None;
         let begun = if has_body { connection.carry.take() } else { None };
         let upload = Transfer::new(reading, writing, out, begun, exchange.body_bytes_max(), cleared.trailers_dropped());
-        let mut head = UpstreamHead::new(worker.response_head());
+        let mut head = UpstreamHead::new(worker.response_head(), connection.io.is_stream());
         head.request_body = kept.map_or(0, |body| body.len() as u64);
         let times = tries.upstream.settings.timeouts;
         let limits = &connection.listener.limits;

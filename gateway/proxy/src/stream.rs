@@ -20,6 +20,10 @@ pub(crate) trait ByteStream {
     fn poll_room(&mut self, _: &mut Context<'_>) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(usize::MAX))
     }
+    /// Whether there may be many of it on one connection, so that what each waits with counts.
+    fn is_one_of_many(&self) -> bool {
+        false
+    }
     /// Says that the room is not needed for now.
     fn give_back_room(&mut self) {}
     /// The trailers that came behind the end of the stream, where such a thing can be.

@@ -10,6 +10,9 @@ use std::task::{Context, Poll};
 /// What an upstream's head may have.
 const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 60 * 1024, fields_max: 256, target_bytes_max: 8 * 1024 };
 
+/// How much is read at a time of an answer for a stream, until its head is complete.
+const STREAM_READ_BYTES: usize = 8 * 1024;
+
 /// How far reading has come.
 pub(crate) enum HeadOutcome {
     Pending,
@@ -28,12 +31,17 @@ pub(crate) struct UpstreamHead {
     /// Body bytes of the request that were sent, noted here when the upload ends first.
     pub(crate) request_body: u64,
     finder: HeadFinder,
+    /// How much is read at a time.
+    read_max: usize,
     buffer: Option<Buffer>,
 }
 
 impl UpstreamHead {
-    pub(crate) fn new(response: Box<ResponseHead>) -> Self {
-        Self { response, request_body: 0, finder: HeadFinder::default(), buffer: None }
+    /// A head for a client's connection of its own, or for a stream of one that may have many: then not much of the body is read with
+    /// the head, as it may have to wait.
+    pub(crate) fn new(response: Box<ResponseHead>, for_stream: bool) -> Self {
+        let read_max = if for_stream { STREAM_READ_BYTES } else { usize::MAX };
+        Self { response, request_body: 0, finder: HeadFinder::default(), read_max, buffer: None }
     }
 
     /// Reads until a head is complete. May be called again after an interim answer.
@@ -78,7 +86,9 @@ impl UpstreamHead {
     fn read_more(&mut self, cx: &mut Context<'_>, upstream: &mut UpstreamConnection, worker: &Worker) -> Option<HeadOutcome> {
         let mut buffer = self.buffer.take().unwrap_or_else(|| worker.buffers.take());
         let bytes = buffer.unread().len();
-        match upstream.poll_read(cx, buffer.room()) {
+        let room = buffer.room();
+        let read_max = self.read_max.min(room.len());
+        match upstream.poll_read(cx, room.get_mut(..read_max).unwrap_or_default()) {
             Poll::Ready(Ok(count @ 1..)) => {
                 buffer.filled(count);
                 self.buffer = Some(buffer);

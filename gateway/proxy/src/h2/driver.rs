@@ -1,5 +1,6 @@
 //! A connection: its handshake, its streams, its deadlines, its end.
 
+use super::budget::{Budget, Held};
 use super::metered::{Metered, MeteredIo};
 use super::stream::{Http2Stream, ROOM_BYTES};
 use crate::alarm::Alarm;
@@ -8,7 +9,6 @@ use crate::connection::{After, Connection};
 use crate::life_of_a_request::life_of_a_request;
 use crate::snapshot::{Listener, ListenerLimits};
 use crate::worker::Worker;
-use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use h2::RecvStream;
 use h2::server::{self, SendResponse};
@@ -42,7 +42,7 @@ const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long exchanges may take to notice that their connection is gone.
 const ORPHANED_TIME_MAX: Duration = Duration::from_secs(5);
 
-type Http2 = server::Connection<MeteredIo, Bytes>;
+type Http2 = server::Connection<MeteredIo, Held>;
 
 /// What all streams of a connection share.
 #[derive(Clone)]
@@ -52,6 +52,7 @@ struct Shared {
     worker: Rc<Worker>,
     /// Alarms of streams that have ended, for others to come.
     alarms: Rc<RefCell<Vec<Alarm>>>,
+    budget: Rc<Budget>,
 }
 
 impl Shared {
@@ -74,8 +75,8 @@ pub(crate) async fn serve_http2(io: Io, facts: Rc<ConnectionFacts>, listener: Ar
     let block_max = u32::try_from(limits.head.head_bytes_max).unwrap_or(u32::MAX);
     let metered = Metered::new(io, block_max, begin, Rc::clone(&worker));
     let mut alarm = Alarm::new(limits.header_deadline);
-    let shared = Shared { facts, listener, worker, alarms: Rc::default() };
-    let mut handshake = pin!(builder(&limits).handshake::<MeteredIo, Bytes>(MeteredIo(Rc::clone(&metered))));
+    let shared = Shared { facts, listener, worker, alarms: Rc::default(), budget: Rc::default() };
+    let mut handshake = pin!(builder(&limits).handshake::<MeteredIo, Held>(MeteredIo(Rc::clone(&metered))));
     let made = poll_fn(|cx| {
         metered.wake();
         let made = handshake.as_mut().poll(cx);
@@ -182,7 +183,8 @@ async fn serve(http2: Http2, shared: &Shared, metered: &Metered, alarm: &mut Ala
         loop {
             let mut begun = false;
             while let Some((request, respond)) = driver.poll_request(cx) {
-                streams.push(serve_stream(Http2Stream::new(request, respond), shared.clone(), driver.requests));
+                let stream = Http2Stream::new(request, respond, Rc::clone(&shared.budget));
+                streams.push(serve_stream(stream, shared.clone(), driver.requests));
                 begun = true;
             }
             if streams.is_empty() {
@@ -215,7 +217,7 @@ async fn serve(http2: Http2, shared: &Shared, metered: &Metered, alarm: &mut Ala
 
 impl Driver<'_> {
     /// Moves the connection on, and gives the next request.
-    fn poll_request(&mut self, cx: &mut Context<'_>) -> Option<(Request<RecvStream>, SendResponse<Bytes>)> {
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Option<(Request<RecvStream>, SendResponse<Held>)> {
         let polled = self.http2.as_mut()?.poll_accept(cx);
         self.look_for_flood(cx);
         match polled {
@@ -359,7 +361,7 @@ impl Driver<'_> {
 async fn serve_stream(stream: Http2Stream, shared: Shared, requests: u32) {
     let now = Instant::now();
     let alarm = shared.alarm(now + shared.listener.limits.header_deadline);
-    let Shared { facts, listener, worker, alarms } = shared;
+    let Shared { facts, listener, worker, alarms, .. } = shared;
     let io = ClientIo::Stream(Box::new(stream));
     let mut connection = Connection { io, facts, listener, alarm, carry: None, requests, finished: now };
     let after = {

@@ -3,6 +3,7 @@
 //! A connection is one task, which also polls its streams. Each stream runs the same steps as an HTTP/1 exchange, on an
 //! [`Http2Stream`] in place of a connection.
 
+mod budget;
 mod convert;
 mod driver;
 mod metered;

@@ -1,5 +1,6 @@
 //! One stream: the client's side of one exchange.
 
+use super::budget::{Budget, Held, Place};
 use super::convert::{read_request, read_trailers, request_bytes, write_response, write_trailers};
 use bytes::{Buf, Bytes};
 use h2::server::SendResponse;
@@ -7,6 +8,7 @@ use h2::{RecvStream, SendStream};
 use http::{Request, Response, StatusCode};
 use portcullis_wire::{HeadLimits, RequestHead, ResponseFraming, ResponseHead, Trailers, WireError};
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 /// How much room for an answer is asked for at a time, and so how much of it is read before it can be sent.
@@ -15,9 +17,9 @@ pub(super) const ROOM_BYTES: usize = 32 * 1024;
 /// Which half of the answer is on its way.
 enum Sending {
     /// Nothing yet.
-    Nothing(SendResponse<Bytes>),
+    Nothing(SendResponse<Held>),
     /// The head; so many bytes of the body are left, if that is known.
-    Body(SendStream<Bytes>, Option<u64>),
+    Body(SendStream<Held>, Option<u64>),
     /// Everything, or the client does not want more.
     Ended,
 }
@@ -30,6 +32,8 @@ pub(crate) struct Http2Stream {
     unread: Bytes,
     trailers: Option<Trailers>,
     sending: Sending,
+    budget: Rc<Budget>,
+    place: Option<Place>,
 }
 
 fn gone() -> io::Error {
@@ -37,7 +41,7 @@ fn gone() -> io::Error {
 }
 
 impl Http2Stream {
-    pub(super) fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Self {
+    pub(super) fn new(request: Request<RecvStream>, respond: SendResponse<Held>, budget: Rc<Budget>) -> Self {
         let (parts, body) = request.into_parts();
         Self {
             request: Some(Request::from_parts(parts, ())),
@@ -45,6 +49,8 @@ impl Http2Stream {
             unread: Bytes::new(),
             trailers: None,
             sending: Sending::Nothing(respond),
+            budget,
+            place: None,
         }
     }
 
@@ -135,6 +141,11 @@ impl Http2Stream {
     /// Waits until something can be sent, and gives how much.
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Sending::Body(stream, left) = &mut self.sending else { return Poll::Ready(Err(gone())) };
+        // Whoever waits for the budget of the connection holds none of its window meanwhile.
+        if self.budget.poll_room(cx, &mut self.place).is_pending() {
+            stream.reserve_capacity(0);
+            return Poll::Pending;
+        }
         let wanted = left.and_then(|left| usize::try_from(left).ok()).map_or(ROOM_BYTES, |left| left.clamp(1, ROOM_BYTES));
         if stream.capacity() == 0 {
             stream.reserve_capacity(wanted);
@@ -166,7 +177,7 @@ impl Http2Stream {
             *left = left.saturating_sub(part.len() as u64);
         }
         let ends = *left == Some(0);
-        stream.send_data(Bytes::copy_from_slice(part), ends).map_err(|_| gone())?;
+        stream.send_data(self.budget.hold(Bytes::copy_from_slice(part)), ends).map_err(|_| gone())?;
         if ends {
             self.sending = Sending::Ended;
         }
@@ -178,7 +189,7 @@ impl Http2Stream {
         let Sending::Body(stream, _) = &mut self.sending else { return };
         let ended = match trailers.filter(|trailers| !trailers.is_empty()) {
             Some(trailers) => stream.send_trailers(write_trailers(trailers)),
-            None => stream.send_data(Bytes::new(), true),
+            None => stream.send_data(self.budget.hold(Bytes::new()), true),
         };
         if ended.is_ok() {
             self.sending = Sending::Ended;

@@ -205,6 +205,45 @@ fn d77_streams_whose_window_is_held_at_0_are_ended() {
     site.serves();
 }
 
+/// Streams at the same time on one connection.
+const STREAMS: u64 = 100;
+/// What each stream of a client that reads nothing may cost: the exchange itself, and what came with the head of its answer.
+const HELD_KIB_MAX: u64 = 32;
+/// Buffers that workers have come to keep for whoever needs one next.
+const KEPT_KIB_MAX: u64 = 12 * 1024;
+
+#[test]
+fn d77_clients_that_read_nothing_take_little_memory_for_each_stream() {
+    let body = vec![b'x'; 1_000_000];
+    let answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n".as_slice(), &body].concat();
+    let mut site = secure_site_with(Witness::answering(answer), "limits: { body_stall: 5s }", |_| {});
+    // Windows as large as can be: it is the socket that is not read.
+    let open = [(4, 0x7fff_ffff)];
+    let grow = frame(kind::WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes());
+    site.serves();
+    let before = site.gateway.resident_kib();
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let mut client = site.client_with(&open);
+        client.send(&grow);
+        for stream in streams(100) {
+            client.get(stream, "/unread");
+        }
+        clients.push(client);
+    }
+    let mut most = 0;
+    eventually("the records of clients that do not read", || {
+        most = most.max(site.gateway.resident_kib());
+        let slow = site.gateway.records().iter().filter(|record| record["reason"] == "client_too_slow").count();
+        (slow >= 300).then_some(())
+    });
+    let grown = most.saturating_sub(before);
+    assert!(grown < 4 * STREAMS * HELD_KIB_MAX + KEPT_KIB_MAX, "{grown} KiB more than before");
+    drop(clients);
+    site.serves();
+    site.gateway.is_well();
+}
+
 #[test]
 fn d77_who_goes_in_the_middle_of_an_answer_holds_no_place() {
     // More than the buffers between upstream and client hold, so that a write is what fails.
