@@ -136,7 +136,7 @@ def start(folder, name, port, text):
     return Gateway(config)
 
 def balancing(folder, upstream, pairs=30, seconds=1):
-    upstream = Upstream(os.path.join(folder, "four"), 4)
+    upstream = Upstream(os.path.join(folder, "nginx-four"), 4)
     urls = ", ".join(f'{{ url: "http://127.0.0.1:{port}" }}' for port in upstream.ports)
     checked = f"endpoints: [ {urls} ], balance: least_requests, health: {{ path: / }}"
     gateways = {}

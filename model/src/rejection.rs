@@ -175,6 +175,8 @@ reasons! {
     RequestRefused = "request_refused", 403, Policy, false, "the request is not allowed";
     /// The client's address is on a deny list, or not on the allow list (`ip_rules`).
     AddressRefused = "address_refused", 403, Policy, false, "requests from this address are not allowed";
+    /// More requests came than a limit allows (`limits`); which one is in the log, and when the next will be taken in `Retry-After`.
+    RateLimited = "rate_limited", 429, Policy, false, "too many requests";
     /// None of the upstream's host names has an address that may be connected to.
     UpstreamUnresolved = "upstream_unresolved", 503, Upstream, false, "the service could not be found";
     /// A page of another origin may not do this (`cors`): its origin, method or header field is not listed.

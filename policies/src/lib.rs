@@ -9,6 +9,7 @@ mod cors;
 mod disabled;
 mod header_rules;
 pub mod ip_rules;
+mod limits;
 mod request_limits;
 mod security_headers;
 
@@ -34,6 +35,13 @@ pub const POLICIES: &[PolicyDefinition] = &[
         always: false,
         compile: Making::Settings(ip_rules::compile),
         files: Some(ip_rules::LIST),
+    },
+    PolicyDefinition {
+        settings: PolicySchema::of::<limits::Limits>("limits"),
+        phase: Phase::Admit,
+        always: false,
+        compile: Making::Settings(limits::compile),
+        files: None,
     },
     PolicyDefinition {
         settings: PolicySchema::of::<cors::Cors>("cors"),

@@ -71,7 +71,7 @@ pub struct Builder {
     origin: Arc<Origin>,
     /// The files that settings of policies name.
     pub(crate) files: PolicyFiles,
-    states: StatePool,
+    states: Arc<StatePool>,
     names: Names,
 }
 
@@ -83,7 +83,8 @@ impl Builder {
     #[must_use]
     pub fn new(policies: &'static [PolicyDefinition], clock: Clock) -> Self {
         let tickets = TicketKeys::new(clock.clone());
-        let files = PolicyFiles::new(policies);
+        let states = Arc::new(StatePool::default());
+        let files = PolicyFiles::new(policies, Arc::clone(&states));
         Self {
             policies,
             clock,
@@ -92,7 +93,7 @@ impl Builder {
             tls: Contexts::new(),
             origin: Arc::default(),
             files,
-            states: StatePool::default(),
+            states,
             names: Names::new(Arc::new(|_| ())),
         }
     }

@@ -1,7 +1,7 @@
 //! Files that settings of policies name: read within bounds, and read again when they change, without building anything else.
 
 use portcullis_control_config::Plan;
-use portcullis_gateway_policy::{FileContent, FileFormat, FileProblem, LiveFile, LiveFiles, PolicyDefinition};
+use portcullis_gateway_policy::{FileContent, FileFormat, FileProblem, LiveFile, LiveFiles, PolicyDefinition, StatePool};
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
 use std::io::Read;
@@ -72,13 +72,15 @@ struct Known {
 pub(crate) struct PolicyFiles {
     policies: &'static [PolicyDefinition],
     known: HashMap<(usize, PathBuf), Known>,
+    /// What policies count and remember, across all configurations.
+    states: Arc<StatePool>,
     /// Contents that are out of force and may still be looked at. Freed here rather than by a worker.
     retired: Vec<Arc<FileContent>>,
 }
 
 impl PolicyFiles {
-    pub(crate) fn new(policies: &'static [PolicyDefinition]) -> Self {
-        Self { policies, known: HashMap::new(), retired: Vec::new() }
+    pub(crate) fn new(policies: &'static [PolicyDefinition], states: Arc<StatePool>) -> Self {
+        Self { policies, known: HashMap::new(), states, retired: Vec::new() }
     }
 
     /// The files of a plan for each policy, by its row. Those that are known are not read again.
@@ -86,7 +88,7 @@ impl PolicyFiles {
     /// # Errors
     /// Which file cannot be had, and why.
     pub(crate) fn open(&mut self, plan: &Plan) -> Result<Vec<LiveFiles>, String> {
-        let mut files = vec![LiveFiles::default(); self.policies.len()];
+        let mut files = vec![LiveFiles::beside(Arc::clone(&self.states)); self.policies.len()];
         let mut problems = Vec::new();
         for (row, path) in plan.policy_files() {
             match self.open_one(row, &path) {

@@ -6,6 +6,7 @@ use portcullis_wire::{FieldValue, RequestHead};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How the client's connection is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,21 @@ impl ConnectionFacts {
     }
 }
 
+/// Where a client stands with a limit, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitStanding {
+    /// What the limit is called.
+    pub name: Arc<str>,
+    /// What it allows, as `RateLimit-Policy` says it.
+    pub policy: Arc<str>,
+    /// How many more requests would be taken now.
+    pub remaining: u32,
+    /// In how many seconds everything is there again.
+    pub full_after: u64,
+    /// In how many seconds the request that was refused would be taken; nothing when it was taken.
+    pub retry_after: Option<u64>,
+}
+
 /// One request and its answer: the canonical request, who sent it, and the record being made of it.
 pub struct Exchange {
     /// The canonical request: what is decided on is what is sent. Boxed, since an exchange is handed on from step to step.
@@ -61,6 +77,10 @@ pub struct Exchange {
     pub connection: Rc<ConnectionFacts>,
     /// The client, found behind trusted proxies.
     pub client: IpAddr,
+    /// When it came, since a moment that is the same for all exchanges of the process; never goes back.
+    pub arrived: Duration,
+    /// Where its client stands with the limit that has least left, for the answer to tell.
+    pub limit: Option<LimitStanding>,
     body_bytes_max: u64,
     preflight: Option<Others>,
 }
@@ -75,7 +95,7 @@ impl Exchange {
         client: IpAddr,
         body_bytes_max: u64,
     ) -> Self {
-        Self { request, record, connection, client, body_bytes_max, preflight: None }
+        Self { request, record, connection, client, arrived: Duration::ZERO, limit: None, body_bytes_max, preflight: None }
     }
 
     /// Says that this is a preflight, which has the route of the request that it asks about, and what other routes say that the request

@@ -11,7 +11,7 @@ mod pipeline;
 mod preflight;
 
 pub use definition::{Compile, CompileError, Making, PolicyDefinition};
-pub use exchange::{ConnectionFacts, Exchange, Scheme};
+pub use exchange::{ConnectionFacts, Exchange, LimitStanding, Scheme};
 pub use identity::{
     AccessContext, AuthenticatePlan, CompileAccess, Credentials, ProviderPlan, RouteAccess, StateDigest, StatePool,
 };

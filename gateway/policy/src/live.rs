@@ -1,5 +1,6 @@
 //! Files that policies name: read and watched by control, and replaced while the policy runs.
 
+use crate::StatePool;
 use arc_swap::ArcSwap;
 use std::any::Any;
 use std::collections::HashMap;
@@ -57,19 +58,34 @@ impl LiveFile {
     }
 }
 
-/// The files of a policy by their paths.
+/// What a running policy finds beside its settings: the files that those name, by their paths, and what outlives the configuration.
 #[derive(Clone, Default)]
-pub struct LiveFiles(HashMap<PathBuf, Arc<LiveFile>>);
+pub struct LiveFiles {
+    files: HashMap<PathBuf, Arc<LiveFile>>,
+    pool: Arc<StatePool>,
+}
 
 impl LiveFiles {
+    /// No files yet, and these states.
+    #[must_use]
+    pub fn beside(pool: Arc<StatePool>) -> Self {
+        Self { files: HashMap::new(), pool }
+    }
+
     /// Adds a file.
     pub fn insert(&mut self, path: PathBuf, file: Arc<LiveFile>) {
-        self.0.insert(path, file);
+        self.files.insert(path, file);
     }
 
     /// The file of a path.
     #[must_use]
     pub fn of(&self, path: &Path) -> Option<&Arc<LiveFile>> {
-        self.0.get(path)
+        self.files.get(path)
+    }
+
+    /// The states that outlive the configuration.
+    #[must_use]
+    pub fn pool(&self) -> &StatePool {
+        &self.pool
     }
 }

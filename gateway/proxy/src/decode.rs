@@ -36,7 +36,7 @@ enum HeadEnd {
 /// Reads the head of a request and makes an exchange of it, with its record.
 pub(crate) async fn decode(connection: &mut Connection, worker: &Worker, begin: Instant) -> Decoded {
     if connection.io.is_stream() {
-        return decode_stream(connection, worker).await;
+        return decode_stream(connection, worker, begin).await;
     }
     let limits = connection.listener.limits.head;
     connection.alarm.set(begin + connection.listener.limits.header_deadline);
@@ -63,6 +63,7 @@ pub(crate) async fn decode(connection: &mut Connection, worker: &Worker, begin: 
         request = Box::default();
     }
     let mut exchange = begin_exchange(connection, worker, request, refusal.is_none());
+    exchange.arrived = worker.since_epoch(begin);
     exchange.record.started_unix_micros = started_unix_micros;
     exchange.record.traffic.request_head = bytes as u64;
     if reader.has_waited() {
@@ -75,7 +76,7 @@ pub(crate) async fn decode(connection: &mut Connection, worker: &Worker, begin: 
 }
 
 /// The head of a stream's request is there when the stream is.
-async fn decode_stream(connection: &mut Connection, worker: &Worker) -> Decoded {
+async fn decode_stream(connection: &mut Connection, worker: &Worker, begin: Instant) -> Decoded {
     let limits = connection.listener.limits.head;
     let started_unix_micros = worker.unix_micros();
     let mut request = worker.request_head();
@@ -94,6 +95,7 @@ async fn decode_stream(connection: &mut Connection, worker: &Worker) -> Decoded 
     let mut exchange = begin_exchange(connection, worker, request, refusal.is_none());
     exchange.record.protocol = Protocol::Http2;
     add_key(&mut exchange.request, worker.next_id().0);
+    exchange.arrived = worker.since_epoch(begin);
     exchange.record.started_unix_micros = started_unix_micros;
     exchange.record.traffic.request_head = bytes;
     match refusal {

@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What a listener enforces on its connections.
 #[derive(Clone, Debug)]
@@ -196,6 +197,8 @@ pub struct Published {
     snapshot: ArcSwap<Snapshot>,
     /// Wall-clock time, for records and expiries.
     pub clock: Clock,
+    /// From when the time of exchanges is counted; never goes back.
+    pub(crate) epoch: Instant,
     /// What workers and control know of the load.
     pub load: Load,
 }
@@ -208,6 +211,7 @@ impl Published {
             generation: AtomicU64::new(first.generation.0),
             snapshot: ArcSwap::from_pointee(first),
             clock,
+            epoch: Instant::now(),
             load: Load::default(),
         }
     }

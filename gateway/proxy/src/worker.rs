@@ -12,6 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How many parsed heads and byte vectors a worker keeps for another use.
 const KEPT_MAX: usize = 64;
@@ -184,6 +185,11 @@ impl Worker {
 
     pub(crate) fn unix_micros(&self) -> u64 {
         self.published.clock.unix_micros()
+    }
+
+    /// A time as passed since a moment that is the same for all workers.
+    pub(crate) fn since_epoch(&self, time: Instant) -> Duration {
+        time.saturating_duration_since(self.published.epoch)
     }
 
     pub(crate) fn connection_event(&self, listener: &Arc<str>, event: ConnectionEvent) {

@@ -17,7 +17,7 @@ pub use nearest::nearest;
 pub use policy::{Due, Level, PolicySchema, PolicySettings, PolicyUse, PolicyUses, Tighten};
 pub use section::{FieldSchema, Section, doc, refuse_word, section_schema, word_schema};
 pub use tree::{Entries, FileId, Items, Node, NodeRef, Position, Tree, TreeBuilder, TreeFull, View};
-pub use values::{ByteRate, ByteSize, Date, FilePath, Method, Methods, Percent, SecretRef};
+pub use values::{ByteRate, ByteSize, Date, FilePath, Method, Methods, Percent, RequestRate, SecretRef};
 
 pub use ipnet::IpNet as IpNetwork;
 pub use serde_json::{Map as JsonMap, Value};

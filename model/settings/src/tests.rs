@@ -2,7 +2,7 @@
 
 use crate::{
     ByteRate, ByteSize, Date, Decode, Diagnostics, FileId, IpNetwork, Method, Methods, Named, Node, Percent, PolicySchema,
-    SecretRef, Spanned, Tighten, Tree, TreeBuilder, TreeFull, choice, section,
+    RequestRate, SecretRef, Spanned, Tighten, Tree, TreeBuilder, TreeFull, choice, section,
 };
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -174,6 +174,12 @@ fn typed_values_are_read_and_shown_in_their_shortest_form() {
     assert_eq!(shown::<Duration>("120s").as_deref(), Some("2m"));
     assert_eq!(shown::<Duration>("0s").as_deref(), Some("0s"));
     assert_eq!(shown::<ByteSize>("2048B").as_deref(), Some("2KiB"));
+    for written in ["50/s", "600/m", "1000/h", "4294967295/d"] {
+        assert_eq!(shown::<RequestRate>(written).as_deref(), Some(written));
+    }
+    for wrong in ["50", "/s", "-1/s", "1.5/s", "50/w", "4294967296/s", "50 /s"] {
+        assert_eq!(shown::<RequestRate>(wrong), None, "{wrong}");
+    }
     assert_eq!(shown::<ByteRate>("500B/s").as_deref(), Some("500B/s"));
     assert_eq!(shown::<Percent>("0.50%").as_deref(), Some("0.5%"));
     assert_eq!(shown::<Percent>("100%").as_deref(), Some("100%"));

@@ -39,7 +39,11 @@ pub fn check(repo: &Repo) -> Vec<Finding> {
         findings.push(Finding::at(TABLE, row.line, format!("there is no folder for `{}`", row.name)));
     }
     let reference = repo.text(REFERENCE).unwrap_or_default();
-    for row in rows.iter().filter(|row| row.has_settings && !reference.lines().any(|line| line == format!("### `{}`", row.name))) {
+    // The settings of a policy are a section, or a list of them.
+    let has_section = |name: &str| {
+        reference.lines().any(|line| [format!("### `{name}`"), format!("### `{name}[]`")].iter().any(|wanted| wanted == line))
+    };
+    for row in rows.iter().filter(|row| row.has_settings && !has_section(row.name)) {
         findings.push(Finding::of(REFERENCE, format!("has no section for the policy `{}`", row.name)));
     }
     for pair in rows.windows(2) {

@@ -9,4 +9,4 @@ mod quantity;
 pub use date::Date;
 pub use files::{FilePath, SecretRef};
 pub use methods::{Method, Methods};
-pub use quantity::{ByteRate, ByteSize, Percent};
+pub use quantity::{ByteRate, ByteSize, Percent, RequestRate};

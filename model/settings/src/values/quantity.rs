@@ -119,6 +119,72 @@ impl Decode for ByteRate {
     }
 }
 
+/// Requests in a time, written as `50/s`, `600/m`, `1000/h` or `10000/d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestRate {
+    count: u64,
+    period: RatePeriod,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum RatePeriod {
+    Second,
+    Minute,
+    Hour,
+    Day,
+}
+
+impl RatePeriod {
+    const ALL: [(&'static str, Self); 4] = [("/s", Self::Second), ("/m", Self::Minute), ("/h", Self::Hour), ("/d", Self::Day)];
+
+    fn seconds(self) -> u64 {
+        match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3600,
+            Self::Day => 86_400,
+        }
+    }
+}
+
+impl RequestRate {
+    /// How many.
+    #[must_use]
+    pub fn count(self) -> u64 {
+        self.count
+    }
+
+    /// In how many nanoseconds.
+    #[must_use]
+    pub fn period_nanos(self) -> u64 {
+        self.period.seconds() * 1_000_000_000
+    }
+}
+
+impl Decode for RequestRate {
+    fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let read = |text| {
+            let (count, unit) = split_unit(text)?;
+            let (_, period) = RatePeriod::ALL.into_iter().find(|(name, _)| *name == unit)?;
+            (count <= u64::from(u32::MAX)).then_some(Self { count, period })
+        };
+        let value = node.written().and_then(read);
+        if value.is_none() {
+            diagnostics.wrong(node, "requests in a time, such as `50/s`, `600/m`, `1000/h` or `10000/d`");
+        }
+        value
+    }
+
+    fn encode(&self) -> Value {
+        let unit = RatePeriod::ALL.into_iter().find(|(_, period)| *period == self.period).map_or("/s", |(name, _)| name);
+        Value::String(format!("{}{unit}", self.count))
+    }
+
+    fn schema() -> Schema {
+        scalar_schema("requests in a time", Some("^[0-9]+/(s|m|h|d)$"), "50/s")
+    }
+}
+
 /// A part of a whole from 0 to 100, in hundredths of a percent: `20%`, `0.5%`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Percent {

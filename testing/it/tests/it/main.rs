@@ -40,6 +40,7 @@ mod policies_cors;
 mod policies_disabled;
 mod policies_header_rules;
 mod policies_ip_rules;
+mod policies_limits;
 mod policies_refused;
 mod proxy_protocol;
 mod record;

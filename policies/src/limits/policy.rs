@@ -1,0 +1,146 @@
+//! Charges the limits of a request, and tells where its client stands.
+
+use super::config::{LimitLine, Limits, Per};
+use portcullis_engines_limiter::{CHARGES_MAX, Charge, Rate, Standing, Table};
+use portcullis_gateway_policy::{CompileError, Exchange, LimitStanding, LiveFiles, Policy, Step, Verdict};
+use portcullis_model::{Reason, Rejection};
+use portcullis_wire::ResponseHead;
+use std::any::Any;
+use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// How many clients may be active at the same time.
+const KEYS: usize = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
+
+/// Makes the running policy from the limits of every level.
+///
+/// # Errors
+/// When a limit cannot be counted, or there are too many; both were refused when the configuration was checked.
+pub fn compile(settings: &[Arc<dyn Any + Send + Sync>], live: &LiveFiles) -> Result<Arc<dyn Policy>, CompileError> {
+    let levels = settings.iter().filter_map(|level| level.downcast_ref::<Limits>());
+    let limits = levels.flat_map(|level| level.lines.iter().enumerate().map(|(at, line)| Limit::new(&level.place, at, line)));
+    let limits: Vec<Limit> = limits.collect::<Result<_, _>>()?;
+    if limits.len() > CHARGES_MAX {
+        return Err(CompileError(format!("{} limits hold for one route, and {CHARGES_MAX} at most may", limits.len())));
+    }
+    let table = live.pool().state("limits", [0; 32], || Table::new(KEYS));
+    Ok(Arc::new(LimitsPolicy { limits, table }))
+}
+
+/// A limit as it is charged.
+struct Limit {
+    /// Tells it from all others; the same after a reload, as long as it stays at its place in its level.
+    id: u64,
+    per: Per,
+    ipv6_prefix: u8,
+    rate: Rate,
+    cost: u32,
+    name: Arc<str>,
+    /// Its line in `RateLimit-Policy`.
+    policy: Arc<str>,
+}
+
+impl Limit {
+    fn new(place: &str, at: usize, line: &LimitLine) -> Result<Self, CompileError> {
+        let rate = line.rate().map_err(|error| CompileError(format!("a limit cannot be counted: {error:?}")))?;
+        let mut hasher = DefaultHasher::new();
+        (place, at, line.per as u8).hash(&mut hasher);
+        let (name, burst) = (line.shown_name(), rate.burst());
+        let window = rate.interval().saturating_mul(u64::from(burst)).div_ceil(SECOND);
+        Ok(Self {
+            id: hasher.finish(),
+            per: line.per,
+            ipv6_prefix: line.ipv6_prefix,
+            rate,
+            cost: line.cost,
+            name: name.into(),
+            policy: format!("\"{name}\";q={burst};w={window}").into(),
+        })
+    }
+
+    fn charge(&self, exchange: &Exchange, table: &Table) -> Charge {
+        let key = match self.per {
+            Per::ClientIp => table.key(self.id, &network(exchange.client, self.ipv6_prefix)),
+            Per::Route => table.key(self.id, &(&exchange.record.api, &exchange.record.route)),
+            Per::All => table.key(self.id, &()),
+        };
+        Charge { key, rate: self.rate, cost: self.cost }
+    }
+
+    fn standing(&self, standing: Standing, retry_after: Option<u64>) -> LimitStanding {
+        LimitStanding {
+            name: Arc::clone(&self.name),
+            policy: Arc::clone(&self.policy),
+            remaining: standing.remaining,
+            full_after: standing.full_after.div_ceil(SECOND),
+            // Rounded up, so that who waits for so long is served.
+            retry_after: retry_after.map(|nanos| nanos.div_ceil(SECOND)),
+        }
+    }
+}
+
+/// The network that counts as one client: an IPv4 address, however it is written (threats C 65), or so many bits of an IPv6 address.
+fn network(address: IpAddr, ipv6_prefix: u8) -> u128 {
+    match address.to_canonical() {
+        // Apart from all IPv6 networks: none of those has these bits alone.
+        IpAddr::V4(four) => u128::from(four.to_ipv6_mapped()),
+        IpAddr::V6(six) => u128::from(six) & u128::MAX.checked_shl(128 - u32::from(ipv6_prefix.min(128))).unwrap_or(0),
+    }
+}
+
+/// The running policy.
+struct LimitsPolicy {
+    limits: Vec<Limit>,
+    table: Arc<Table>,
+}
+
+impl LimitsPolicy {
+    fn judge(&self, exchange: &mut Exchange) -> Result<(), Rejection> {
+        let now = u64::try_from(exchange.arrived.as_nanos()).unwrap_or(u64::MAX);
+        let Some(first) = self.limits.first() else { return Ok(()) };
+        let mut charges = [first.charge(exchange, &self.table); CHARGES_MAX];
+        for (slot, limit) in charges.iter_mut().zip(&self.limits).skip(1) {
+            *slot = limit.charge(exchange, &self.table);
+        }
+        let charges = charges.get(..self.limits.len()).unwrap_or(&charges);
+        let (at, standing, retry_after) = match self.table.charge(now, charges) {
+            Ok(grant) => (grant.tightest, grant.standing, None),
+            Err(refusal) => (refusal.charge, refusal.standing, Some(refusal.retry_after)),
+        };
+        let limit = self.limits.get(at);
+        exchange.limit = limit.map(|limit| limit.standing(standing, retry_after));
+        match (retry_after, limit) {
+            (None, _) => Ok(()),
+            (Some(_), Some(limit)) => Err(Rejection::new(Reason::RateLimited, format!("the limit {} is used up", limit.policy))),
+            (Some(_), None) => Err(Rejection::new(Reason::RateLimited, "a limit is used up")),
+        }
+    }
+}
+
+impl Policy for LimitsPolicy {
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
+        Step::Ready(match self.judge(exchange) {
+            Ok(()) => Verdict::Continue,
+            Err(rejection) => Verdict::Reject(rejection),
+        })
+    }
+
+    /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10) of the limit that has least left, and `Retry-After` (RFC
+    /// 9110 section 10.2.3) with a refusal. What an upstream says of limits of its own is replaced: a client reads one.
+    fn on_response(&self, exchange: &Exchange, response: &mut ResponseHead) {
+        let Some(limit) = &exchange.limit else { return };
+        let mut text = String::with_capacity(64);
+        let fields = response.fields_mut();
+        let written = write!(text, "\"{}\";r={};t={}", limit.name, limit.remaining, limit.full_after);
+        let mut set = written.is_ok()
+            && fields.set_named("ratelimit", text.as_bytes()).is_ok()
+            && fields.set_named("ratelimit-policy", limit.policy.as_bytes()).is_ok();
+        if let Some(seconds) = limit.retry_after {
+            set &= fields.set_named("retry-after", seconds.to_string().as_bytes()).is_ok();
+        }
+        debug_assert!(set, "names and numbers are valid values");
+    }
+}
