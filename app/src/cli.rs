@@ -26,6 +26,20 @@ pub enum Format {
     Json,
 }
 
+/// Who asks, for `explain`: someone with a good token for the API.
+#[derive(Debug, clap::Args)]
+pub struct Caller {
+    /// Decide for a caller with a good token of this provider.
+    #[arg(long = "as", value_name = "PROVIDER")]
+    pub provider: Option<String>,
+    /// A role in the token; may be repeated.
+    #[arg(long = "role", requires = "provider")]
+    pub roles: Vec<String>,
+    /// A scope in the token; may be repeated.
+    #[arg(long = "scope", requires = "provider")]
+    pub scopes: Vec<String>,
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -61,6 +75,14 @@ pub enum Command {
         /// A header of the request, as `Name: value`; may be repeated.
         #[arg(long = "header", short = 'H')]
         headers: Vec<String>,
+        #[command(flatten)]
+        caller: Caller,
+    },
+    /// Show who may call what: every route, those first that everybody may call.
+    Exposure {
+        /// The configuration: a file, or a folder of files.
+        #[arg(long, short, value_hint = ValueHint::AnyPath)]
+        config: PathBuf,
     },
     /// Write a secure, commented starter configuration with a development CA of its own.
     Init {

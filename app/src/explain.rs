@@ -1,18 +1,28 @@
 //! `portcullis explain`: the route a request would take, and why, by the codec and the table that decide at run time.
 
 use crate::check::load_plan;
+use crate::cli::Caller;
 use crate::output::{Colour, Output};
 use portcullis_control_config::{Access, Plan};
 use portcullis_control_reload::{Builder, Routing};
-use portcullis_gateway_policy::preflight_method;
-use portcullis_gateway_proxy::{check_form, check_method, preflight_route};
+use portcullis_engines_authz::{Allow, Vocabulary};
+use portcullis_gateway_policy::{RouteAccess, preflight_method};
+use portcullis_gateway_proxy::{Route, check_form, check_method, preflight_route};
 use portcullis_gateway_router::Lookup;
-use portcullis_model::Clock;
+use portcullis_model::{Clock, Reason};
 use portcullis_wire::{HeadLimits, RequestHead};
 use std::path::Path;
+use std::sync::Arc;
 
-/// Explains a request, given as method and URL, with headers.
-pub fn explain(config: &Path, request: &[String], headers: &[String], clock: &Clock, output: Output) -> Result<(), String> {
+/// Explains a request, given as method and URL, with headers, and whether `caller` may send it.
+pub fn explain(
+    config: &Path,
+    request: &[String],
+    headers: &[String],
+    caller: &Caller,
+    clock: &Clock,
+    output: Output,
+) -> Result<(), String> {
     let plan = load_plan(config, clock, output)?;
     let [method, url] = request else { return Err("a request is a method and a URL".to_owned()) };
     let head = head(method, url, headers)?;
@@ -26,7 +36,7 @@ pub fn explain(config: &Path, request: &[String], headers: &[String], clock: &Cl
         return Ok(());
     }
     let routing = Builder::new(portcullis_policies::POLICIES, clock.clone()).routing(&plan)?;
-    show(&plan, &routing, &parsed, output);
+    show(&plan, &routing, &parsed, caller, output);
     Ok(())
 }
 
@@ -70,7 +80,31 @@ fn access_of(plan: &Plan, api: &str, route: &str) -> String {
     }
 }
 
-fn show(plan: &Plan, routing: &Routing, request: &RequestHead, output: Output) {
+/// What becomes of a caller on a route: the line that lets them in, counted from 1, or why they are refused. By the lines and the test of
+/// bits that decide at run time; what a token must be to be good is not looked at.
+fn decide(access: &RouteAccess, caller: &Caller) -> Result<usize, Reason> {
+    let provider = caller.provider.as_deref().ok_or(Reason::CredentialsMissing)?;
+    if !access.authenticate.any_of.iter().any(|known| **known == *provider) {
+        return Err(Reason::CredentialsInvalid);
+    }
+    let words = Vocabulary::of(&access.lines, []).map_err(|_| Reason::Internal)?;
+    let (roles, scopes) = (caller.roles.iter().map(String::as_str), caller.scopes.iter().map(String::as_str));
+    let grants = words.grants(provider, roles, scopes);
+    Allow::compile(&access.lines, &words).decide(&grants, None).map(|line| line + 1).ok_or(Reason::AccessDenied)
+}
+
+/// The same for the route that a request takes; nothing when everybody may call it or nobody was named.
+fn decided(plan: &Plan, api: &str, route: &str, caller: &Caller) -> Option<Result<usize, Reason>> {
+    caller.provider.as_ref()?;
+    let api = plan.apis.iter().find(|known| *known.name == *api)?;
+    let route = api.routes.iter().find(|known| *known.name == *route)?;
+    match &route.access {
+        Access::Public => None,
+        Access::Allow { access, .. } => Some(decide(access, caller)),
+    }
+}
+
+fn show(plan: &Plan, routing: &Routing, request: &RequestHead, caller: &Caller, output: Output) {
     let (host, path) = (request.host(), request.path());
     // A preflight has the route of the request that it asks about, by the same look-up as at run time.
     let preflight = preflight_route(&routing.routes, request).map(|(route, _)| route);
@@ -89,14 +123,12 @@ fn show(plan: &Plan, routing: &Routing, request: &RequestHead, output: Output) {
         Some(target) => Lookup::Found { target },
         None => routing.routes.find(host, &method, path, &header),
     };
-    let (decision, status, route) = match found {
-        Lookup::Found { target } => match check_form(target, request) {
-            Ok(()) => ("route", None, Some(target)),
-            Err(rejection) => (rejection.reason.code(), Some(rejection.status()), None),
-        },
-        Lookup::HostUnknown => ("host_unknown", Some(404), None),
-        Lookup::PathUnknown => ("route_unknown", Some(404), None),
-        Lookup::MethodUnknown { .. } => ("method_unknown", Some(405), None),
+    let (decision, status, route) = routed(found, request);
+    // A preflight is answered before anybody is asked who they are.
+    let outcome = route.filter(|_| preflight.is_none()).and_then(|route| decided(plan, &route.api, &route.name, caller));
+    let (decision, status) = match outcome {
+        Some(Err(reason)) => (reason.code(), Some(reason.status())),
+        _ => (decision, status),
     };
     let policies: Vec<&str> = route.map(|route| route.pipeline.names().collect()).unwrap_or_default();
     if output.is_json() {
@@ -109,7 +141,8 @@ fn show(plan: &Plan, routing: &Routing, request: &RequestHead, output: Output) {
             "canonical": { "method": method, "host": host, "path": path, "query": request.query() },
             "decision": decision, "status": status, "host_pattern": explanation.host, "considered": considered,
             "route": route.map(|route| &*route.name), "api": route.map(|route| &*route.api),
-            "upstream": route.map(|route| route.upstream_names()), "access": route.map(|route| access_of(plan, &route.api, &route.name)), "policies": policies,
+            "upstream": route.map(|route| route.upstream_names()), "policies": policies,
+            "access": route.map(|route| access_of(plan, &route.api, &route.name)), "allow_line": outcome.and_then(Result::ok),
         }));
         return;
     }
@@ -123,12 +156,31 @@ fn show(plan: &Plan, routing: &Routing, request: &RequestHead, output: Output) {
         let mark = if one.taken { output.paint(Colour::Green, "taken") } else { output.paint(Colour::Dim, "not  ") };
         output.line(&format!("{mark}       {} {}: {}", one.route, one.template, one.why));
     }
-    match route {
-        Some(route) => {
-            output.line(&format!("policies    {}", policies.join(" -> ")));
-            output.line(&format!("access      {}", access_of(plan, &route.api, &route.name)));
-            output.line(&format!("goes to     upstream {}", route.upstream_names()));
-        }
-        None => output.line(&format!("{} with {} {decision}", output.paint(Colour::Red, "refused"), status.unwrap_or(404))),
+    if let Some(route) = route {
+        output.line(&format!("policies    {}", policies.join(" -> ")));
+        output.line(&format!("access      {}", access_of(plan, &route.api, &route.name)));
+    }
+    if let Some(Ok(line)) = outcome {
+        output.line(&format!("allowed     by line {line} of `allow`"));
+    }
+    match (route, status) {
+        (Some(route), None) => output.line(&format!("goes to     upstream {}", route.upstream_names())),
+        (_, status) => output.line(&format!("{} with {} {decision}", output.paint(Colour::Red, "refused"), status.unwrap_or(404))),
+    }
+}
+
+/// What is decided, with which status if it is refused, and on which route.
+type Decision<'r> = (&'static str, Option<u16>, Option<&'r Arc<Route>>);
+
+/// What the table says, and the route that a request takes.
+fn routed<'r>(found: Lookup<'r, Arc<Route>>, request: &RequestHead) -> Decision<'r> {
+    match found {
+        Lookup::Found { target } => match check_form(target, request) {
+            Ok(()) => ("route", None, Some(target)),
+            Err(rejection) => (rejection.reason.code(), Some(rejection.status()), None),
+        },
+        Lookup::HostUnknown => ("host_unknown", Some(404), None),
+        Lookup::PathUnknown => ("route_unknown", Some(404), None),
+        Lookup::MethodUnknown { .. } => ("method_unknown", Some(405), None),
     }
 }

@@ -7,6 +7,7 @@ mod demo;
 mod dev_ca;
 mod events;
 mod explain;
+mod exposure;
 mod gateway;
 mod handover;
 mod init;
@@ -55,7 +56,10 @@ fn perform(command: Command, output: Output) -> Result<(), String> {
             if take_over { run::take_over(&how) } else { run::run(&how) }
         }
         Command::Check { config } => check::check(&config, &clock, output),
-        Command::Explain { config, request, headers } => explain::explain(&config, &request, &headers, &clock, output),
+        Command::Explain { config, request, headers, caller } => {
+            explain::explain(&config, &request, &headers, &caller, &clock, output)
+        }
+        Command::Exposure { config } => exposure::exposure(&config, &clock, output),
         Command::Init { folder, host, upstream } => {
             init::init(&folder, &host, &upstream, &clock, output).map_err(|error| error.to_string())
         }

@@ -10,6 +10,7 @@ mod docs;
 mod failures;
 mod fuzz;
 mod metadata;
+mod node;
 mod package;
 mod programs;
 mod python;

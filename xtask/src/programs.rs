@@ -1,6 +1,6 @@
 //! The programs that the tests need besides the Rust toolchain, and how they get here.
 
-use crate::{python, run};
+use crate::{node, python, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -18,18 +18,21 @@ const NEEDED: &[(&str, &str)] = &[
     ("unshare", "util-linux"),
     ("h2load", "nghttp2-client"),
     ("nghttpd", "nghttp2-server"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 /// The package that lets Debian's Python make virtual environments.
 const ENVIRONMENTS: &str = "python3-venv";
 
-/// Makes sure that every program and every Python package is there: installs what is missing where that is allowed, else says what
+/// Makes sure that every program and every package of Python and npm is there: installs what is missing where that is allowed, else says what
 /// to run.
 ///
 /// # Errors
 /// The line to run, when a program is missing and cannot be installed from here.
 pub fn ensure() -> Result<(), String> {
     ensure_programs()?;
-    python::ensure(&find("python3").ok_or("`python3` is not on the path")?)
+    python::ensure(&find("python3").ok_or("`python3` is not on the path")?)?;
+    node::ensure(&find("npm").ok_or("`npm` is not on the path")?)
 }
 
 fn ensure_programs() -> Result<(), String> {

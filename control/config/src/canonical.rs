@@ -5,7 +5,7 @@ use crate::plan::{
     UpstreamPlan, UpstreamTlsPlan, Weakening,
 };
 use portcullis_engines_jose::{Algorithm, TokenType};
-use portcullis_gateway_policy::{AuthenticatePlan, Credentials, ProviderPlan};
+use portcullis_gateway_policy::{AuthenticatePlan, Credentials, KeySource, ProviderPlan};
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
 use serde_json::json;
 use std::path::Path;
@@ -120,12 +120,22 @@ fn authenticate_json(plan: &AuthenticatePlan) -> Value {
     json!({ "any_of": texts(&plan.any_of), "audiences": texts(&plan.audiences), "credentials": credentials })
 }
 
+fn keys_json(keys: &KeySource) -> Value {
+    match keys {
+        KeySource::File(file) => json!({ "file": path(file) }),
+        KeySource::Discover(plan) => {
+            let (refresh, stale_max) = (plan.refresh.encode(), plan.stale_max.encode());
+            json!({ "discover": { "upstream": *plan.upstream, "refresh": refresh, "stale_max": stale_max } })
+        }
+    }
+}
+
 fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
     let provider = |provider: &ProviderPlan| {
         let types = provider.rules.types.iter().map(|one| if *one == TokenType::Jwt { "JWT" } else { "at+jwt" });
         let mut out = json!({
             "issuer": provider.rules.issuer,
-            "keys": { "file": path(&provider.keys) },
+            "keys": keys_json(&provider.keys),
             "algorithms": provider.rules.algorithms.iter().map(Algorithm::as_str).collect::<Vec<_>>(),
             "token_types": types.collect::<Vec<_>>(),
             "leeway": Duration::from_secs(provider.rules.leeway).encode(),

@@ -69,7 +69,9 @@ impl Plan {
         let routes = self.apis.iter().flat_map(|api| &api.routes).map(|route| &route.policies);
         let mut seen = HashSet::new();
         let keys = self.policies.iter().position(|row| row.name == "authenticate");
-        let keys = keys.into_iter().flat_map(|row| self.identity.providers.iter().map(move |one| (row, one.keys.clone())));
+        let keys = keys
+            .into_iter()
+            .flat_map(|row| self.identity.providers.iter().filter_map(move |one| Some((row, one.keys.file()?.clone()))));
         let mut files: BTreeSet<_> = keys.collect();
         for levels in std::iter::once(&self.defaults).chain(routes).filter(|levels| seen.insert(levels.key())) {
             for (policy, settings) in levels.iter() {

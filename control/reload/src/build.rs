@@ -3,6 +3,7 @@
 use crate::care::{balance, breaker, health, outlier, protocol, retry};
 use crate::endpoints;
 use crate::files::PolicyFiles;
+use crate::key_sets::{Kept, KeySets, kept_by};
 use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_control_config::settings::ListenerProtocol;
@@ -27,6 +28,8 @@ use std::time::Duration;
 
 /// How long the first answers for new names are waited for.
 const NAMES_WITHIN: Duration = Duration::from_secs(2);
+/// How long key sets that have never been asked for are waited for.
+const KEYS_WITHIN: Duration = Duration::from_secs(2);
 /// How long an unused upstream connection is kept.
 const POOLED_IDLE: Duration = Duration::from_secs(60);
 /// How long an upgraded connection may be silent at the least.
@@ -48,6 +51,7 @@ pub struct Built {
 pub struct Following {
     servers: Vec<SocketAddr>,
     followers: Vec<Follower>,
+    keys: Vec<Kept>,
 }
 
 /// The routes of a plan.
@@ -72,6 +76,8 @@ pub struct Builder {
     /// The files that settings of policies name.
     pub(crate) files: PolicyFiles,
     states: Arc<StatePool>,
+    keys: KeySets,
+    report: Report,
     names: Names,
 }
 
@@ -94,14 +100,16 @@ impl Builder {
             origin: Arc::default(),
             files,
             states,
+            keys: KeySets::default(),
+            report: Arc::new(|_| ()),
             names: Names::new(Arc::new(|_| ())),
         }
     }
 
-    /// Tells `report` what is wrong with names of upstreams.
+    /// Tells `report` what is wrong with names of upstreams, and with key sets that are fetched.
     #[must_use]
     pub fn reporting(self, report: Report) -> Self {
-        Self { names: Names::new(report), ..self }
+        Self { names: Names::new(Arc::clone(&report)), report, ..self }
     }
 
     /// Keeps the names of this configuration resolved from now on, and no others. Waits a moment for those that are new, so that
@@ -111,6 +119,7 @@ impl Builder {
         self.names.ask_servers(&following.servers);
         self.names.follow(following.followers);
         self.names.wait(&names, NAMES_WITHIN);
+        self.keys.keep(following.keys, &self.clock, &self.report, KEYS_WITHIN);
     }
 
     /// The names of upstreams, and what is known of them.
@@ -137,6 +146,7 @@ impl Builder {
         let tls = contexts.finish();
         let routing = self.route(plan, upstreams)?;
         let fingerprint = fingerprint(plan, &routing);
+        let keys = kept_by(plan, routing.upstreams.iter().map(|(_, upstream)| upstream), &self.states);
         // Only now is it certain that this is what will run.
         self.tls = tls;
         self.files.keep(plan);
@@ -159,7 +169,7 @@ impl Builder {
             snapshot,
             overlaps: routing.overlaps,
             fingerprint,
-            names: Following { servers: plan.dns_servers.clone(), followers },
+            names: Following { servers: plan.dns_servers.clone(), followers, keys },
         })
     }
 

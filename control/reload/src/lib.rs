@@ -6,6 +6,7 @@ mod checks;
 mod endpoints;
 mod expiries;
 mod files;
+mod key_sets;
 mod last_good;
 mod reloader;
 mod upstream_tls;

@@ -1,20 +1,69 @@
 //! Who may call a route, as control has decided it, and what the policies of identity are made from.
 
-use crate::{CompileError, LiveFiles, Policy};
+use crate::{CompileError, LiveFiles, LiveKeys, Policy};
+use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_engines_authz::{Line, Vocabulary};
 use portcullis_engines_jose::{ClaimPath, Rules};
 use std::any::Any;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Where the key set of a provider is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// In a file.
+    File(PathBuf),
+    /// Where the provider says.
+    Discover(DiscoveryPlan),
+}
+
+impl KeySource {
+    /// The file, if it is in one.
+    #[must_use]
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Discover(_) => None,
+        }
+    }
+}
+
+/// How the key set of a provider is found and kept (OpenID Connect Discovery 1.0).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiscoveryPlan {
+    /// The upstream that is asked.
+    pub upstream: Arc<str>,
+    /// How often.
+    pub refresh: Duration,
+    /// For how long a set is used that cannot be fetched again.
+    pub stale_max: Duration,
+}
+
+impl ProviderPlan {
+    /// The keys that control fetches; policies and control have the same ones by the same pool. Nothing when they are in a file.
+    #[must_use]
+    pub fn live_keys(&self, pool: &StatePool) -> Option<Arc<LiveKeys>> {
+        let KeySource::Discover(plan) = &self.keys else { return None };
+        let mut digest = Context::new(&SHA256);
+        for part in [&*self.rules.issuer, &*plan.upstream] {
+            digest.update(&(part.len() as u64).to_le_bytes());
+            digest.update(part.as_bytes());
+        }
+        let mut bytes = StateDigest::default();
+        bytes.iter_mut().zip(digest.finish().as_ref()).for_each(|(slot, byte)| *slot = *byte);
+        Some(pool.state(&format!("keys/{}", self.name), bytes, LiveKeys::default))
+    }
+}
 
 /// A provider of identities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderPlan {
     /// Its name.
     pub name: Arc<str>,
-    /// The file with its key set.
-    pub keys: PathBuf,
+    /// Where its key set is.
+    pub keys: KeySource,
     /// What its tokens must be.
     pub rules: Rules,
     /// Where its tokens name roles, if they do.

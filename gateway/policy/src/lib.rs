@@ -7,15 +7,18 @@ mod definition;
 mod exchange;
 mod identity;
 mod live;
+mod live_keys;
 mod pipeline;
 mod preflight;
 
 pub use definition::{Compile, CompileError, Making, PolicyDefinition};
 pub use exchange::{ConnectionFacts, Exchange, LimitStanding, Scheme};
 pub use identity::{
-    AccessContext, AuthenticatePlan, CompileAccess, Credentials, ProviderPlan, RouteAccess, StateDigest, StatePool,
+    AccessContext, AuthenticatePlan, CompileAccess, Credentials, DiscoveryPlan, KeySource, ProviderPlan, RouteAccess, StateDigest,
+    StatePool,
 };
 pub use live::{FileContent, FileFormat, FileProblem, LiveFile, LiveFiles};
+pub use live_keys::LiveKeys;
 pub use pipeline::{
     Cleared, DroppedTrailers, LocalAnswer, Phase, Pipeline, PipelineStep, Policy, Step, Stop, Stopped, TrailerNames, Verdict,
 };

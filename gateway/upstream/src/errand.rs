@@ -77,7 +77,7 @@ impl Errand {
     }
 }
 
-async fn send(stream: &mut Stream, mut bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) async fn send(stream: &mut Stream, mut bytes: &[u8]) -> std::io::Result<()> {
     while !bytes.is_empty() {
         let count = poll_fn(|cx| stream.poll_write(cx, bytes, &[])).await?;
         bytes = bytes.get(count.max(1)..).unwrap_or_default();

@@ -5,8 +5,8 @@ use aws_lc_rs::digest::{Context, SHA256, digest};
 use portcullis_engines_authz::Vocabulary;
 use portcullis_engines_jose::{Fault, KeyMark, KeySet, Token, check_claims, verify_signature};
 use portcullis_gateway_policy::{
-    AccessContext, AuthenticatePlan, CompileError, Credentials, Exchange, LiveFile, Policy, ProviderPlan, StateDigest, Step,
-    Verdict,
+    AccessContext, AuthenticatePlan, CompileError, Credentials, Exchange, KeySource, LiveFile, LiveKeys, Policy, ProviderPlan,
+    StateDigest, Step, Verdict,
 };
 use portcullis_model::{Principal, Reason, Rejection};
 use portcullis_wire::KnownName;
@@ -21,7 +21,10 @@ pub fn compile(context: &AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileEr
     let providers = plan.any_of.iter().map(|name| {
         let plan = context.providers.iter().find(|provider| provider.name == *name);
         let plan = plan.ok_or_else(|| CompileError(format!("there is no provider `{name}`")))?;
-        let keys = context.files.of(&plan.keys).cloned();
+        let keys = match (&plan.keys, plan.live_keys(context.pool)) {
+            (KeySource::File(file), _) => context.files.of(file).cloned().map(Keys::File),
+            (_, live) => live.map(Keys::Live),
+        };
         let keys = keys.ok_or_else(|| CompileError(format!("the key set of the provider `{name}` has not been read")))?;
         Ok(Provider { digest: digest_of(plan, context.words), plan: Arc::clone(plan), keys, words: Arc::clone(context.words) })
     });
@@ -52,21 +55,52 @@ fn bytes_of(hash: &[u8]) -> [u8; 32] {
 struct Provider {
     plan: Arc<ProviderPlan>,
     digest: StateDigest,
-    keys: Arc<LiveFile>,
+    keys: Keys,
     words: Arc<Vocabulary>,
+}
+
+/// Where a provider's keys are looked at.
+enum Keys {
+    /// Read from a file by control.
+    File(Arc<LiveFile>),
+    /// Fetched from the provider by control.
+    Live(Arc<LiveKeys>),
+}
+
+impl Keys {
+    fn look<R>(&self, with: impl FnOnce(&KeySet) -> R) -> Option<R> {
+        match self {
+            Self::File(file) => file.look(with),
+            Self::Live(live) => live.look(with),
+        }
+    }
+
+    /// Whether a key that is not there can be said not to exist.
+    fn is_certain(&self, now: u64) -> bool {
+        match self {
+            Self::File(_) => true,
+            Self::Live(live) => live.is_certain(now),
+        }
+    }
 }
 
 impl Provider {
     /// Whether a key that signed a token is still one of the provider's.
     fn still_has(&self, key: &KeyMark) -> bool {
-        self.keys.look(|keys: &KeySet| keys.has(key)) == Some(true)
+        self.keys.look(|keys| keys.has(key)) == Some(true)
     }
 
     fn verify(&self, token: &Token<'_>, now: u64) -> Result<Verified, Rejection> {
         let rules = &self.plan.rules;
         check_claims(token, rules, now).map_err(invalid)?;
         // SECURITY: without keys nothing can be judged: neither access nor a word about the token (threats E 110).
-        let key = self.keys.look(|keys: &KeySet| verify_signature(token, keys)).ok_or_else(no_keys)?.map_err(invalid)?;
+        let key = match self.keys.look(|keys| verify_signature(token, keys)) {
+            Some(Ok(key)) => key,
+            // A key that the provider may have by now: whether it has is found out beside the requests.
+            Some(Err(Fault::KeyUnknown)) if !self.keys.is_certain(now) => return Err(no_keys()),
+            Some(Err(fault)) => return Err(invalid(fault)),
+            None => return Err(no_keys()),
+        };
         let claims = &token.claims;
         let roles = self.plan.roles.as_ref().map(|path| path.texts(&claims.all, false)).unwrap_or_default();
         let scopes = self.plan.scopes.texts(&claims.all, true);
@@ -94,7 +128,10 @@ fn invalid(fault: Fault) -> Rejection {
 }
 
 fn no_keys() -> Rejection {
-    Rejection::new(Reason::KeysUnavailable, "no key set of the provider is there")
+    Rejection::new(
+        Reason::KeysUnavailable,
+        "no key set of the provider is there, or none that is new enough to know the token's key",
+    )
 }
 
 /// The running policy.

@@ -2,8 +2,8 @@ use super::{KEYS, compile};
 use crate::testing::{access, exchange};
 use portcullis_engines_jose::{Algorithm, ClaimPath, Rules, TokenType};
 use portcullis_gateway_policy::{
-    AccessContext, Credentials, Exchange, FileContent, LiveFile, LiveFiles, Policy, ProviderPlan, RouteAccess, Scheme, StatePool,
-    Step, Verdict,
+    AccessContext, Credentials, Exchange, FileContent, KeySource, LiveFile, LiveFiles, Policy, ProviderPlan, RouteAccess, Scheme,
+    StatePool, Step, Verdict,
 };
 use portcullis_model::Reason;
 use portcullis_testing_kit::{SigningKey, claims_at, key_set};
@@ -36,7 +36,7 @@ impl World {
         let plan = |name: &&str| {
             Arc::new(ProviderPlan {
                 name: (*name).into(),
-                keys: (*name).into(),
+                keys: KeySource::File((*name).into()),
                 rules: Rules {
                     issuer: issuer(name).into(),
                     algorithms: [Algorithm::Es256].into_iter().collect(),

@@ -5,11 +5,12 @@ use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
 use crate::plan::{Access, IdentityPlan};
 use crate::settings::{
-    AccessSettings, AllowSettings, ApiSettings, AuthenticateSettings, Part, ProviderRole, ProviderSettings, TokenTypeName, Word,
+    AccessSettings, AllowSettings, ApiSettings, AuthenticateSettings, KeysSettings, Part, ProviderRole, ProviderSettings,
+    TokenTypeName, UpstreamProtocolKind, Word,
 };
 use portcullis_engines_authz::Line;
 use portcullis_engines_jose::{Rules, TokenType};
-use portcullis_gateway_policy::{AuthenticatePlan, ProviderPlan, RouteAccess};
+use portcullis_gateway_policy::{AuthenticatePlan, DiscoveryPlan, KeySource, ProviderPlan, RouteAccess};
 use portcullis_model_settings::{Decode, Spanned, nearest, quoted};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -35,6 +36,9 @@ pub(super) fn check<'f>(merged: &Merged<'f>, checker: &mut Checker<'_>) -> Ident
         hasher.text(&part.name);
         hasher.text(&part.digest.to_string());
         let plan = part.value.as_ref().map(|settings| Arc::new(provider(part, settings, folder)));
+        if let Some(settings) = &part.value {
+            check_keys(part, settings, merged, checker);
+        }
         named.insert(&*part.name.value, plan);
         let Some(settings) = &part.value else { continue };
         if let Some(first) = issuers.insert(&settings.issuer.0, &settings.issuer) {
@@ -67,6 +71,46 @@ fn unknown_help<'n>(name: &str, known: impl Iterator<Item = &'n str>, section: &
     }
 }
 
+fn check_keys(part: &Part<ProviderSettings>, settings: &ProviderSettings, merged: &Merged<'_>, checker: &mut Checker<'_>) {
+    let path = format!("/identity/providers/{}/keys", &*part.name.value);
+    match (&settings.keys.file, &settings.keys.discover) {
+        (Some(_), Some(discover)) => {
+            checker.error(&discover.upstream, path, "`file` and `discover` both say where the keys are", "keep one of the two");
+        }
+        (None, None) => {
+            let help = "add `file`, or `discover` with the upstream that leads to the provider";
+            checker.error(&part.name, path, "nothing is said about where the keys are", help);
+        }
+        (None, Some(discover)) if !merged.upstreams.iter().any(|known| *known.name.value == *discover.upstream.value) => {
+            let help = unknown_help(&discover.upstream, merged.upstreams.iter().map(|known| &*known.name.value), "upstreams");
+            let what = format!("there is no upstream `{}`", &**discover.upstream);
+            checker.error(&discover.upstream, format!("{path}/discover/upstream"), what, help);
+        }
+        (None, Some(discover)) => {
+            let named = merged.upstreams.iter().find(|known| *known.name.value == *discover.upstream.value);
+            let settings = named.and_then(|part| part.value.as_ref());
+            if settings.is_some_and(|settings| settings.protocol == UpstreamProtocolKind::H2) {
+                let what = format!("keys are fetched by HTTP/1.1, and the upstream `{}` has `protocol: h2`", &**discover.upstream);
+                let help = "name an upstream with `protocol: h1`, which is the default";
+                checker.error(&discover.upstream, format!("{path}/discover/upstream"), what, help);
+            }
+        }
+        (Some(_), None) => {}
+    }
+}
+
+fn keys(settings: &KeysSettings, folder: &Path) -> KeySource {
+    match (&settings.file, &settings.discover) {
+        (_, Some(discover)) => KeySource::Discover(DiscoveryPlan {
+            upstream: discover.upstream.shared(),
+            refresh: discover.refresh,
+            stale_max: discover.stale_max,
+        }),
+        // Where neither is written that is an error already.
+        (file, None) => KeySource::File(file.as_ref().map(|file| file.resolve(folder)).unwrap_or_default()),
+    }
+}
+
 fn provider(part: &Part<ProviderSettings>, settings: &ProviderSettings, folder: &Path) -> ProviderPlan {
     let types = settings.token_types.0.iter().map(|(_, name)| match name {
         TokenTypeName::AccessToken => TokenType::AccessToken,
@@ -74,7 +118,7 @@ fn provider(part: &Part<ProviderSettings>, settings: &ProviderSettings, folder: 
     });
     ProviderPlan {
         name: part.name.shared(),
-        keys: settings.keys.file.resolve(folder),
+        keys: keys(&settings.keys, folder),
         rules: Rules {
             issuer: (*settings.issuer.0).into(),
             algorithms: settings.algorithms.0.iter().map(|(_, name)| name.algorithm()).collect(),

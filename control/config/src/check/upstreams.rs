@@ -112,7 +112,9 @@ pub(super) fn check_use(merged: &Merged<'_>, checker: &mut Checker<'_>) {
         return;
     }
     let apis = merged.apis.iter().filter_map(|part| part.value.as_ref());
-    let used: HashSet<&str> = apis.flat_map(|api| api.destinations().map(|(name, _)| &***name)).collect();
+    let mut used: HashSet<&str> = apis.flat_map(|api| api.destinations().map(|(name, _)| &***name)).collect();
+    let providers = merged.identity.iter().flat_map(|identity| &identity.providers.0).filter_map(|part| part.value.as_ref());
+    used.extend(providers.filter_map(|provider| provider.keys.discover.as_ref()).map(|discover| &**discover.upstream));
     for part in merged.upstreams.iter().filter(|part| !used.contains(&*part.name.value)) {
         let name = &*part.name.value;
         checker.warning(

@@ -43,7 +43,22 @@ section! {
     /// Where the public keys of a provider are.
     pub struct KeysSettings {
         /// A file with its JSON Web Key Set. It is read again when it changes; a file that is not right leaves the keys as they were.
-        pub file: FilePath,
+        pub file: Option<FilePath>,
+        /// Or ask the provider itself where they are (OpenID Connect Discovery), and for them.
+        pub discover: Option<DiscoverSettings>,
+    }
+}
+
+section! {
+    /// How the keys of a provider are found. Its discovery document and its keys are asked for at `upstream` under the host of the issuer, and
+    /// nowhere else: redirects, and keys at another host, are refused.
+    pub struct DiscoverSettings {
+        /// The upstream that leads to the provider: its endpoints, names and TLS are as there.
+        pub upstream: Spanned<Name>,
+        /// How often the keys are fetched. A token by a key that is not known has them fetched earlier, at most every 10 seconds.
+        pub refresh: Duration where (Duration::from_secs(30), Duration::from_hours(24)) = Duration::from_mins(10),
+        /// For how long keys are used that cannot be fetched again. From then on answers are 503 `keys_unavailable`.
+        pub stale_max: Duration where (Duration::from_mins(1), Duration::from_hours(24 * 7)) = Duration::from_hours(24),
     }
 }
 
@@ -174,7 +189,7 @@ section! {
         pub any_of: Numbered<Spanned<Name>>,
         /// The audiences of this API; a token must name one of them in `aud`.
         pub audiences: Numbered<Spanned<Arc<str>>>,
-        /// What becomes of a token that was accepted.
+        /// What becomes of a token that was accepted. On routes that everybody may call nothing is looked at and nothing removed.
         pub credentials: CredentialsUpstream = CredentialsUpstream::Remove,
     }
 }

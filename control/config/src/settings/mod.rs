@@ -24,8 +24,8 @@ pub use endpoints::{EndpointHost, EndpointUrl, ServerName};
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};
 pub use hosts::Host;
 pub use identity::{
-    AuthenticateSettings, Claim, ClaimSettings, CredentialsUpstream, IdentitySettings, Issuer, KeysSettings, ProviderRole,
-    ProviderSettings, SignatureAlgorithm, TokenTypeName, Word,
+    AuthenticateSettings, Claim, ClaimSettings, CredentialsUpstream, DiscoverSettings, IdentitySettings, Issuer, KeysSettings,
+    ProviderRole, ProviderSettings, SignatureAlgorithm, TokenTypeName, Word,
 };
 pub use listeners::{
     CertificateFiles, CertificateSettings, ClientCertificateMode, ClientCertificateSettings, DangerSettings, ListenerLimits,

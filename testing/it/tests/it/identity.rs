@@ -1,7 +1,7 @@
 //! Who is calling, and may they: bearer tokens, key sets from files, allow lines.
 
 use portcullis_testing_kit::{
-    Gateway, Plain, RawClient, Response, SigningKey, Witness, ask, base64url, claims, holds, key_set, unix_seconds,
+    Gateway, Plain, RawClient, Response, SigningKey, Witness, ask, base64url, binary, claims, holds, key_set, unix_seconds,
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -302,4 +302,70 @@ fn e123_answers_never_tell_of_tokens_or_keys() {
         }
     }
     assert_eq!(answers.len(), 1, "one answer for every wrong token: {answers:?}");
+}
+
+/// What the program says to these arguments, of the configuration of a gateway.
+fn told(world: &World, arguments: &[&str]) -> Value {
+    let output =
+        std::process::Command::new(binary()).args(arguments).current_dir(world.gateway.folder()).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+#[test]
+fn explain_decides_for_a_caller_as_the_gateway_does() {
+    let world = World::new(SigningKey::p256("e1"));
+    for (provider, path, roles, scopes) in [
+        ("corp", "/orders", &["reader"][..], &[][..]),
+        ("corp", "/orders", &["writer", "reader"], &[]),
+        ("corp", "/orders", &["writer"], &["reader"]),
+        ("partner", "/orders", &["reader"], &[]),
+        ("corp", "/pay", &[], &["pay:one", "pay:all"]),
+        ("partner", "/pay", &["reader"], &["pay:all", "pay:one", "x"]),
+        ("corp", "/pay", &[], &["pay:all"]),
+        ("corp", "/open", &[], &[]),
+    ] {
+        let key = if provider == "corp" { &world.corp } else { &world.partner };
+        let mut claims = claims(&format!("https://{}.test", if provider == "corp" { "id" } else { "partner" }), AUDIENCE);
+        claims["realm"] = json!({ "roles": roles });
+        claims["scope"] = json!(scopes.join(" "));
+        let answer = world.ask(path, &format!("Authorization: Bearer {}\r\n", key.token(&claims)));
+        let url = format!("http://a.test{path}");
+        let mut arguments =
+            vec!["--format", "json", "explain", "--config", "portcullis.yaml", "--request", "GET", &url, "--as", provider];
+        roles.iter().for_each(|role| arguments.extend(["--role", role]));
+        scopes.iter().for_each(|scope| arguments.extend(["--scope", scope]));
+        let explained = told(&world, &arguments);
+        assert_eq!(
+            explained["status"].as_u64().unwrap_or(200),
+            u64::from(answer.status),
+            "{provider} {path} {roles:?}: {explained:#}"
+        );
+        assert_eq!(explained["allow_line"].is_u64(), answer.status == 200 && path != "/open", "{explained:#}");
+    }
+    let stranger = [
+        "--format",
+        "json",
+        "explain",
+        "--config",
+        "portcullis.yaml",
+        "--request",
+        "GET",
+        "http://a.test/orders",
+        "--as",
+        "nobody",
+    ];
+    assert_eq!(told(&world, &stranger)["decision"], json!("credentials_invalid"));
+}
+
+#[test]
+fn exposure_lists_every_route_with_everybody_it_lets_in() {
+    let world = World::new(SigningKey::p256("e1"));
+    let rows = told(&world, &["--format", "json", "exposure", "--config", "portcullis.yaml"]);
+    let names: Vec<&str> = rows.as_array().expect("a list").iter().filter_map(|row| row["route"].as_str()).collect();
+    assert_eq!(names, ["open", "read", "pay"], "what is for everybody comes first");
+    assert_eq!((&rows[0]["everybody"], &rows[0]["allow"]), (&json!(true), &Value::Null));
+    assert_eq!(rows[1]["allow"], json!([{ "one_of_roles": ["corp/reader"], "all_of_scopes": [] }]));
+    assert_eq!(rows[2]["allow"], json!([{ "one_of_roles": [], "all_of_scopes": ["pay:one", "pay:all"] }]));
+    assert_eq!((&rows[2]["providers"], &rows[2]["audiences"]), (&json!(["corp", "partner"]), &json!([AUDIENCE])));
 }

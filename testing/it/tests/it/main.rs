@@ -33,6 +33,7 @@ mod identity;
 mod life;
 mod limits;
 mod management;
+mod openid;
 mod operations;
 mod overload;
 mod packaging;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The folder of the pages, of the clone that cargo runs the tests in.
-fn pages() -> PathBuf {
+pub(crate) fn pages() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     package.join("../../docs/operations")
 }
@@ -18,19 +18,19 @@ fn page(name: &str) -> String {
 }
 
 /// The blocks of a page in a language, in order.
-fn blocks(page: &str, language: &str) -> Vec<String> {
+pub(crate) fn blocks(page: &str, language: &str) -> Vec<String> {
     let fence = format!("\n```{language}\n");
     page.split(&fence).skip(1).filter_map(|rest| Some(rest.split_once("\n```")?.0.to_owned() + "\n")).collect()
 }
 
 /// A text with the ports of the page replaced by free ones, so that it runs beside others.
-fn with_ports(text: &str, ports: &[(u16, u16)]) -> String {
+pub(crate) fn with_ports(text: &str, ports: &[(u16, u16)]) -> String {
     ports.iter().fold(text.to_owned(), |text, (written, free)| text.replace(&format!(":{written}"), &format!(":{free}")))
 }
 
 /// Runs a script in a folder, with the gateway on the path; what it started ends with it.
 #[track_caller]
-fn run(folder: &Path, script: &str) -> String {
+pub(crate) fn run(folder: &Path, script: &str) -> String {
     let beside = binary().parent().map(Path::to_path_buf).expect("a program lies in a folder");
     let path = std::env::var("PATH").expect("a path");
     let script = format!("set -eu -o pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{script}");

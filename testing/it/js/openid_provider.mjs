@@ -1,0 +1,57 @@
+// A certified OpenID provider on loopback, for the tests: signs access tokens (RFC 9068) for client credentials.
+//
+// Arguments: the file to write the port to, the folder of the packages, and a file with its private keys (a JSON Web Key Set) and the name of
+// its algorithm. Another content of that file is taken with the next request. `/asked` tells how often each document was asked for. Ends
+// when its standard input does: so it cannot outlive the tests.
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { pathToFileURL } from 'node:url';
+
+const [portFile, modules, keyFile] = process.argv.slice(2);
+const { Provider } = await import(pathToFileURL(`${modules}/oidc-provider/lib/index.js`).href);
+
+function handler(issuer, { keys, algorithm }) {
+  const signed = { audience: undefined, scope: 'orders:read orders:write', accessTokenFormat: 'jwt', jwt: { sign: { alg: algorithm } } };
+  const provider = new Provider(issuer, {
+    jwks: { keys },
+    clients: [
+      {
+        client_id: 'shop',
+        client_secret: 'only-for-tests',
+        grant_types: ['client_credentials'],
+        redirect_uris: [],
+        response_types: [],
+        id_token_signed_response_alg: algorithm,
+      },
+    ],
+    features: {
+      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      resourceIndicators: { enabled: true, getResourceServerInfo: (_, resource) => ({ ...signed, audience: resource }) },
+    },
+  });
+  return provider.callback();
+}
+
+const asked = {};
+let known = '';
+let handle;
+const server = createServer((request, response) => {
+  const path = request.url.split('?')[0];
+  if (path === '/asked') {
+    response.end(JSON.stringify(asked));
+    return;
+  }
+  asked[path] = (asked[path] ?? 0) + 1;
+  const written = readFileSync(keyFile, 'utf8');
+  if (written !== known) {
+    handle = handler(`http://127.0.0.1:${server.address().port}`, JSON.parse(written));
+    known = written;
+  }
+  handle(request, response);
+});
+server.listen(0, '127.0.0.1', () => {
+  writeFileSync(`${portFile}.new`, String(server.address().port));
+  renameSync(`${portFile}.new`, portFile);
+});
+process.stdin.on('end', () => process.exit(0)).resume();
