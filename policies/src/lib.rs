@@ -5,6 +5,7 @@ use portcullis_model_settings::PolicySchema;
 
 mod access;
 mod authenticate;
+mod caller_limits;
 mod cors;
 mod disabled;
 mod header_rules;
@@ -63,6 +64,13 @@ pub const POLICIES: &[PolicyDefinition] = &[
         always: false,
         compile: Making::Access(authenticate::compile),
         files: Some(authenticate::KEYS),
+    },
+    PolicyDefinition {
+        settings: PolicySchema::elsewhere("caller_limits"),
+        phase: Phase::Limit,
+        always: false,
+        compile: Making::SettingsOf("limits", caller_limits::compile),
+        files: None,
     },
     PolicyDefinition {
         settings: PolicySchema::elsewhere("access"),

@@ -6,7 +6,18 @@ fn the_order_of_policies_is_as_written_here() {
     let names: Vec<_> = POLICIES.iter().map(|policy| policy.settings.name).collect();
     assert_eq!(
         names,
-        ["security_headers", "disabled", "ip_rules", "limits", "cors", "request_limits", "authenticate", "access", "header_rules"]
+        [
+            "security_headers",
+            "disabled",
+            "ip_rules",
+            "limits",
+            "cors",
+            "request_limits",
+            "authenticate",
+            "caller_limits",
+            "access",
+            "header_rules"
+        ]
     );
 }
 

@@ -443,6 +443,14 @@ impl Pipelines<'_> {
                     }
                     compile(settings.unwrap_or_default(), files)
                 }
+                Making::SettingsOf(other, compile) => {
+                    let row = self.definitions.iter().position(|definition| definition.settings.name == other);
+                    let settings = levels.iter().find(|(policy, _)| Some(*policy) == row).map(|(_, settings)| settings);
+                    let Some(part) = settings.map(|settings| compile(settings, files)).and_then(Result::transpose) else {
+                        continue;
+                    };
+                    part
+                }
                 Making::Access(compile) => {
                     let Some(access) = access else { continue };
                     compile(&self.context(access, files))

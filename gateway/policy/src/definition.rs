@@ -12,11 +12,17 @@ pub struct CompileError(pub String);
 /// Makes the running policy from the settings of every level, outermost first (each level only tightens), and the files that they name.
 pub type Compile = fn(&[Arc<dyn Any + Send + Sync>], &LiveFiles) -> Result<Arc<dyn Policy>, CompileError>;
 
+/// Makes the part of a policy that runs in another phase, as [`Compile`] does; nothing if there is none.
+pub type CompilePart = fn(&[Arc<dyn Any + Send + Sync>], &LiveFiles) -> Result<Option<Arc<dyn Policy>>, CompileError>;
+
 /// How a running policy is made.
 #[derive(Clone, Copy)]
 pub enum Making {
     /// From the settings that are written under its name.
     Settings(Compile),
+    /// From the settings that are written under the name of another policy, for the part of it that runs in another phase. Nothing if they
+    /// have no such part.
+    SettingsOf(&'static str, CompilePart),
     /// From who may call, for each route that is not for everybody.
     Access(CompileAccess),
 }

@@ -11,7 +11,7 @@ mod live_keys;
 mod pipeline;
 mod preflight;
 
-pub use definition::{Compile, CompileError, Making, PolicyDefinition};
+pub use definition::{Compile, CompileError, CompilePart, Making, PolicyDefinition};
 pub use exchange::{ConnectionFacts, Exchange, LimitStanding, Scheme};
 pub use identity::{
     AccessContext, AuthenticatePlan, CompileAccess, Credentials, DiscoveryPlan, KeySource, ProviderPlan, RouteAccess, StateDigest,

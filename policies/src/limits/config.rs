@@ -11,6 +11,8 @@ choice! {
     pub enum Per {
         /// Each client address, as found behind trusted proxies; of IPv6 each network of `ipv6_prefix` bits.
         ClientIp = "client_ip",
+        /// Each caller, as its provider names it; where nobody is to say who they are, each client address.
+        Principal = "principal",
         /// Each route.
         Route = "route",
         /// Everybody, on all routes of the level together.
@@ -31,7 +33,7 @@ section! {
         pub burst: Option<u32>,
         /// How many requests one request counts as.
         pub cost: u32 where (1, 1_000_000) = 1,
-        /// With `client_ip`: how many bits of an IPv6 address are one client's. Providers give each customer a network of 64 bits or more.
+        /// With `client_ip` and `principal`: how many bits of an IPv6 address are one client's. Providers give each customer a network of 64 bits or more.
         pub ipv6_prefix: u8 where (32, 128) = 64,
         /// What clients see it called in `RateLimit`; the word of `per` when absent.
         pub name: Option<Name>,
@@ -115,7 +117,7 @@ impl LimitLine {
                 diagnostics.error_with_help(&node("burst"), what, "lower `burst` or raise `rate`");
             }
         }
-        if !matches!(self.per, Per::ClientIp)
+        if !matches!(self.per, Per::ClientIp | Per::Principal)
             && let Some(prefix) = at.field("ipv6_prefix")
         {
             diagnostics.error_with_help(
@@ -131,6 +133,7 @@ impl LimitLine {
         match (&self.name, self.per) {
             (Some(name), _) => name,
             (None, Per::ClientIp) => "client_ip",
+            (None, Per::Principal) => "principal",
             (None, Per::Route) => "route",
             (None, Per::All) => "all",
         }

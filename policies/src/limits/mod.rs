@@ -10,8 +10,11 @@
 //!   orders:
 //!     limits:
 //!       - { per: client_ip, rate: 50/s, burst: 100 }
+//!       - { per: principal, rate: 10/s }
 //!       - { per: all, rate: 2000/s }
 //! ```
+//!
+//! What counts by `principal` is charged when it is known who is calling: [`crate::caller_limits`].
 
 mod config;
 mod policy;
@@ -19,4 +22,4 @@ mod policy;
 mod tests;
 
 pub use config::Limits;
-pub use policy::compile;
+pub use policy::{compile, compile_by_caller};

@@ -15,19 +15,24 @@ use std::sync::Arc;
 const KEYS: usize = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
 
-/// Makes the running policy from the limits of every level.
+/// Makes the running policy from the limits of every level: those that need nobody's name.
 ///
 /// # Errors
 /// When a limit cannot be counted, or there are too many; both were refused when the configuration was checked.
 pub fn compile(settings: &[Arc<dyn Any + Send + Sync>], live: &LiveFiles) -> Result<Arc<dyn Policy>, CompileError> {
-    let levels = settings.iter().filter_map(|level| level.downcast_ref::<Limits>());
-    let limits = levels.flat_map(|level| level.lines.iter().enumerate().map(|(at, line)| Limit::new(&level.place, at, line)));
-    let limits: Vec<Limit> = limits.collect::<Result<_, _>>()?;
-    if limits.len() > CHARGES_MAX {
-        return Err(CompileError(format!("{} limits hold for one route, and {CHARGES_MAX} at most may", limits.len())));
-    }
-    let table = live.pool().state("limits", [0; 32], || Table::new(KEYS));
-    Ok(Arc::new(LimitsPolicy { limits, table }))
+    Ok(Arc::new(LimitsPolicy::of(settings, live, false)?))
+}
+
+/// Makes the part that counts by caller, if there is one.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_by_caller(
+    settings: &[Arc<dyn Any + Send + Sync>],
+    live: &LiveFiles,
+) -> Result<Option<Arc<dyn Policy>>, CompileError> {
+    let policy = LimitsPolicy::of(settings, live, true)?;
+    Ok((!policy.limits.is_empty()).then(|| Arc::new(policy) as Arc<dyn Policy>))
 }
 
 /// A limit as it is charged.
@@ -64,6 +69,10 @@ impl Limit {
     fn charge(&self, exchange: &Exchange, table: &Table) -> Charge {
         let key = match self.per {
             Per::ClientIp => table.key(self.id, &network(exchange.client, self.ipv6_prefix)),
+            Per::Principal => match exchange.principal() {
+                Some(caller) => table.key(self.id, &(&caller.provider, &caller.subject)),
+                None => table.key(self.id, &network(exchange.client, self.ipv6_prefix)),
+            },
             Per::Route => table.key(self.id, &(&exchange.record.api, &exchange.record.route)),
             Per::All => table.key(self.id, &()),
         };
@@ -98,6 +107,17 @@ struct LimitsPolicy {
 }
 
 impl LimitsPolicy {
+    fn of(settings: &[Arc<dyn Any + Send + Sync>], live: &LiveFiles, by_caller: bool) -> Result<Self, CompileError> {
+        let levels = settings.iter().filter_map(|level| level.downcast_ref::<Limits>());
+        let lines = levels.flat_map(|level| level.lines.iter().enumerate().map(|(at, line)| (&*level.place, at, line)));
+        let lines = lines.filter(|(_, _, line)| (line.per == Per::Principal) == by_caller);
+        let limits: Vec<Limit> = lines.map(|(place, at, line)| Limit::new(place, at, line)).collect::<Result<_, _>>()?;
+        if limits.len() > CHARGES_MAX {
+            return Err(CompileError(format!("{} limits hold for one route, and {CHARGES_MAX} at most may", limits.len())));
+        }
+        Ok(Self { limits, table: live.pool().state("limits", [0; 32], || Table::new(KEYS)) })
+    }
+
     fn judge(&self, exchange: &mut Exchange) -> Result<(), Rejection> {
         let now = u64::try_from(exchange.arrived.as_nanos()).unwrap_or(u64::MAX);
         let Some(first) = self.limits.first() else { return Ok(()) };
@@ -111,7 +131,10 @@ impl LimitsPolicy {
             Err(refusal) => (refusal.charge, refusal.standing, Some(refusal.retry_after)),
         };
         let limit = self.limits.get(at);
-        exchange.limit = limit.map(|limit| limit.standing(standing, retry_after));
+        let has_less = |before: &LimitStanding| retry_after.is_none() && before.remaining <= standing.remaining;
+        if !exchange.limit.as_ref().is_some_and(has_less) {
+            exchange.limit = limit.map(|limit| limit.standing(standing, retry_after));
+        }
         match (retry_after, limit) {
             (None, _) => Ok(()),
             (Some(_), Some(limit)) => Err(Rejection::new(Reason::RateLimited, format!("the limit {} is used up", limit.policy))),
