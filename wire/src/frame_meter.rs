@@ -75,8 +75,8 @@ floods! {
     EmptyData = 100, 10, "more empty DATA frames than allowed";
     /// DATA with next to no data (CVE-2019-9511).
     SmallData = 10_000, 5_000, "more DATA frames with next to no data than allowed";
-    /// Header blocks of an upstream, beyond those that an answer has.
-    Blocks = 100, 10, "more header blocks than answers have";
+    /// Header blocks of an upstream, beyond those that the answers to its hundred streams have.
+    Blocks = 2000, 10, "more header blocks than answers have";
 }
 
 /// What is left of a budget.
@@ -454,7 +454,7 @@ mod tests {
             let mut meter = FrameMeter::for_upstream(1024, 0);
             (0..100_000).find_map(|count| meter.incoming(bytes, 0).err().map(|flood| (count, flood))).unwrap()
         };
-        assert_eq!((let_by(&head), let_by(&reset)), ((100, Flood::Blocks), (200, Flood::Resets)));
+        assert_eq!((let_by(&head), let_by(&reset)), ((2000, Flood::Blocks), (200, Flood::Resets)));
         assert_eq!(let_by(&frame(7, 0, &[0, 0, 0, 9, 0, 0, 0, 0])), (400, Flood::Priorities));
     }
 

@@ -221,6 +221,7 @@ fn upstream_json(upstream: &UpstreamPlan) -> Value {
         .collect();
     let mut out = Object::new();
     out.insert("endpoints".to_owned(), Value::Array(endpoints));
+    out.insert("protocol".to_owned(), upstream.protocol.encode());
     if let Some(weakening) = &upstream.danger_plaintext {
         out.insert("danger_plaintext".to_owned(), danger_json(weakening));
     }

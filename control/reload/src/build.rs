@@ -310,7 +310,7 @@ fn upstream_settings(planned: &UpstreamPlan) -> UpstreamSettings {
         },
         balance: balance(&planned.care),
         slow_start: planned.care.slow_start,
-        health: planned.care.health.as_ref().map(health),
+        health: planned.care.health.as_ref().map(|settings| health(settings, planned.protocol)),
         outlier: Some(outlier(&planned.care)),
         breaker: planned.care.breaker.as_ref().map(breaker),
         retry: retry(&planned.care),

@@ -57,10 +57,16 @@ pub(crate) fn retry(care: &Care) -> RetrySettings {
     }
 }
 
-pub(crate) fn health(settings: &settings::HealthSettings) -> HealthSettings {
+pub(crate) fn health(settings: &settings::HealthSettings, kind: UpstreamProtocolKind) -> HealthSettings {
+    let host = settings.host.as_ref().map(settings::Host::shared);
     let errand = match (settings.check, &settings.path) {
         (HealthKind::Http, Some(path)) => {
-            Errand::Http { path: path.shared(), host: settings.host.as_ref().map(settings::Host::shared), status: settings.status }
+            let by_http2 = protocol(kind) == UpstreamProtocol::Http2;
+            Errand::Http { path: path.shared(), host, status: settings.status, by_http2 }
+        }
+        (HealthKind::Grpc, _) => {
+            let service = settings.service.as_ref().map_or_else(|| "".into(), |service| service.shared());
+            Errand::Grpc { service, host }
         }
         // A missing path was refused when it was checked.
         (HealthKind::Tcp, _) | (HealthKind::Http, None) => Errand::Tcp,

@@ -3,6 +3,7 @@
 use crate::body::{Reading, Transfer, TransferError, Waiting, Writing};
 use crate::buffers::Buffer;
 use crate::connection::Connection;
+use crate::grpc::is_grpc;
 use crate::h2::answers_key;
 use crate::pace::{Pace, Silence};
 use crate::snapshot::Route;
@@ -185,7 +186,12 @@ impl Sending {
         head.request_body = kept.map_or(0, |body| body.len() as u64);
         let times = tries.upstream.settings.timeouts;
         let limits = &connection.listener.limits;
-        let pace = Pace::new(limits.body_rate_min, limits.rate_window, Reason::BodyTimeout);
+        let pace = if has_body && is_grpc(&exchange.request) {
+            // Messages come when there is something to say.
+            Pace::something(times.idle, Reason::BodyTimeout)
+        } else {
+            Pace::new(limits.body_rate_min, limits.rate_window, Reason::BodyTimeout)
+        };
         let silence = Silence::new(now, times.first_byte, Reason::UpstreamTimeout);
         let total = tries.total();
         Self {

@@ -13,6 +13,7 @@ mod decode;
 mod drain;
 mod forward;
 mod forwarded_fields;
+mod grpc;
 mod h2;
 mod hand;
 mod life_of_a_request;

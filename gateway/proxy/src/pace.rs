@@ -22,6 +22,11 @@ impl Pace {
         Self { window, bytes_min, since: None, reason }
     }
 
+    /// Something at all within each `window`; `reason` is given to who is silent.
+    pub(crate) fn something(window: Duration, reason: Reason) -> Self {
+        Self { window, bytes_min: 1, since: None, reason }
+    }
+
     /// Notes at `now` whether the client is being waited for, and how many bytes have moved so far.
     pub(crate) fn note(&mut self, now: Instant, waiting: bool, progress: u64) {
         if !waiting {

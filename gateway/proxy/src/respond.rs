@@ -1,6 +1,7 @@
 //! The one place that makes answers of the gateway's own: refusals as problem+json (RFC 9457), and what policies answer.
 
 use crate::connection::{After, Connection};
+use crate::grpc::{is_grpc, status_of};
 use crate::snapshot::ListenerMode;
 use crate::worker::Worker;
 use portcullis_gateway_policy::{Exchange, Pipeline, Stop};
@@ -102,6 +103,11 @@ fn make(
     response.reset_local(status);
     let mut body = String::new();
     let made = match stop {
+        Stop::Reject(rejection) if is_grpc(&exchange.request) => {
+            // It looks at the trailers, which are here its head as well; the record keeps the status of HTTP.
+            response.reset_local(200);
+            describe_to_grpc(&mut response, rejection)
+        }
         Stop::Respond(answer) => answer.fields.iter().try_for_each(|(name, value)| response.fields_mut().set_named(name, value)),
         Stop::Reject(rejection) => {
             body = problem(rejection, exchange);
@@ -115,6 +121,14 @@ fn make(
         .and_then(|()| response.fields_mut().set(KnownName::XRequestId, &exchange.record.id.hex()));
     debug_assert!(made.and(stamped).is_ok(), "the gateway's own fields are valid");
     (response, body)
+}
+
+/// A refusal for a client of gRPC: trailers and nothing else.
+fn describe_to_grpc(response: &mut ResponseHead, rejection: &Rejection) -> Result<(), WireError> {
+    let fields = response.fields_mut();
+    fields.set(KnownName::ContentType, b"application/grpc")?;
+    fields.set_named("grpc-status", status_of(rejection.status()))?;
+    fields.set_named("grpc-message", rejection.reason.public().as_bytes())
 }
 
 fn describe(

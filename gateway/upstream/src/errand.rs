@@ -3,6 +3,8 @@
 use crate::connect::open;
 use crate::connection::Stream;
 use crate::endpoint::Endpoint;
+use crate::grpc_health;
+use crate::h2::{Question, ask};
 use portcullis_wire::{HeadFinder, HeadLimits, Method, ResponseHead};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// What the head of an answer may have.
-const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, fields_max: 128, target_bytes_max: 8 * 1024 };
+pub(crate) const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, fields_max: 128, target_bytes_max: 8 * 1024 };
 
 /// Something that is asked of an endpoint, to learn whether it is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,15 @@ pub enum Errand {
         host: Option<Arc<str>>,
         /// The status of a good answer; any 2xx when none is given.
         status: Option<u16>,
+        /// Whether it is asked by HTTP/2.
+        by_http2: bool,
+    },
+    /// Whether it says by the health protocol of gRPC (grpc.health.v1) that it serves.
+    Grpc {
+        /// The service that is asked about; empty for the server as a whole. Nothing but visible ASCII.
+        service: Arc<str>,
+        /// The host asked for; the endpoint's own when none is given.
+        host: Option<Arc<str>>,
     },
 }
 
@@ -41,6 +52,10 @@ pub enum ErrandFailure {
     Malformed,
     /// It answered with another status.
     Status(u16),
+    /// The call of gRPC failed with this status.
+    Grpc(u16),
+    /// It says that it does not serve.
+    NotServing,
 }
 
 impl std::fmt::Display for ErrandFailure {
@@ -51,6 +66,8 @@ impl std::fmt::Display for ErrandFailure {
             Self::Ended => f.write_str("the connection ended before the answer"),
             Self::Malformed => f.write_str("the answer is not well-formed"),
             Self::Status(status) => write!(f, "status {status}"),
+            Self::Grpc(status) => write!(f, "grpc-status {status}"),
+            Self::NotServing => f.write_str("it says that it does not serve"),
         }
     }
 }
@@ -66,14 +83,51 @@ impl Errand {
 
     async fn perform(&self, endpoint: &Endpoint) -> Result<(), ErrandFailure> {
         let mut stream = open(endpoint).await.map_err(|_| ErrandFailure::Unreachable)?;
-        let Self::Http { path, host, status: wanted } = self else { return Ok(()) };
-        let own = || endpoint.host.as_ref().map_or_else(|| endpoint.address.to_string(), ToString::to_string);
-        let host = host.as_ref().map_or_else(own, ToString::to_string);
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: portcullis-health\r\nconnection: close\r\n\r\n");
-        send(&mut stream, request.as_bytes()).await.map_err(|_| ErrandFailure::Ended)?;
-        let status = receive_status(&mut stream).await?;
-        let good = wanted.map_or((200..300).contains(&status), |wanted| wanted == status);
-        if good { Ok(()) } else { Err(ErrandFailure::Status(status)) }
+        match self {
+            Self::Tcp => Ok(()),
+            Self::Http { path, host, status: wanted, by_http2 } => {
+                let host = asked_for(host.as_ref(), endpoint);
+                let status = if *by_http2 {
+                    let is_secure = endpoint.tls.is_some();
+                    let question = Question { path, authority: &host, is_secure, message: None, body_bytes_max: 0 };
+                    ask(stream, question).await?.status
+                } else {
+                    let request = format!(
+                        "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: portcullis-health\r\nconnection: close\r\n\r\n"
+                    );
+                    send(&mut stream, request.as_bytes()).await.map_err(|_| ErrandFailure::Ended)?;
+                    receive_status(&mut stream).await?
+                };
+                let good = wanted.map_or((200..300).contains(&status), |wanted| wanted == status);
+                if good { Ok(()) } else { Err(ErrandFailure::Status(status)) }
+            }
+            Self::Grpc { service, host } => {
+                let host = asked_for(host.as_ref(), endpoint);
+                ask_grpc(stream, &host, endpoint.tls.is_some(), service).await
+            }
+        }
+    }
+}
+
+/// The host that is asked for.
+fn asked_for(host: Option<&Arc<str>>, endpoint: &Endpoint) -> String {
+    let own = || endpoint.host.as_ref().map_or_else(|| endpoint.address.to_string(), ToString::to_string);
+    host.map_or_else(own, ToString::to_string)
+}
+
+async fn ask_grpc(stream: Stream, authority: &str, is_secure: bool, service: &str) -> Result<(), ErrandFailure> {
+    let message = Some(grpc_health::request(service));
+    let question =
+        Question { path: grpc_health::PATH, authority, is_secure, message, body_bytes_max: grpc_health::ANSWER_BYTES_MAX };
+    let told = ask(stream, question).await?;
+    if told.status != 200 {
+        return Err(ErrandFailure::Status(told.status));
+    }
+    let status = told.grpc_status.and_then(|status| String::from_utf8(status).ok()?.parse().ok());
+    match status.ok_or(ErrandFailure::Malformed)? {
+        0 if grpc_health::is_serving(&told.body).ok_or(ErrandFailure::Malformed)? => Ok(()),
+        0 => Err(ErrandFailure::NotServing),
+        status => Err(ErrandFailure::Grpc(status)),
     }
 }
 

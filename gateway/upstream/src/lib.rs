@@ -11,6 +11,7 @@ mod endpoint;
 mod errand;
 mod fetch;
 mod forward;
+mod grpc_health;
 mod h2;
 mod health;
 mod latency;

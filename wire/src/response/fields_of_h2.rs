@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a24_an_answer_that_could_be_read_in_two_ways_is_refused() {
+    fn a31_an_answer_that_could_be_read_in_two_ways_is_refused() {
         for (status, fields, ends) in [
             (200, &[("content-length", "5")][..], true),
             (200, &[("content-length", "5"), ("content-length", "5")], false),

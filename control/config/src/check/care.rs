@@ -1,7 +1,7 @@
 //! Checks of how endpoints are chosen and treated.
 
 use super::Checker;
-use crate::settings::{BalanceKind, Care, HealthKind, HealthSettings, UpstreamSettings};
+use crate::settings::{BalanceKind, Care, HealthKind, HealthSettings, UpstreamProtocolKind, UpstreamSettings};
 use portcullis_model_settings::{Name, Spanned};
 
 /// The most endpoints an upstream may have.
@@ -26,7 +26,7 @@ pub(super) fn check(name: &Spanned<Name>, settings: &UpstreamSettings, path: &st
         checker.error(name, format!("{path}/endpoints"), what, "spread them over several upstreams");
     }
     if let Some(health) = &settings.health {
-        check_health(health, path, checker);
+        check_health(health, settings.protocol, path, checker);
     }
     Care {
         balance: settings.balance,
@@ -39,18 +39,31 @@ pub(super) fn check(name: &Spanned<Name>, settings: &UpstreamSettings, path: &st
     }
 }
 
-fn check_health(health: &Spanned<HealthSettings>, path: &str, checker: &mut Checker<'_>) {
+fn check_health(health: &Spanned<HealthSettings>, protocol: UpstreamProtocolKind, path: &str, checker: &mut Checker<'_>) {
     let path = format!("{path}/health");
+    let kind = health.check.as_str();
+    if health.check == HealthKind::Grpc && protocol != UpstreamProtocolKind::H2 {
+        let what = "a check by `grpc` needs HTTP/2, which is not spoken with this upstream";
+        checker.error(health, format!("{path}/check"), what, "write `protocol: h2` in the upstream, or another `check`");
+    }
+    if let Some(service) = health.service.as_ref().filter(|_| health.check != HealthKind::Grpc) {
+        let what = format!("a check by `{kind}` asks about no service");
+        checker.error(service, format!("{path}/service"), what, "remove `service`, or write `check: grpc`");
+    }
     match (health.check, &health.path) {
         (HealthKind::Http, None) => {
             let help = "add `path`, such as `/healthz`, or write `check: tcp`";
             checker.error(health, format!("{path}/path"), "a check by `http` needs a path to ask for", help);
         }
-        (HealthKind::Tcp, Some(written)) => {
-            let what = "a check by `tcp` asks for no path";
+        (HealthKind::Tcp | HealthKind::Grpc, Some(written)) => {
+            let what = format!("a check by `{kind}` asks for no path");
             checker.error(written, format!("{path}/path"), what, "remove `path`, or write `check: http`");
         }
         _ => {}
+    }
+    if health.check == HealthKind::Grpc && health.status.is_some() {
+        let what = "a check by `grpc` is answered by its own status, not by one of HTTP";
+        checker.error(health, format!("{path}/status"), what, "remove `status`, or write `check: http`");
     }
     if health.check == HealthKind::Tcp && (health.host.is_some() || health.status.is_some()) {
         let what = "a check by `tcp` has neither host nor status";

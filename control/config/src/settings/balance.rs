@@ -89,8 +89,9 @@ choice! {
         Http = "http",
         /// Only whether a connection is accepted, TLS handshake included.
         Tcp = "tcp",
+        /// The health protocol of gRPC (`grpc.health.v1.Health/Check`); only `SERVING` is healthy. For upstreams with `protocol: h2`.
+        Grpc = "grpc",
     }
-    later "grpc"
 }
 
 section! {
@@ -103,6 +104,8 @@ section! {
         pub check: HealthKind = HealthKind::Http,
         /// The path that is asked for; needed for `http`.
         pub path: Option<Spanned<HealthPath>>,
+        /// The service that `grpc` asks about; the server as a whole when absent.
+        pub service: Option<Spanned<HealthService>>,
         /// The host that is asked for; the endpoint's own host or address when absent.
         pub host: Option<Host>,
         /// The status of a good answer; any 2xx when absent.
@@ -146,6 +149,37 @@ impl Decode for HealthPath {
 
     fn schema() -> Schema {
         scalar_schema("path", Some("^/"), "/healthz")
+    }
+}
+
+/// The name of a service of gRPC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthService(Arc<str>);
+
+impl HealthService {
+    /// The name as shared text.
+    #[must_use]
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Decode for HealthService {
+    fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let text = node.as_str().unwrap_or_default();
+        if !(1..=256).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            diagnostics.wrong(node, "the name of a service, such as `shop.v1.Orders`");
+            return None;
+        }
+        Some(Self(text.into()))
+    }
+
+    fn encode(&self) -> Value {
+        Value::from(&*self.0)
+    }
+
+    fn schema() -> Schema {
+        scalar_schema("name of a service", None, "shop.v1.Orders")
     }
 }
 

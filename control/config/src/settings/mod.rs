@@ -17,7 +17,8 @@ mod upstreams;
 pub use access::{AccessKeys, AccessSettings, AllowLines, AllowSettings};
 pub use apis::{ApiSettings, EncodedSlash, HeaderMatches, RouteSettings};
 pub use balance::{
-    BalanceKind, BreakerSettings, Care, HashBy, HealthKind, HealthPath, HealthSettings, OutlierSettings, RetryOn, RetrySettings,
+    BalanceKind, BreakerSettings, Care, HashBy, HealthKind, HealthPath, HealthService, HealthSettings, OutlierSettings, RetryOn,
+    RetrySettings,
 };
 pub use dns::{DnsServer, DnsSettings};
 pub use endpoints::{EndpointHost, EndpointUrl, ServerName};

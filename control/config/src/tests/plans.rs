@@ -171,3 +171,12 @@ fn paths_of_files_start_at_the_folder_of_the_configuration() {
     assert_eq!((path, rotate.keep), (&cases("accepted").join("var/access.log"), 3));
     assert_eq!(plan.management.socket, Path::new("/run/portcullis/portcullis.sock"));
 }
+
+#[test]
+fn the_canonical_form_tells_what_is_spoken_with_an_upstream() {
+    let plan = super::load_here(&super::cases("accepted/everything.yaml")).expect("accepted");
+    let upstreams = &plan.to_canonical_json()["upstreams"];
+    let told = |name: &str| (upstreams[name]["protocol"].clone(), upstreams[name]["health"]["service"].clone());
+    assert_eq!(told("payments"), ("h2".into(), "shop.v1.Payments".into()));
+    assert_eq!(told("orders").0, "h1");
+}

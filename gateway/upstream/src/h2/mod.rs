@@ -3,12 +3,14 @@
 //!
 //! A connection is a task of the worker that opened it; an exchange has one of its streams ([`UpstreamStream`]).
 
+mod ask;
 mod connection;
 mod convert;
 mod metered;
 mod pool;
 mod stream;
 
+pub(crate) use ask::{Question, ask};
 pub(crate) use pool::{Opening, StreamPools};
 pub use stream::NoHead;
 pub(crate) use stream::UpstreamStream;

@@ -53,6 +53,7 @@ apis:
     hosts: ["*"]
     base_path: /
     upstream: u
+    request_limits: {{ body_bytes_max: 8MiB }}
     routes: [ {{ name: all, methods: [GET, HEAD, POST, PUT, DELETE], path: "/{{*rest}}", access: {{ public: true }} }} ]
 record: {{ access_log: {{ to: file, path: access.log, format: json }} }}
 "#
