@@ -320,7 +320,13 @@ fn spawn(folder: &TempDir, environment: &[(String, String)]) -> Guarded {
     };
     let mut command = Command::new(binary());
     command.envs(environment.iter().map(|(name, value)| (name, value)));
-    command.args(["run", "--config"]).arg(folder.path().join("portcullis.yaml")).args(["--workers", "2"]);
+    let config = folder.path().join("portcullis.yaml");
+    // What the command line says holds also after an upgrade, so it says nothing where the configuration does.
+    let says_workers = std::fs::read_to_string(&config).is_ok_and(|text| text.lines().any(|line| line.starts_with("workers:")));
+    command.args(["run", "--config"]).arg(config);
+    if !says_workers {
+        command.args(["--workers", "2"]);
+    }
     Guarded::start(command.current_dir(folder.path()).stdin(Stdio::null()).stdout(open("stdout")).stderr(open("stderr")))
 }
 

@@ -1,6 +1,9 @@
 //! Overload: new work is refused in a stated order before anything fails, probes and management always answer, and it ends by itself.
 
+use crate::http2_site::secure_site_with;
+use portcullis_testing_kit::http2::{Outcome, kind};
 use portcullis_testing_kit::{Gateway, Plain, RawClient, Witness, get, holds, output_of};
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -135,6 +138,48 @@ fn work_is_refused_in_its_order_and_served_again() {
     assert!(gateway.metric("portcullis_overload_changes_total") >= 2.0);
     assert!(status(&gateway).contains("\"overload\": null"), "{}", status(&gateway));
     gateway.is_well();
+}
+
+#[test]
+fn work_on_an_open_http_2_connection_is_refused_in_its_order_and_served_again() {
+    let (witness, released) = patient();
+    let mut site = secure_site_with(witness, "", |plain| plain.upstream_settings = "timeouts: { first_byte: 60s }");
+    // Two connections with work under way, opened while there was room for everything.
+    let mut clients: Vec<_> = (0..2).map(|_| site.client()).collect();
+    for client in &mut clients {
+        client.wait_at_most(Duration::from_secs(60));
+        for stream in (1..30).step_by(2) {
+            client.get(stream, "/wait");
+        }
+    }
+    holds("the requests to be under way", || site.witness.connections() >= 30);
+    let open = open_descriptors(&site.gateway);
+    limit_descriptors(&mut site.gateway, open * 100 / 97);
+    holds("pressure to be noticed", || pressure(&site.gateway) == 3);
+    // A new stream of theirs is new work: it is answered 503 and reaches nobody.
+    for client in &mut clients {
+        assert_eq!(client.get(31, "/new").outcome(31), Outcome::Answered(503));
+    }
+    assert_eq!(site.reached("/new"), 0);
+    // What was under way is served to its end.
+    released.store(true, Ordering::Release);
+    for client in &mut clients {
+        // They are answered in whatever order; 0x88 is the status 200 in HPACK (RFC 7541, appendix A).
+        let mut answered = BTreeSet::new();
+        while answered.len() < 15 {
+            let frame = client.next_frame().expect("what was under way is answered before the connection ends");
+            if frame.kind == kind::HEADERS {
+                assert_eq!(frame.payload.first(), Some(&0x88), "stream {}, which was under way, failed", frame.stream);
+                answered.insert(frame.stream);
+            }
+        }
+    }
+    assert!(site.gateway.metric("portcullis_rejections_total{reason=\"overloaded\",blame=\"gateway\"}") >= 2.0);
+    drop(clients);
+    limit_descriptors(&mut site.gateway, 1000);
+    holds("calm to come back", || pressure(&site.gateway) == 0);
+    site.serves();
+    site.gateway.is_well();
 }
 
 #[test]

@@ -116,6 +116,26 @@ fn ten_upgrades_under_load_fail_no_request() {
 }
 
 #[test]
+fn upgrades_to_more_and_fewer_workers_fail_no_request() {
+    let witness = Witness::ok();
+    let with_workers =
+        |count: u64| Plain::to(witness.address()).yaml().replacen("version: 1\n", &format!("version: 1\nworkers: {count}\n"), 1);
+    let mut gateway = Gateway::start(&with_workers(3));
+    let load = Load::on(gateway.http());
+    load.serves_more(100);
+    // Sockets are handed on as they are: with fewer workers one serves several, with more some begin with none.
+    for count in [1, 4, 2] {
+        gateway.configure(&with_workers(count));
+        gateway.upgrade(&[]).expect("upgraded");
+        assert_eq!(status(&gateway)["workers"], count);
+        assert!(gateway.former().wait().success(), "the old one ends in order");
+        load.serves_more(100);
+    }
+    println!("{} requests over 3 upgrades to other numbers of workers, none failed", load.end());
+    gateway.is_well();
+}
+
+#[test]
 fn what_is_queued_during_an_upgrade_is_served() {
     let witness = Witness::ok();
     let mut gateway = start(&witness);
