@@ -21,8 +21,9 @@ section! {
 }
 
 section! {
-    /// Rules for the fields of one direction. Values may have `{client.ip}`, `{request.id}`, `{route}`, `{api}`, `{host}` and `{listener}` in
-    /// them; `{{` and `}}` stand for braces.
+    /// Rules for the fields of one direction. Values may have `{client.ip}`, `{request.id}`, `{route}`, `{api}`, `{host}`, `{listener}`,
+    /// `{principal.provider}`, `{principal.subject}` and `{principal.client}` in them, the last three `-` where nobody was asked who they are;
+    /// `{{` and `}}` stand for braces.
     pub struct FieldRules {
         /// Fields that have exactly this value, whatever was there under any spelling of the name. None of that name comes behind the body (trailers).
         pub set: Templates,

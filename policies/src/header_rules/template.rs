@@ -9,7 +9,8 @@ use std::sync::Arc;
 /// The longest value as it is written, in bytes.
 const VALUE_BYTES_MAX: usize = 1024;
 
-/// What a variable stands for. None of it is text that a client chose, but for the host, which is one that a route has.
+/// What a variable stands for. None of it is text that a client chose, but for the host, which is one that a route has, and what a
+/// provider says of who is calling, which is escaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Variable {
     ClientIp,
@@ -18,15 +19,21 @@ pub(super) enum Variable {
     Api,
     Host,
     Listener,
+    Provider,
+    Subject,
+    Client,
 }
 
-const VARIABLES: [(&str, Variable); 6] = [
+const VARIABLES: [(&str, Variable); 9] = [
     ("client.ip", Variable::ClientIp),
     ("request.id", Variable::RequestId),
     ("route", Variable::Route),
     ("api", Variable::Api),
     ("host", Variable::Host),
     ("listener", Variable::Listener),
+    ("principal.provider", Variable::Provider),
+    ("principal.subject", Variable::Subject),
+    ("principal.client", Variable::Client),
 ];
 
 /// Beginnings of variables that the design names and this version does not have.
@@ -103,7 +110,34 @@ impl Template {
                 }
                 Part::Variable(Variable::Api) => out.extend_from_slice(exchange.record.api.as_deref().unwrap_or("-").as_bytes()),
                 Part::Variable(Variable::Host) => out.extend_from_slice(exchange.request.host().as_bytes()),
+                Part::Variable(variable @ (Variable::Provider | Variable::Subject | Variable::Client)) => {
+                    push_escaped(out, principal(*variable, exchange).unwrap_or("-"));
+                }
                 Part::Variable(Variable::Listener) => out.extend_from_slice(exchange.connection.listener.as_bytes()),
+            }
+        }
+    }
+}
+
+/// What is known of who is calling; nothing where nobody was asked.
+fn principal(variable: Variable, exchange: &Exchange) -> Option<&str> {
+    let principal = exchange.principal()?;
+    match variable {
+        Variable::Provider => Some(&principal.provider),
+        Variable::Subject => Some(&principal.subject),
+        Variable::Client => principal.client.as_deref(),
+        _ => None,
+    }
+}
+
+/// Appends a text in visible ASCII; anything else in it, and `%`, as `%` and two digits: so each value comes from one text.
+fn push_escaped(out: &mut Vec<u8>, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'!'..=b'~' if byte != b'%' => out.push(byte),
+            _ => {
+                let written = write!(out, "%{byte:02X}");
+                debug_assert!(written.is_ok(), "memory can be written to");
             }
         }
     }

@@ -97,3 +97,27 @@ fn values_with_line_ends_or_unknown_variables_are_no_templates() {
     assert!(Template::new("{principal.tenant}").unwrap_err().0.contains("not available in this version"));
     assert!(Template::new(&"a".repeat(1025)).is_err());
 }
+
+#[test]
+fn who_is_calling_is_told_in_one_spelling_and_only_by_the_gateway() {
+    let principal = |subject: &str, client: Option<&str>| portcullis_model::Principal {
+        provider: "corp".into(),
+        subject: subject.into(),
+        client: client.map(Into::into),
+        consumer: None,
+        grants: portcullis_model::Grants::none(0),
+        expires_unix_seconds: 0,
+    };
+    let value = |who: Option<portcullis_model::Principal>| {
+        let mut exchange = exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Scheme::Https);
+        if let Some(who) = who {
+            exchange.identify(std::sync::Arc::new(who));
+        }
+        let mut out = Vec::new();
+        Template::new("{principal.provider}:{principal.subject}:{principal.client}").unwrap().write(&mut out, &exchange);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(value(Some(principal("alice@a.test", Some("shop")))), "corp:alice@a.test:shop");
+    assert_eq!(value(Some(principal(" %\u{e9}, b", None))), "corp:%20%25%C3%A9,%20b:-");
+    assert_eq!(value(None), "-:-:-");
+}

@@ -369,3 +369,18 @@ fn exposure_lists_every_route_with_everybody_it_lets_in() {
     assert_eq!(rows[2]["allow"], json!([{ "one_of_roles": [], "all_of_scopes": ["pay:one", "pay:all"] }]));
     assert_eq!((&rows[2]["providers"], &rows[2]["audiences"]), (&json!(["corp", "partner"]), &json!([AUDIENCE])));
 }
+
+#[test]
+fn the_upstream_is_told_of_the_caller_by_the_gateway_alone() {
+    let world = World::new(SigningKey::p256("e1"));
+    let rules = "header_rules: { request: { set: { X-Caller: \"{principal.provider}/{principal.subject}\" } } }\n    authenticate:";
+    world.gateway.configure(&yaml(&world.witness).replacen("authenticate:", rules, 1));
+    world.gateway.reaches_generation(2);
+    let token = world.corp.token(&World::reader());
+    let claim = "X-Caller: corp/root\r\nX_Caller: corp/root\r\nX-Authenticated-User: root\r\n";
+    assert_eq!(world.ask("/orders", &format!("Authorization: Bearer {token}\r\n{claim}")).status, 200);
+    assert_eq!(world.ask("/open", claim).status, 200);
+    let seen = world.witness.texts();
+    assert!(seen[0].contains("x-caller: corp/alice\r\n") && seen[1].contains("x-caller: -/-\r\n"), "{seen:?}");
+    assert!(!seen.concat().contains("root"), "{seen:?}");
+}
