@@ -1,6 +1,5 @@
 //! Heads and trailers, from the types of `http` to ours and back. The only place where that happens.
 
-use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use portcullis_model::Reason;
@@ -58,16 +57,13 @@ fn name_of(known: Option<KnownName>, name: &[u8]) -> Option<HeaderName> {
     }
 }
 
-/// Writes fields; those that `http` does not take cannot be, as they are well-formed. The values share one piece of memory.
+/// Writes fields; those that `http` does not take cannot be, as they are well-formed. Each value has memory of its own: the library's
+/// table may keep one of them for long, and must not keep a whole head with it.
 fn write_fields(fields: &Fields, map: &mut HeaderMap) -> u64 {
-    let mut values = Vec::with_capacity(fields.end_to_end().map(|(_, value)| value.len()).sum());
-    fields.end_to_end().for_each(|(_, value)| values.extend_from_slice(value));
-    let mut values = Bytes::from(values);
     let mut bytes = 0;
     for (known, name, value) in fields.end_to_end_known() {
-        let value = values.split_to(value.len());
         bytes += (name.len() + value.len()) as u64 + FIELD_EXTRA;
-        if let (Some(name), Ok(value)) = (name_of(known, name), HeaderValue::from_maybe_shared(value)) {
+        if let (Some(name), Ok(value)) = (name_of(known, name), HeaderValue::from_bytes(value)) {
             map.append(name, value);
         }
     }

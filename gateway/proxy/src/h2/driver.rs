@@ -76,19 +76,8 @@ pub(crate) async fn serve_http2(io: Io, facts: Rc<ConnectionFacts>, listener: Ar
     let metered = Metered::new(io, block_max, begin, Rc::clone(&worker));
     let mut alarm = Alarm::new(limits.header_deadline);
     let shared = Shared { facts, listener, worker, alarms: Rc::default(), budget: Rc::default() };
-    let mut handshake = pin!(builder(&limits).handshake::<MeteredIo, Held>(MeteredIo(Rc::clone(&metered))));
-    let made = poll_fn(|cx| {
-        metered.wake();
-        let made = handshake.as_mut().poll(cx);
-        let sent = metered.poll_send(cx);
-        match made {
-            Poll::Ready(made) => Poll::Ready(made.map_err(|error| fault_of(&error))),
-            Poll::Pending if metered.flood().is_some() => Poll::Ready(Err(flood(&metered))),
-            Poll::Pending if matches!(sent, Poll::Ready(Err(_))) => Poll::Ready(Err(None)),
-            Poll::Pending => alarm.poll(cx).map(|()| Err(None)),
-        }
-    })
-    .await;
+    // Boxed, so that an idle connection does not keep room for it.
+    let made = Box::pin(shake_hands(&limits, &metered, &mut alarm)).await;
     let fault = match made {
         Ok(http2) => Box::pin(serve(http2, &shared, &metered, &mut alarm, begin)).await,
         Err(fault) => fault,
@@ -97,6 +86,23 @@ pub(crate) async fn serve_http2(io: Io, facts: Rc<ConnectionFacts>, listener: Ar
         record(&shared, &fault, started, begin);
     }
     Box::pin(linger(&metered, &shared.worker, &mut alarm)).await;
+}
+
+/// Waits for the client to say hello. An error is the client's fault, if it is anybody's.
+async fn shake_hands(limits: &ListenerLimits, metered: &Rc<Metered>, alarm: &mut Alarm) -> Result<Box<Http2>, Option<Rejection>> {
+    let mut handshake = pin!(builder(limits).handshake::<MeteredIo, Held>(MeteredIo(Rc::clone(metered))));
+    poll_fn(|cx| {
+        metered.wake();
+        let made = handshake.as_mut().poll(cx);
+        let sent = metered.poll_send(cx);
+        match made {
+            Poll::Ready(made) => Poll::Ready(made.map(Box::new).map_err(|error| fault_of(&error))),
+            Poll::Pending if metered.flood().is_some() => Poll::Ready(Err(flood(metered))),
+            Poll::Pending if matches!(sent, Poll::Ready(Err(_))) => Poll::Ready(Err(None)),
+            Poll::Pending => alarm.poll(cx).map(|()| Err(None)),
+        }
+    })
+    .await
 }
 
 fn builder(limits: &ListenerLimits) -> server::Builder {
@@ -162,7 +168,7 @@ enum State {
 
 struct Driver<'a> {
     /// Until its end. Streams hear of that when it is dropped: the library does not tell them when a write has failed.
-    http2: Option<Http2>,
+    http2: Option<Box<Http2>>,
     shared: &'a Shared,
     metered: &'a Metered,
     alarm: &'a mut Alarm,
@@ -174,7 +180,7 @@ struct Driver<'a> {
 }
 
 /// Serves streams until the connection ends. Gives the client's fault, if that is why.
-async fn serve(http2: Http2, shared: &Shared, metered: &Metered, alarm: &mut Alarm, begin: Instant) -> Option<Rejection> {
+async fn serve(http2: Box<Http2>, shared: &Shared, metered: &Metered, alarm: &mut Alarm, begin: Instant) -> Option<Rejection> {
     let mut driver =
         Driver { http2: Some(http2), shared, metered, alarm, state: State::Open, since: begin, requests: 0, fault: None };
     let mut streams = FuturesUnordered::new();
@@ -184,7 +190,8 @@ async fn serve(http2: Http2, shared: &Shared, metered: &Metered, alarm: &mut Ala
             let mut begun = false;
             while let Some((request, respond)) = driver.poll_request(cx) {
                 let stream = Http2Stream::new(request, respond, Rc::clone(&shared.budget));
-                streams.push(serve_stream(stream, shared.clone(), driver.requests));
+                // Boxed: the set keeps a place of the size of what is in it, and more for some time after.
+                streams.push(Box::pin(serve_stream(stream, shared.clone(), driver.requests)));
                 begun = true;
             }
             if streams.is_empty() {
