@@ -160,8 +160,13 @@ impl Transfer {
         self.buffer.as_ref().is_some_and(|buffer| !buffer.is_empty())
     }
 
+    /// What passes of the trailers that came with the body, once it has ended, or else of those `behind` the stream that it was.
+    pub(crate) fn trailers_or<'t>(&'t self, behind: Option<&'t Trailers>) -> Option<Cow<'t, Trailers>> {
+        self.trailers().or(behind).map(|trailers| self.passing(trailers))
+    }
+
     /// The trailers that came with the body, once it has ended.
-    pub(crate) fn trailers(&self) -> Option<&Trailers> {
+    fn trailers(&self) -> Option<&Trailers> {
         match &self.reading {
             Reading::Chunked(decoder) => Some(decoder.trailers()),
             Reading::Length(_) | Reading::UntilClose => None,

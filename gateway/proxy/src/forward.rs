@@ -318,7 +318,7 @@ impl Sending {
         let reason = match upload.poll(cx, &mut connection.io, upstream, &worker.buffers) {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(())) => {
-                upstream.finish(upload.trailers().or(connection.io.trailers()));
+                upstream.finish(upload.trailers_or(connection.io.trailers()).as_deref());
                 if self.has_body {
                     connection.carry = upload.take_rest(&worker.buffers);
                     self.head.request_body = upload.moved;

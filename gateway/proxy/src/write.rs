@@ -48,11 +48,11 @@ pub(crate) async fn write(
             After::Close
         }
         Ok(()) if relay.upload.is_some() => {
-            connection.io.finish(relay.download.trailers().or(upstream.trailers()));
+            connection.io.finish(relay.download.trailers_or(upstream.trailers()).as_deref());
             After::Linger
         }
         Ok(()) => {
-            connection.io.finish(relay.download.trailers().or(upstream.trailers()));
+            connection.io.finish(relay.download.trailers_or(upstream.trailers()).as_deref());
             // Bytes behind the end of an answer are nobody's: a connection that has some is not used again (threats A 3, 24).
             if reusable && left_over.is_none() && !relay.upload_failed {
                 worker.pools.put_back(upstream, route.upstream.settings.idle_per_worker, finished);
@@ -152,7 +152,7 @@ impl Relay {
         match upload.poll(cx, &mut connection.io, upstream, &worker.buffers) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => {
-                upstream.finish(upload.trailers().or(connection.io.trailers()));
+                upstream.finish(upload.trailers_or(connection.io.trailers()).as_deref());
                 connection.carry = upload.take_rest(&worker.buffers);
                 self.upload = None;
                 // The head of the answer said that the connection ends; it does, but nothing is left unread on it.

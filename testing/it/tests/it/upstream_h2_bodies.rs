@@ -1,8 +1,8 @@
 //! HTTP/2 to upstreams: bodies and trailers in both directions, and what becomes of those that break off.
 
-use crate::upstream_h2_site::{H2Site, h2_server, h2_site};
+use crate::upstream_h2_site::{H2Site, configuration, h2_server, h2_site};
 use portcullis_testing_kit::http2::{END_HEADERS, END_STREAM, Outcome, block, kind};
-use portcullis_testing_kit::{eventually, holds};
+use portcullis_testing_kit::{Authority, Gateway, eventually, holds};
 use serde_json::{Value, json};
 
 /// A POST by HTTP/1.1 with these lines after the Host and what follows the head; what the upstream has seen of it.
@@ -53,6 +53,23 @@ fn a_body_and_trailers_of_http2_go_up_as_they_are() {
     client.frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &block(&[("x-sum", "6")]));
     let seen: Value = serde_json::from_slice(&client.body(1)).unwrap();
     assert_eq!((&seen["body"], &seen["trailers"]), (&json!("onetwo"), &json!([["x-sum", "6"]])));
+}
+
+#[test]
+fn c57_a_rule_cannot_be_passed_between_streams() {
+    let server = h2_server();
+    let rules = "header_rules: { request: { remove: [X-Debug] } }\n    request_limits:";
+    let yaml = configuration(&format!("http://{}", server.address()), "").replacen("request_limits:", rules, 1);
+    let authority = Authority::new();
+    let leaf = authority.leaf(&["a.test"]);
+    let files = [("a.crt", leaf.certificate.as_str()), ("a.key", leaf.key.as_str()), ("ca.crt", authority.certificate.as_str())];
+    let site = H2Site { gateway: Gateway::start_with(&files, &yaml), authority: authority.certificate.clone() };
+    let mut client = site.http2();
+    client.headers(1, &post_fields("/x"), false).frame(kind::DATA, 0, 1, b"one");
+    let trailers = block(&[("x_debug", "evil"), ("x-sum", "3"), ("x-debug", "evil")]);
+    client.frame(kind::HEADERS, END_HEADERS | END_STREAM, 1, &trailers);
+    let seen: Value = serde_json::from_slice(&client.body(1)).unwrap();
+    assert_eq!((&seen["body"], &seen["trailers"]), (&json!("one"), &json!([["x-sum", "3"]])));
 }
 
 #[test]
