@@ -114,10 +114,10 @@ def held():
 
     def messages():
         yield b"one"
-        begun.wait(60)
+        begun.wait(600)
         yield b"two"
 
-    stream = both(messages(), timeout=120)
+    stream = both(messages(), timeout=600)
     assert next(stream) == b"one"
     print("open", flush=True)
     sys.stdin.readline()

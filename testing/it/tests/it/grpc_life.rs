@@ -2,7 +2,7 @@
 
 use crate::grpc::{CLIENT, client, grpc_server};
 use crate::upstream_h2_site::{H2Site, h2_server, h2_site};
-use portcullis_testing_kit::{TempDir, holds, python};
+use portcullis_testing_kit::{Gateway, TempDir, holds, python};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
@@ -45,17 +45,18 @@ fn a_check_by_http_goes_by_http2_where_that_is_spoken() {
 }
 
 /// A call that is held open by testing/it/py/grpc_client.py.
-struct Held {
+pub struct Held {
     process: Child,
     _folder: TempDir,
 }
 
 impl Held {
-    fn open(site: &H2Site) -> Self {
+    /// Opens one, by the listener with TLS, to testing/it/py/grpc_server.py.
+    pub fn open(gateway: &Gateway, authority: &str) -> Self {
         let folder = TempDir::new();
-        let (script, authority) = (folder.write("client.py", CLIENT), folder.write("ca.crt", &site.authority));
+        let (script, authority) = (folder.write("client.py", CLIENT), folder.write("ca.crt", authority));
         let mut command = Command::new(python());
-        command.args(["-I", "-B"]).arg(script).arg(site.gateway.address("tls").to_string()).arg(authority).arg("held");
+        command.args(["-I", "-B"]).arg(script).arg(gateway.address("tls").to_string()).arg(authority).arg("held");
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python starts");
         let mut line = String::new();
         let out = process.stdout.as_mut().expect("its output is piped");
@@ -65,7 +66,7 @@ impl Held {
     }
 
     /// Lets it go on, to its end in order.
-    fn ends_well(mut self) {
+    pub fn ends_well(mut self) {
         self.process.stdin.as_mut().expect("its input is piped").write_all(b"\n").expect("it is there");
         assert!(self.process.wait().expect("it ends").success());
     }
@@ -83,7 +84,7 @@ impl Drop for Held {
 fn calls_live_on_through_a_reload() {
     let server = grpc_server();
     let site = h2_site(server.address(), "");
-    let held = [Held::open(&site), Held::open(&site)];
+    let held = [Held::open(&site.gateway, &site.authority), Held::open(&site.gateway, &site.authority)];
     // Another route, and then another setting of the upstream.
     let generation = site.gateway.generation();
     site.gateway.configure(&site.gateway.config().replace("path: \"/{*rest}\"", "path: \"/test.Echo/{m}\""));
@@ -100,7 +101,7 @@ fn calls_live_on_through_a_reload() {
 fn calls_live_on_through_an_upgrade() {
     let server = grpc_server();
     let mut site = h2_site(server.address(), "");
-    let held = Held::open(&site);
+    let held = Held::open(&site.gateway, &site.authority);
     site.gateway.upgrade(&[]).expect("it upgrades");
     client(&site.gateway, &site.authority, "many");
     held.ends_well();

@@ -1,7 +1,10 @@
 //! Upgrades and reloads together, under load, while long exchanges go on: nothing fails and nothing is cut.
 
+use crate::grpc::grpc_server;
+use crate::grpc_life::Held;
 use crate::upgrade::{Load, between};
-use portcullis_testing_kit::{Gateway, Plain, RawClient, UpstreamSide, Witness, holds};
+use crate::upstream_h2_site::configuration;
+use portcullis_testing_kit::{Authority, Gateway, PyServer, RawClient, UpstreamSide, Witness, holds};
 
 const ACCEPT: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 const UPGRADES: u64 = 10;
@@ -36,23 +39,40 @@ fn open_websocket(gateway: &Gateway) -> RawClient {
     client
 }
 
+/// A gateway before a server of gRPC and one of HTTP/1.1, and its configuration.
+fn start(grpc: &PyServer, witness: &Witness, authority: &Authority) -> (Gateway, String) {
+    let more = format!(
+        "  w: {{ endpoints: [ {{ url: \"http://{}\" }} ] }}\napis:\n  w:\n    hosts: [\"*\"]\n    base_path: /\n    upstream: w\n    routes:\n      \
+         - {{ name: ws, methods: [GET], path: \"/ws\", access: {{ public: true }}, websocket: true }}\n      \
+         - {{ name: x, methods: [GET], path: \"/x\", access: {{ public: true }} }}\n",
+        witness.address()
+    );
+    let config = configuration(&format!("http://{}", grpc.address()), "")
+        .replace("apis:\n", &more)
+        .replace("path: \"/{*rest}\"", "path: \"/test.Echo/{m}\"")
+        .replace("probes: 127.0.0.1:@probes@", "probes: 127.0.0.1:@probes@, drain: { deadline: 10m }");
+    let leaf = authority.leaf(&["a.test"]);
+    (Gateway::start_with(&[("a.crt", &leaf.certificate), ("a.key", &leaf.key)], &config), config)
+}
+
 #[test]
-fn ten_upgrades_and_a_hundred_reloads_under_load_fail_no_request_and_cut_no_websocket() {
-    let witness = Witness::scripted(answer);
-    let mut plain = Plain::to(witness.address());
-    plain.routes = "- { name: ws, methods: [GET], path: \"/ws\", access: { public: true }, websocket: true }\n\
-                    - { name: x, methods: [GET], path: \"/x\", access: { public: true } }";
-    let base = plain.yaml().replace("probes: 127.0.0.1:@probes@", "probes: 127.0.0.1:@probes@, drain: { deadline: 10m }");
-    let mut gateway = Gateway::start(&base);
+fn ten_upgrades_and_a_hundred_reloads_under_load_fail_no_request_and_cut_no_stream() {
+    let (witness, grpc, authority) = (Witness::scripted(answer), grpc_server(), Authority::new());
+    let (mut gateway, base) = start(&grpc, &witness, &authority);
     let load = Load::on(gateway.http());
-    let mut held = Vec::new();
+    let (mut held, mut calls) = (Vec::new(), Vec::new());
     for upgrade in 0..UPGRADES {
         held.push(open_websocket(&gateway));
+        // Each is a process of Python: not before every upgrade.
+        if upgrade % 3 == 0 {
+            calls.push(Held::open(&gateway, &authority.certificate));
+        }
         for reload in 0..RELOADS {
             let path = format!("/r{upgrade}-{reload}");
-            let more = format!("\n      - {{ name: more, methods: [GET], path: \"{path}\", access: {{ public: true }} }}\nrecord:");
+            let more =
+                format!("    routes:\n      - {{ name: more, methods: [GET], path: \"{path}\", access: {{ public: true }} }}\n");
             let next = gateway.generation() + 1;
-            gateway.configure(&base.replacen("\nrecord:", &more, 1));
+            gateway.configure(&base.replacen("    routes:\n", &more, 1));
             gateway.reaches_generation(next);
             assert_eq!(gateway.get(&path).status, 200);
             load.serves_more(between() / RELOADS);
@@ -65,6 +85,7 @@ fn ten_upgrades_and_a_hundred_reloads_under_load_fail_no_request_and_cut_no_webs
     let served = load.end();
     println!("{served} requests over {UPGRADES} upgrades and {} reloads, none failed", UPGRADES * RELOADS);
     drop(held);
+    calls.into_iter().for_each(Held::ends_well);
     for former in gateway.all_former() {
         assert!(former.wait().success(), "a former process ends when its last exchange has ended");
     }
