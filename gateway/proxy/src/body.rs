@@ -144,6 +144,20 @@ impl Transfer {
         }
     }
 
+    /// Goes on when [`Transfer::needs_source`] says that the source has given everything: as [`Transfer::poll`], without it.
+    pub(crate) fn poll_rest<D: ByteStream>(&mut self, cx: &mut Context<'_>, sink: &mut D) -> Poll<Result<(), TransferError>> {
+        if ready!(self.poll_write_out(cx, sink)).is_err() {
+            return Poll::Ready(Err(TransferError::Sink));
+        }
+        self.waiting = Waiting::Sink;
+        sink.poll_flush(cx).map_err(|_| TransferError::Sink)
+    }
+
+    /// Whether anything may still come from the source.
+    pub(crate) fn needs_source(&self) -> bool {
+        !self.read_all || self.has_unread()
+    }
+
     /// Takes the buffer back, with the bytes that followed the body, if there are any.
     pub(crate) fn take_rest(&mut self, buffers: &BufferPool) -> Option<Buffer> {
         buffers.give_if_empty(&mut self.buffer);

@@ -24,11 +24,12 @@ pub(crate) async fn write(
     connection: &mut Connection,
     worker: &Worker,
 ) -> (After, Exchange) {
-    let Forwarded { mut exchange, mut upstream, response, rest, upload, since, answered: now } = forwarded;
+    let Forwarded { mut exchange, upstream, response, rest, upload, since, answered: now } = forwarded;
     let Answered { out, reading, writing, keeps_alive, upgraded } = answered;
     if upgraded {
         worker.keep_response_head(response);
         exchange.record.upgraded = true;
+        let mut upstream = upstream;
         let after = tunnel(&mut exchange, &mut upstream, connection, worker, route, out, rest).await;
         connection.finished = Instant::now();
         return (after, exchange);
@@ -36,26 +37,28 @@ pub(crate) async fn write(
     let reusable = !matches!(reading, Reading::UntilClose) && response.keep_alive() && !upstream.is_stream();
     worker.keep_response_head(response);
     let mut relay = Relay::new(reading, writing, out, rest, upload, route, connection, since, now);
-    let outcome = poll_fn(|cx| relay.poll(cx, &mut upstream, connection, worker)).await;
+    let mut source = Source { upstream: Some(upstream), reusable, idle_max: route.upstream.settings.idle_per_worker };
+    let outcome = poll_fn(|cx| relay.poll(cx, &mut source, connection, worker)).await;
     let finished = Instant::now();
     connection.finished = finished;
     exchange.record.traffic.response_body = relay.download.moved;
     let left_over = relay.download.take_rest(&worker.buffers);
     worker.keep_out(relay.download.take_out());
+    let trailers = source.upstream.as_ref().and_then(UpstreamConnection::trailers);
     let after = match outcome {
         Err(reason) => {
             exchange.record.note_reason(reason, "the answer had begun");
             After::Close
         }
         Ok(()) if relay.upload.is_some() => {
-            connection.io.finish(relay.download.trailers_or(upstream.trailers()).as_deref());
+            connection.io.finish(relay.download.trailers_or(trailers).as_deref());
             After::Linger
         }
         Ok(()) => {
-            connection.io.finish(relay.download.trailers_or(upstream.trailers()).as_deref());
+            connection.io.finish(relay.download.trailers_or(trailers).as_deref());
             // Bytes behind the end of an answer are nobody's: a connection that has some is not used again (threats A 3, 24).
-            if reusable && left_over.is_none() && !relay.upload_failed {
-                worker.pools.put_back(upstream, route.upstream.settings.idle_per_worker, finished);
+            if left_over.is_none() && !relay.upload_failed {
+                source.put_back(worker, finished);
             }
             if keeps_alive { After::KeepAlive } else { After::Linger }
         }
@@ -68,6 +71,25 @@ pub(crate) async fn write(
     }
     exchange.record.timings.add(Phase::Body, (finished - now).as_micros() as u64);
     (after, exchange)
+}
+
+/// Where the answer comes from, until all of it has come.
+struct Source {
+    upstream: Option<UpstreamConnection>,
+    /// Whether the connection can serve another exchange when this one is over.
+    reusable: bool,
+    idle_max: usize,
+}
+
+impl Source {
+    /// Lets other exchanges have the connection.
+    fn put_back(&mut self, worker: &Worker, now: Instant) {
+        if self.reusable
+            && let Some(upstream) = self.upstream.take()
+        {
+            worker.pools.put_back(upstream, self.idle_max, now);
+        }
+    }
 }
 
 /// Both directions of an exchange whose answer has begun.
@@ -110,12 +132,18 @@ impl Relay {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        upstream: &mut UpstreamConnection,
+        source: &mut Source,
         connection: &mut Connection,
         worker: &Worker,
     ) -> Poll<Result<(), Reason>> {
-        self.poll_upload(cx, upstream, connection, worker)?;
-        match self.download.poll(cx, upstream, &mut connection.io, &worker.buffers) {
+        let moved = match &mut source.upstream {
+            Some(upstream) => {
+                self.poll_upload(cx, upstream, connection, worker)?;
+                self.download.poll(cx, upstream, &mut connection.io, &worker.buffers)
+            }
+            None => self.download.poll_rest(cx, &mut connection.io),
+        };
+        match moved {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(TransferError::Sink)) => return Poll::Ready(Err(Reason::ClientGone)),
             Poll::Ready(Err(TransferError::Source)) => return Poll::Ready(Err(Reason::UpstreamReset)),
@@ -123,6 +151,10 @@ impl Relay {
                 return Poll::Ready(Err(Reason::UpstreamMalformed));
             }
             Poll::Pending => {}
+        }
+        // SECURITY: a client that does not read what has come keeps no connection from others (threats D 77).
+        if !self.download.needs_source() && self.upload.is_none() && !self.upload_failed {
+            source.put_back(worker, Instant::now());
         }
         if worker.is_cut() {
             return Poll::Ready(Err(Reason::ShuttingDown));

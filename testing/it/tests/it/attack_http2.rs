@@ -4,7 +4,7 @@ use crate::http2_site::{SecureSite, secure_site, secure_site_with};
 use portcullis_testing_kit::http2::{
     END_HEADERS, END_STREAM, Http2Client, Outcome, PADDED, PREFACE, block, frame, get_fields, kind, push_string,
 };
-use portcullis_testing_kit::{Witness, eventually};
+use portcullis_testing_kit::{Plain, Witness, eventually};
 use std::time::Duration;
 
 const NO_ERROR: u32 = 0;
@@ -242,6 +242,18 @@ fn d77_clients_that_read_nothing_take_little_memory_for_each_stream() {
     drop(clients);
     site.serves();
     site.gateway.is_well();
+}
+
+#[test]
+fn d77_answers_that_have_come_whole_hold_no_connection_to_the_upstream() {
+    let few = |plain: &mut Plain| plain.upstream_settings = "limits: { connections: 4, pending: 4 }";
+    let site = secure_site_with(Witness::ok(), "limits: { body_stall: 2m }", few);
+    let mut client = site.client_with(&[(4, 0)]);
+    for stream in streams(90) {
+        // The head of each answer comes; its body waits for a window that the client never opens.
+        assert_eq!(client.get(stream, "/unread").outcome(stream), Outcome::Answered(200), "stream {stream}");
+    }
+    assert_eq!(site.client().get(1, "/other").outcome(1), Outcome::Answered(200));
 }
 
 #[test]
