@@ -1,18 +1,27 @@
 //! A set of addresses: looked up in tens of nanoseconds, however many networks it was made of.
 //!
 //! Networks become ranges, which are sorted and joined where they meet. What is kept is the sorted list of places at which the set begins
-//! or ends: an address is in the set if the number of such places up to it is odd. Over that list lie coarser ones, each with every 16th
-//! place of the one below, so that a look-up reads one or two cache lines of each.
+//! or ends: an address is in the set if the number of such places up to it is odd. Beside that list stands where in it the parts begin into
+//! which the space between its ends is cut evenly, a few places for each: a look-up reads one entry there and a few places here. Where places
+//! crowd together a part has many, and is searched by halves: that takes longer, and no longer than searching the whole list so would.
 
 use ipnet::IpNet;
 use std::net::IpAddr;
 
-/// How many places one place of the list above stands for.
-const FANOUT: usize = 16;
+/// How many places a part has on average.
+const PART: usize = 2;
+/// Parts with more places are searched by halves.
+const COUNTED_MAX: usize = 32;
 
 /// A number that addresses are compared as.
 trait Place: Copy + Ord {
     fn next(self) -> Option<Self>;
+
+    /// How many bits the distance from `first`, which is not behind it, has.
+    fn bits_from(self, first: Self) -> u32;
+
+    /// In which part it lies, when each has `1 << shift` numbers and the first begins at `first`.
+    fn part(self, first: Self, shift: u32) -> usize;
 }
 
 macro_rules! places {
@@ -20,14 +29,25 @@ macro_rules! places {
         fn next(self) -> Option<Self> {
             self.checked_add(1)
         }
+
+        fn bits_from(self, first: Self) -> u32 {
+            <$number>::BITS - self.saturating_sub(first).leading_zeros()
+        }
+
+        fn part(self, first: Self, shift: u32) -> usize {
+            self.saturating_sub(first).checked_shr(shift).map_or(0, |part| part as usize)
+        }
     })* };
 }
 places!(u32, u64, u128);
 
-/// Where a set begins and ends, the coarsest list last.
+/// Where a set begins and ends.
 #[derive(Debug)]
 struct Ranges<P> {
-    lists: Vec<Box<[P]>>,
+    places: Box<[P]>,
+    /// For each part the number of places before it, and at the end the number of all.
+    parts: Box<[u32]>,
+    shift: u32,
 }
 
 impl<P: Place> Ranges<P> {
@@ -49,29 +69,48 @@ impl<P: Place> Ranges<P> {
         if let Some((begin, end)) = open {
             places.extend([Some(begin), end.next()].into_iter().flatten());
         }
-        let mut lists = vec![places.into_boxed_slice()];
-        while let Some(finest) = lists.last().filter(|list| list.len() > FANOUT) {
-            let coarser = finest.iter().step_by(FANOUT).copied().collect();
-            lists.push(coarser);
+        Self::cut(places)
+    }
+
+    /// Cuts the space between the first and the last place into parts.
+    fn cut(places: Vec<P>) -> Self {
+        let (Some(first), Some(last)) = (places.first().copied(), places.last().copied()) else {
+            return Self { places: Box::default(), parts: Box::default(), shift: 0 };
+        };
+        let shift = last.bits_from(first).saturating_sub((places.len() / PART).max(1).ilog2());
+        let mut parts = vec![0_u32; last.part(first, shift) + 2];
+        for place in &places {
+            if let Some(count) = parts.get_mut(place.part(first, shift) + 1) {
+                *count += 1;
+            }
         }
-        Self { lists }
+        let mut before = 0;
+        for count in &mut parts {
+            before += *count;
+            *count = before;
+        }
+        Self { places: places.into_boxed_slice(), parts: parts.into_boxed_slice(), shift }
     }
 
     fn contains(&self, address: P) -> bool {
-        let mut last = 0;
-        for list in self.lists.iter().rev() {
-            let start = last * FANOUT;
-            let part = list.get(start..(start + FANOUT).min(list.len())).unwrap_or_default();
-            let up_to = part.iter().filter(|place| **place <= address).count();
-            // Below the first place of all.
-            let Some(within) = up_to.checked_sub(1) else { return false };
-            last = start + within;
-        }
-        last.is_multiple_of(2)
+        let Some(first) = self.places.first().copied().filter(|first| *first <= address) else { return false };
+        let part = address.part(first, self.shift);
+        let Some([begin, end]) = self.parts.get(part..).and_then(|parts| parts.first_chunk::<2>()) else {
+            // Behind the last place.
+            return !self.places.len().is_multiple_of(2);
+        };
+        let (begin, end) = (*begin as usize, *end as usize);
+        let within = self.places.get(begin..end).unwrap_or_default();
+        let up_to = if within.len() > COUNTED_MAX {
+            within.partition_point(|place| *place <= address)
+        } else {
+            within.iter().map(|place| usize::from(*place <= address)).sum()
+        };
+        !(begin + up_to).is_multiple_of(2)
     }
 
     fn bytes(&self) -> usize {
-        self.lists.iter().map(|list| size_of_val(&**list)).sum()
+        size_of_val(&*self.places) + size_of_val(&*self.parts)
     }
 }
 

@@ -117,6 +117,21 @@ fn the_set_says_what_its_networks_say() {
 }
 
 #[test]
+fn addresses_that_crowd_together_are_told_apart_as_well() {
+    // All but two lie in one part of the space between the first and the last.
+    let crowd = (0..20_000_u128).map(|number| IpAddr::V6(((0x2001_0db8_u128 << 96) + 2 * number).into()));
+    let ends = ["2000::1", "3fff::1"].map(|text| text.parse::<IpAddr>().unwrap());
+    let set = AddressSet::new(crowd.clone().chain(ends).map(IpNet::from));
+    let next = |address: IpAddr| match address {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) + 1).into()),
+        IpAddr::V4(_) => panic!("an IPv6 address"),
+    };
+    for address in crowd.chain(ends) {
+        assert!(set.contains(address) && !set.contains(next(address)), "{address}");
+    }
+}
+
+#[test]
 fn neighbours_and_the_ends_of_the_space_are_joined_right() {
     let set = |networks: &[&str]| AddressSet::new(networks.iter().map(|network| network.parse::<IpNet>().unwrap()));
     let all = set(&["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"]);
