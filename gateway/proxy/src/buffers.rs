@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-/// Payload bytes a buffer can hold.
-pub(crate) const BUFFER_BYTES: usize = 64 * 1024;
+/// Payload bytes a buffer can hold: a body of 64 KiB, which many are, and the head before it, so that both come with one read.
+pub(crate) const BUFFER_BYTES: usize = 68 * 1024;
 /// Room behind them, for the framing that follows a payload.
 const SPARE_BYTES: usize = 64;
 /// How many unused buffers a worker keeps.
