@@ -1,13 +1,9 @@
-//! What failed tests said, kept so that it stands at the end of a long output; and the second look at them.
+//! What failed tests said, kept so that it stands at the end of a long output.
 //!
-//! Integration tests share two cores with each other and with whatever else runs there. A machine that stands still for a second can
-//! break a deadline that a test sets on purpose. So a few failed tests are run again, one at a time: what fails then is broken, what
-//! passes is *unsteady*, and is named at the end with what it said, because it has to be mended too.
+//! They are not run again: what fails only among others has failed, and has shown faults that no test alone would have.
 
 use std::fmt::Write as _;
 
-/// More failed tests than this are no accident of time, and are not looked at twice.
-const AGAIN_MAX: usize = 5;
 /// Lines kept of what one test said: its message and the begin of its trace.
 const LINES_MAX: usize = 40;
 
@@ -35,12 +31,6 @@ impl Failures {
         }
     }
 
-    /// The names to run again: all, if they are few; `None` if they are too many, or if a binary failed without naming a test.
-    pub fn again(&self, failed: u64) -> Option<Vec<&str>> {
-        let named = self.tests.len() as u64 == failed && (1..=AGAIN_MAX).contains(&self.tests.len());
-        named.then(|| self.tests.iter().map(|(name, _)| name.as_str()).collect())
-    }
-
     /// What they said, for the end of the output; empty if none failed.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -62,17 +52,6 @@ mod tests {
     fn what_a_failed_test_said_is_kept_and_nothing_else() {
         let mut failures = Failures::default();
         OUTPUT.lines().for_each(|line| failures.read(line));
-        assert_eq!(failures.again(1), Some(vec!["a::b"]));
         assert_eq!(failures.text(), "\n---- a::b\nthread 'a::b' panicked at x.rs:1:2:\nwhy\n");
-    }
-
-    #[test]
-    fn many_failures_and_failures_without_a_name_are_not_looked_at_twice() {
-        let mut failures = Failures::default();
-        assert_eq!(failures.again(0), None);
-        failures.read("---- a stdout ----");
-        assert_eq!(failures.again(2), None, "one binary failed without naming its test");
-        (0..5).for_each(|number| failures.read(&format!("---- {number} stdout ----")));
-        assert_eq!(failures.again(6), None);
     }
 }

@@ -48,32 +48,14 @@ pub fn test() -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// All tests; a few that fail are run again, one at a time (see [`crate::failures`]).
+/// All tests, with what failed ones said kept for the end of the output.
 fn tests(binary: &Path, tally: &mut Tally, failures: &mut Failures) -> Result<(), String> {
-    let whole = cargo_test(binary, &[], |line| {
-        tally.read(line);
-        failures.read(line);
-    });
-    let Some(names) = whole.as_ref().err().and_then(|_| failures.again(tally.failed)) else { return whole };
-    println!("\n{} failed; once more, one at a time: {}", names.len(), names.join(", "));
-    let mut alone = Tally::default();
-    let words: Vec<&str> = ["--test-threads", "1", "--exact"].into_iter().chain(names.iter().copied()).collect();
-    cargo_test(binary, &words, |line| alone.read(line))?;
-    if alone.passed != names.len() as u64 {
-        return whole;
-    }
-    println!("\nUNSTEADY, to be mended (failed among others, passed alone): {}", names.join(", "));
-    tally.passed += alone.passed;
-    tally.failed = 0;
-    Ok(())
-}
-
-fn cargo_test(binary: &Path, words: &[&str], mut read: impl FnMut(&str)) -> Result<(), String> {
     let mut command = run::cargo();
-    command.args(["test", "--workspace", "--profile", "ci", "--no-fail-fast", "--"]).args(words).env("PORTCULLIS_BIN", binary);
+    command.args(["test", "--workspace", "--profile", "ci", "--no-fail-fast"]).env("PORTCULLIS_BIN", binary);
     run::by_line(&mut command, TESTS_TIME_MAX, |line| {
         println!("{line}");
-        read(line);
+        tally.read(line);
+        failures.read(line);
     })
 }
 
