@@ -67,7 +67,7 @@ fn a_cost_counts_as_so_many_and_one_above_the_burst_is_never_granted() {
 
 #[test]
 fn several_limits_are_charged_together_or_not_at_all() {
-    let table = Table::new(1000);
+    let table = Table::new(100_000);
     let (wide, narrow) = (rate(100, SECOND, 100), rate(1, SECOND, 1));
     for of in 0..500_u64 {
         let charges = [
