@@ -1,7 +1,7 @@
 //! What must hold for any bytes.
 
 use portcullis_control_config::load_text;
-use portcullis_engines_jose::{Algorithm, KeySet, Rules, Token, TokenType, check_claims, verify_signature};
+use portcullis_engines_jose::{Algorithm, Holding, KeySet, Rules, Token, TokenType, check_claims, verify_signature};
 use portcullis_model::Clock;
 use portcullis_wire::{
     ChunkStep, ChunkedDecoder, FrameMeter, HeadFinder, HeadLimits, Method, PROXY_HEADER_BYTES_MAX, PseudoFields, RequestHead,
@@ -217,6 +217,7 @@ pub(crate) fn token(data: &[u8]) {
         issuer: "https://id.test".into(),
         algorithms: Algorithm::ALL.into_iter().collect(),
         types: [TokenType::AccessToken, TokenType::Jwt].into(),
+        holdings: [Holding::Bearer].into_iter().collect(),
         leeway: 30,
         lifetime_max: u64::MAX,
     };

@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement prints, and takes real time")]
 
 use portcullis_engines_authz::{Line, Vocabulary};
-use portcullis_engines_jose::{Algorithm, ClaimPath, Rules, TokenType};
+use portcullis_engines_jose::{Algorithm, ClaimPath, Holding, Rules, TokenType};
 use portcullis_gateway_policy::{
     AccessContext, AuthenticatePlan, ConnectionFacts, Credentials, Exchange, KeySource, LiveFile, LiveFiles, Making, Policy,
     PolicyDefinition, ProviderPlan, RouteAccess, StatePool, Step, Verdict,
@@ -87,6 +87,7 @@ fn measure(key: &SigningKey) {
         issuer: "https://id.test".into(),
         algorithms: Algorithm::ALL.into_iter().collect(),
         types: [TokenType::AccessToken].into(),
+        holdings: [Holding::Bearer].into_iter().collect(),
         leeway: 30,
         lifetime_max: 86_400,
     };

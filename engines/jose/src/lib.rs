@@ -5,6 +5,7 @@
 
 mod algorithm;
 mod base64;
+mod binding;
 mod der;
 mod json;
 mod jwk;
@@ -13,6 +14,7 @@ mod token;
 mod verify;
 
 pub use algorithm::{Algorithm, Algorithms};
+pub use binding::{Binding, Holding, Holdings, Thumbprint};
 pub use json::{Json, MEMBERS_MAX};
 pub use jwk::{KEY_SET_BYTES_MAX, KeyMark, KeySet, KeySetFault, Unfit};
 pub use path::ClaimPath;

@@ -1,4 +1,4 @@
-use crate::{Algorithm, Fault, KEY_SET_BYTES_MAX, KeySet, KeySetFault, Rules, TOKEN_BYTES_MAX, Token, TokenType, Unfit};
+use crate::{Algorithm, Fault, Holding, KEY_SET_BYTES_MAX, KeySet, KeySetFault, Rules, TOKEN_BYTES_MAX, Token, TokenType, Unfit};
 use crate::{check_claims, verify_signature};
 use portcullis_testing_kit::{SigningKey, base64url, claims_at, key_set};
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ fn rules() -> Rules {
         issuer: ISSUER.into(),
         algorithms: Algorithm::ALL.into_iter().collect(),
         types: [TokenType::AccessToken].into(),
+        holdings: [Holding::Bearer].into_iter().collect(),
         leeway: 30,
         lifetime_max: 86_400,
     }
@@ -168,7 +169,9 @@ fn e104_claims_have_their_types_and_each_is_there_once() {
         (json!({ "iss": "https://id.test/" }), Fault::IssuerOther),
         (json!({ "iss": "https://ID.test" }), Fault::IssuerOther),
         (json!({ "iss": ["https://id.test"] }), Fault::ClaimsMalformed),
-        (json!({ "cnf": { "jkt": "x" } }), Fault::Bound),
+        (json!({ "cnf": { "jkt": "x" } }), Fault::ClaimsMalformed),
+        (json!({ "cnf": { "jkt": "A".repeat(43) } }), Fault::Bound),
+        (json!({ "cnf": { "kid": "a" } }), Fault::Bound),
     ] {
         assert_eq!(judge(&rsa().token(&with(&changes))), Err(fault), "{changes}");
     }

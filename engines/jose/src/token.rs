@@ -1,5 +1,6 @@
 //! A token in compact form: three parts, read once, before anything of it is believed.
 
+use crate::binding::Binding;
 use crate::json::Json;
 use crate::verify::Fault;
 use crate::{Algorithm, base64};
@@ -49,6 +50,8 @@ pub struct Claims {
     pub client: Option<Box<str>>,
     /// `jti`
     pub token_id: Option<Box<str>>,
+    /// `cnf`
+    pub binding: Binding,
     /// All of them.
     pub all: Json,
 }
@@ -155,6 +158,7 @@ fn read_claims(all: Json) -> Result<Claims, Fault> {
         issued: time("iat")?,
         client,
         token_id: text("jti")?,
+        binding: Binding::of(&all)?,
         all,
     })
 }

@@ -1,7 +1,7 @@
 //! Whether a token is what its issuer's rules demand (RFC 8725, RFC 9068 section 4).
 
 use crate::token::{Claims, Token};
-use crate::{Algorithms, KeyMark, KeySet};
+use crate::{Algorithms, Holdings, KeyMark, KeySet};
 use std::fmt;
 
 /// A kind of token.
@@ -22,6 +22,8 @@ pub struct Rules {
     pub algorithms: Algorithms,
     /// The kinds that are taken.
     pub types: Box<[TokenType]>,
+    /// How they may be shown.
+    pub holdings: Holdings,
     /// How far clocks may differ, in seconds.
     pub leeway: u64,
     /// How long from now a token may be valid at the most, in seconds.
@@ -51,8 +53,12 @@ pub enum Fault {
     TypeRefused,
     /// It is an ID token, a logout token, a proof, or another token that is not for access.
     NotForAccess,
-    /// It is bound to a key that was not proven.
+    /// It is bound to something that nobody asks to be proven.
     Bound,
+    /// It is bound to nothing, and should be.
+    Unbound,
+    /// It is bound to a client certificate that is not this connection's.
+    CertificateOther,
     /// It comes from another issuer.
     IssuerOther,
     /// It is for another audience.
@@ -86,7 +92,9 @@ impl Fault {
             Self::ClaimMissing => "the token lacks a claim that it must have",
             Self::TypeRefused => "the token's type is not one of its provider's token_types",
             Self::NotForAccess => "the token is not an access token",
-            Self::Bound => "the token is bound to a key that was not proven",
+            Self::Bound => "the token is bound to something that its provider's accept does not list",
+            Self::Unbound => "the token is bound to nothing, and its provider's accept does not list bearer",
+            Self::CertificateOther => "the token is bound to a client certificate that is not this connection's",
             Self::IssuerOther => "the token's issuer is none of the API's providers",
             Self::AudienceOther => "the token is for another audience",
             Self::Expired => "the token has expired",
@@ -122,10 +130,8 @@ pub fn check_claims(token: &Token<'_>, rules: &Rules, now_unix_seconds: u64) -> 
         return Err(Fault::AlgorithmRefused);
     }
     check_type(token, rules)?;
-    // SECURITY: whoever shows a bound token must prove the key (RFC 9449 section 7.1, RFC 8705 section 3); a stolen one is worth nothing.
-    if claims.all.member("cnf").is_some() {
-        return Err(Fault::Bound);
-    }
+    // SECURITY: whoever shows a bound token must prove it (RFC 9449 section 7.1, RFC 8705 section 3); a stolen one is worth nothing.
+    claims.binding.check(rules.holdings)?;
     check_times(claims, rules, now_unix_seconds)
 }
 

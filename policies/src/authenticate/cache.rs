@@ -1,6 +1,6 @@
 //! Tokens that were verified, found by their hash. Shared by the workers: each shard is held for the time of a comparison.
 
-use portcullis_engines_jose::KeyMark;
+use portcullis_engines_jose::{Binding, KeyMark};
 use portcullis_gateway_policy::StateDigest;
 use portcullis_model::Principal;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +23,8 @@ pub(super) struct Verified {
     pub(super) provider: StateDigest,
     /// For whom.
     pub(super) audiences: Box<[Box<str>]>,
+    /// What whoever shows it must prove.
+    pub(super) binding: Binding,
     /// The key that signed it.
     pub(super) key: KeyMark,
     /// From when on it is valid, in seconds since the Unix epoch.

@@ -13,6 +13,7 @@
 //!     authenticate: { any_of: [corp], audiences: ["https://api.example.com"] }
 //! ```
 
+mod binding;
 mod cache;
 mod keys;
 mod policy;

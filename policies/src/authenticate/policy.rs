@@ -1,5 +1,6 @@
 //! Verifies bearer tokens.
 
+use super::binding::check_certificate;
 use super::cache::{TokenCache, TokenHash, Verified};
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use portcullis_engines_authz::Vocabulary;
@@ -116,6 +117,7 @@ impl Provider {
             principal: Arc::new(principal),
             provider: self.digest,
             audiences: claims.audiences.clone(),
+            binding: claims.binding,
             key,
             not_before: claims.not_before.unwrap_or(0).saturating_sub(rules.leeway),
             ends: claims.expires.saturating_add(rules.leeway),
@@ -157,6 +159,8 @@ impl Authenticate {
         };
         // SECURITY: what is kept of a token holds for every API; whether it is meant for this one is asked each time (threats E 112).
         let is_meant = verified.audiences.iter().any(|audience| self.plan.audiences.iter().any(|own| **own == **audience));
+        // SECURITY: what is kept of a bound token is worth nothing without its proof, which belongs to the connection.
+        check_certificate(&verified.binding, exchange).map_err(invalid)?;
         if is_meant { Ok(Arc::clone(&verified.principal)) } else { Err(invalid(Fault::AudienceOther)) }
     }
 

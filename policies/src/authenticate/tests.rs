@@ -1,6 +1,6 @@
 use super::{KEYS, compile};
 use crate::testing::{access, exchange};
-use portcullis_engines_jose::{Algorithm, ClaimPath, Rules, TokenType};
+use portcullis_engines_jose::{Algorithm, Binding, ClaimPath, Holding, Rules, TokenType};
 use portcullis_gateway_policy::{
     AccessContext, Credentials, Exchange, FileContent, KeySource, LiveFile, LiveFiles, Policy, ProviderPlan, RouteAccess, Scheme,
     StatePool, Step, Verdict,
@@ -41,6 +41,7 @@ impl World {
                     issuer: issuer(name).into(),
                     algorithms: [Algorithm::Es256].into_iter().collect(),
                     types: [TokenType::AccessToken].into(),
+                    holdings: [Holding::Bearer].into_iter().collect(),
                     leeway: 30,
                     lifetime_max: 86_400,
                 },
@@ -209,6 +210,7 @@ fn a_cache_that_is_full_goes_on_and_stays_as_large_as_it_is() {
             principal: Arc::clone(principal),
             provider: [0; 32],
             audiences: Box::default(),
+            binding: Binding::default(),
             key,
             not_before: 0,
             ends,

@@ -1,9 +1,11 @@
-// A certified OpenID provider on loopback, for the tests: signs access tokens (RFC 9068) for client credentials.
+// A certified OpenID provider on loopback, for the tests: signs access tokens (RFC 9068) for client credentials. Tokens of the client `bound`
+// are bound to the certificate (RFC 8705) that a proxy in front of a real provider would tell of: base64 of its DER in `x-client-certificate`.
 //
 // Arguments: the file to write the port to, the folder of the packages, and a file with its private keys (a JSON Web Key Set) and the name of
 // its algorithm. Another content of that file is taken with the next request. `/asked` tells how often each document was asked for. Ends
 // when its standard input does: so it cannot outlive the tests.
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { X509Certificate } from 'node:crypto';
 import { createServer } from 'node:http';
 import { pathToFileURL } from 'node:url';
 
@@ -12,19 +14,24 @@ const { Provider } = await import(pathToFileURL(`${modules}/oidc-provider/lib/in
 
 function handler(issuer, { keys, algorithm }) {
   const signed = { audience: undefined, scope: 'orders:read orders:write', accessTokenFormat: 'jwt', jwt: { sign: { alg: algorithm } } };
+  const client = (client_id, more) => ({
+    client_id,
+    client_secret: 'only-for-tests',
+    grant_types: ['client_credentials'],
+    redirect_uris: [],
+    response_types: [],
+    id_token_signed_response_alg: algorithm,
+    ...more,
+  });
+  const certificateOf = (ctx) => {
+    const told = ctx.get('x-client-certificate');
+    return told ? new X509Certificate(Buffer.from(told, 'base64')) : undefined;
+  };
   const provider = new Provider(issuer, {
     jwks: { keys },
-    clients: [
-      {
-        client_id: 'shop',
-        client_secret: 'only-for-tests',
-        grant_types: ['client_credentials'],
-        redirect_uris: [],
-        response_types: [],
-        id_token_signed_response_alg: algorithm,
-      },
-    ],
+    clients: [client('shop'), client('bound', { tls_client_certificate_bound_access_tokens: true })],
     features: {
+      mTLS: { enabled: true, certificateBoundAccessTokens: true, getCertificate: certificateOf },
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       resourceIndicators: { enabled: true, getResourceServerInfo: (_, resource) => ({ ...signed, audience: resource }) },

@@ -5,8 +5,8 @@ use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
 use crate::plan::{Access, IdentityPlan};
 use crate::settings::{
-    AccessSettings, AllowSettings, ApiSettings, AuthenticateSettings, KeysSettings, Part, ProviderRole, ProviderSettings,
-    TokenTypeName, UpstreamProtocolKind, Word,
+    AcceptName, AccessSettings, AllowSettings, ApiSettings, AuthenticateSettings, ClientCertificateMode, KeysSettings, Part,
+    ProviderRole, ProviderSettings, TokenTypeName, UpstreamProtocolKind, Word,
 };
 use portcullis_engines_authz::Line;
 use portcullis_engines_jose::{Rules, TokenType};
@@ -38,6 +38,7 @@ pub(super) fn check<'f>(merged: &Merged<'f>, checker: &mut Checker<'_>) -> Ident
         let plan = part.value.as_ref().map(|settings| Arc::new(provider(part, settings, folder)));
         if let Some(settings) = &part.value {
             check_keys(part, settings, merged, checker);
+            check_accept(part, settings, merged, checker);
         }
         named.insert(&*part.name.value, plan);
         let Some(settings) = &part.value else { continue };
@@ -99,6 +100,29 @@ fn check_keys(part: &Part<ProviderSettings>, settings: &ProviderSettings, merged
     }
 }
 
+/// What is asked to be proven must be provable.
+fn check_accept(part: &Part<ProviderSettings>, settings: &ProviderSettings, merged: &Merged<'_>, checker: &mut Checker<'_>) {
+    let needs_certificates = settings.accept.0.iter().any(|(_, name)| *name == AcceptName::MtlsBound);
+    if needs_certificates && !asks_for_certificates(merged) {
+        let path = format!("/identity/providers/{}/accept", &*part.name.value);
+        let help = "add `client_certificates` to the `tls` of a listener, or leave `mtls_bound` out";
+        let what = "`mtls_bound` needs certificates of clients, and no listener asks for them";
+        checker.error(&part.name, path, what, help);
+    }
+}
+
+/// Whether some listener asks its clients for certificates.
+pub(super) fn asks_for_certificates(merged: &Merged<'_>) -> bool {
+    let mut settings = merged.listeners.iter().map(|part| part.value.as_ref());
+    // One that is wrong may have meant to.
+    settings.any(|settings| {
+        settings.is_none_or(|settings| {
+            let asked = settings.tls.as_ref().and_then(|tls| tls.client_certificates.as_ref());
+            asked.is_some_and(|asked| asked.mode != ClientCertificateMode::Off)
+        })
+    })
+}
+
 fn keys(settings: &KeysSettings, folder: &Path) -> KeySource {
     match (&settings.file, &settings.discover) {
         (_, Some(discover)) => KeySource::Discover(DiscoveryPlan {
@@ -123,6 +147,7 @@ fn provider(part: &Part<ProviderSettings>, settings: &ProviderSettings, folder: 
             issuer: (*settings.issuer.0).into(),
             algorithms: settings.algorithms.0.iter().map(|(_, name)| name.algorithm()).collect(),
             types: types.collect(),
+            holdings: settings.accept.0.iter().map(|(_, name)| name.holding()).collect(),
             leeway: settings.leeway.as_secs(),
             lifetime_max: settings.lifetime_max.as_secs(),
         },

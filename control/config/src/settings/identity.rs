@@ -1,7 +1,7 @@
 //! `identity`, `roles`, and how an API finds out who is calling.
 
 use super::{Numbered, Parts};
-use portcullis_engines_jose::{Algorithm, ClaimPath};
+use portcullis_engines_jose::{Algorithm, ClaimPath, Holding};
 use portcullis_gateway_policy::Credentials;
 use portcullis_model_settings::{
     Decode, Diagnostics, FilePath, Name, Node, Schema, Spanned, Value, choice, quoted, scalar_schema, section,
@@ -28,6 +28,9 @@ section! {
         pub algorithms: Numbered<SignatureAlgorithm> = Numbered(SignatureAlgorithm::STANDARD.into_iter().map(|one| (0, one)).collect()),
         /// The types of tokens that are taken. With `JWT`, ID tokens, logout tokens and proofs are refused all the same.
         pub token_types: Numbered<TokenTypeName> = Numbered(vec![(0, TokenTypeName::AccessToken)]),
+        /// How its tokens may be shown. A token that is bound to something (`cnf`) is taken only when that is proven and listed here; without
+        /// `bearer` every token must be bound.
+        pub accept: Numbered<AcceptName> = Numbered(vec![(0, AcceptName::Bearer)]),
         /// How far the provider's clock and this one may differ.
         pub leeway: Duration where (Duration::ZERO, Duration::from_mins(5)) = Duration::from_secs(30),
         /// For how long from now a token may be valid at the most; one that lives longer is refused.
@@ -179,6 +182,29 @@ choice! {
         AccessToken = "at+jwt",
         /// A token that says no more than that it is one, or not even that.
         Jwt = "JWT",
+    }
+}
+
+choice! {
+    /// How a token may be shown.
+    pub enum AcceptName {
+        /// By whoever has it (RFC 6750).
+        Bearer = "bearer",
+        /// By the client whose certificate it is bound to, on a connection with this very certificate (RFC 8705). A listener must ask for
+        /// certificates.
+        MtlsBound = "mtls_bound",
+    }
+    later "dpop", "introspection"
+}
+
+impl AcceptName {
+    /// As the rules of tokens have it.
+    #[must_use]
+    pub fn holding(self) -> Holding {
+        match self {
+            Self::Bearer => Holding::Bearer,
+            Self::MtlsBound => Holding::Certificate,
+        }
     }
 }
 

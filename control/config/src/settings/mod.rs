@@ -25,8 +25,8 @@ pub use endpoints::{EndpointHost, EndpointUrl, ServerName};
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};
 pub use hosts::Host;
 pub use identity::{
-    AuthenticateSettings, Claim, ClaimSettings, CredentialsUpstream, DiscoverSettings, IdentitySettings, Issuer, KeysSettings,
-    ProviderRole, ProviderSettings, SignatureAlgorithm, TokenTypeName, Word,
+    AcceptName, AuthenticateSettings, Claim, ClaimSettings, CredentialsUpstream, DiscoverSettings, IdentitySettings, Issuer,
+    KeysSettings, ProviderRole, ProviderSettings, SignatureAlgorithm, TokenTypeName, Word,
 };
 pub use listeners::{
     CertificateFiles, CertificateSettings, ClientCertificateMode, ClientCertificateSettings, DangerSettings, ListenerLimits,

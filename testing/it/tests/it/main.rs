@@ -16,6 +16,7 @@ mod attack_http2_requests;
 mod attack_path;
 mod attack_trusted;
 mod attack_upgrade;
+mod bound_tokens;
 mod caps;
 mod cli;
 mod client_certificates;

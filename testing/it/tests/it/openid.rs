@@ -2,8 +2,8 @@
 
 use crate::operations::{blocks, pages, run, with_ports};
 use portcullis_testing_kit::{
-    Authority, Gateway, NodeServer, Plain, Response, SigningKey, TempDir, UpstreamSide, Witness, ask, claims, free_port, get,
-    holds, key_set,
+    Authority, Gateway, NodeServer, Plain, Response, SigningKey, TempDir, UpstreamSide, Witness, ask, base64url, claims, free_port,
+    get, holds, key_set,
 };
 use serde_json::json;
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ fn with(gateway: &Gateway, token: &str) -> Response {
 }
 
 /// Keys of the real provider, private, made by the provider's own runtime.
-fn private_keys(algorithm: &str, id: &str) -> String {
+pub(crate) fn private_keys(algorithm: &str, id: &str) -> String {
     let program = "import { generateKeyPairSync } from 'node:crypto';\n\
         const [algorithm, kid] = process.argv.slice(1);\n\
         const [type, options] = { RS256: ['rsa', { modulusLength: 2048 }], ES256: ['ec', { namedCurve: 'P-256' }], EdDSA: ['ed25519', {}] }[algorithm];\n\
@@ -42,15 +42,21 @@ fn private_keys(algorithm: &str, id: &str) -> String {
     String::from_utf8(output.stdout).expect("JSON").trim().to_owned()
 }
 
-fn written(algorithm: &str, keys: &[&str]) -> String {
+pub(crate) fn written(algorithm: &str, keys: &[&str]) -> String {
     format!("{{\"algorithm\":\"{algorithm}\",\"keys\":[{}]}}", keys.join(","))
 }
 
 /// A token for client credentials, with a resource indicator (RFC 8707).
 fn token_of(provider: SocketAddr, scope: &str) -> String {
+    token_for(provider, "shop", scope, "")
+}
+
+/// The same for a client of this name, which asks with these header lines.
+pub(crate) fn token_for(provider: SocketAddr, client: &str, scope: &str, fields: &str) -> String {
+    let credentials = base64url(format!("{client}:only-for-tests").as_bytes());
     let body = format!("grant_type=client_credentials&resource=https%3A%2F%2Fapi.test&scope={scope}");
     let request = format!(
-        "POST /token HTTP/1.1\r\nHost: {provider}\r\nAuthorization: Basic c2hvcDpvbmx5LWZvci10ZXN0cw==\r\nContent-Type: \
+        "POST /token HTTP/1.1\r\nHost: {provider}\r\nAuthorization: Basic {credentials}\r\n{fields}Content-Type: \
          application/x-www-form-urlencoded\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
