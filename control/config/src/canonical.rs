@@ -4,6 +4,7 @@ use crate::plan::{
     Access, AccessLogPlan, ApiPlan, ClientCertificatePlan, IdentityPlan, ListenerMode, ListenerPlan, Plan, RoutePlan, TlsPlan,
     UpstreamPlan, UpstreamTlsPlan, Weakening,
 };
+use crate::settings::AcceptName;
 use portcullis_engines_jose::{Algorithm, TokenType};
 use portcullis_gateway_policy::{AuthenticatePlan, Credentials, KeySource, ProviderPlan};
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
@@ -133,11 +134,13 @@ fn keys_json(keys: &KeySource) -> Value {
 fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
     let provider = |provider: &ProviderPlan| {
         let types = provider.rules.types.iter().map(|one| if *one == TokenType::Jwt { "JWT" } else { "at+jwt" });
+        let accept = AcceptName::ALL.into_iter().filter(|name| provider.rules.holdings.contains(name.holding()));
         let mut out = json!({
             "issuer": provider.rules.issuer,
             "keys": keys_json(&provider.keys),
             "algorithms": provider.rules.algorithms.iter().map(Algorithm::as_str).collect::<Vec<_>>(),
             "token_types": types.collect::<Vec<_>>(),
+            "accept": accept.map(|name| name.encode()).collect::<Vec<_>>(),
             "leeway": Duration::from_secs(provider.rules.leeway).encode(),
             "lifetime_max": Duration::from_secs(provider.rules.lifetime_max).encode(),
             "scopes": { "claim": provider.scopes.as_str() },

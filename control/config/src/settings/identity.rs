@@ -198,6 +198,9 @@ choice! {
 }
 
 impl AcceptName {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Bearer, Self::MtlsBound];
+
     /// As the rules of tokens have it.
     #[must_use]
     pub fn holding(self) -> Holding {

@@ -62,6 +62,8 @@ fn every_right_configuration_loads_and_its_canonical_form_is_the_same_plan() {
         let again = folder.write("canonical.yaml", plan.to_canonical_yaml());
         let again = load_here(&again).unwrap_or_else(|report| panic!("{}\n{report}", plan.to_canonical_yaml()));
         assert_eq!(again.to_canonical_json(), plan.to_canonical_json(), "{}", case.display());
+        // What is left out of the form would come back as its default.
+        assert_eq!(again.identity, plan.identity, "{}", case.display());
     }
 }
 
