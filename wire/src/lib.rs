@@ -9,6 +9,7 @@ pub mod client_address;
 pub mod cookie;
 mod error;
 mod fields;
+mod fields_of_h2;
 mod finder;
 mod frame_meter;
 mod framing;

@@ -9,7 +9,6 @@ use crate::hygiene::{check_connection_tokens, connection_tokens, strip_untrusted
 use crate::span::{Span, push};
 use crate::{HeadLimits, KnownName, Method, WireError, host, path, query};
 pub use fields_of_h2::PseudoFields;
-pub(crate) use fields_of_h2::check_field;
 use portcullis_model::Reason;
 use std::mem::MaybeUninit;
 

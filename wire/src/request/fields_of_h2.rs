@@ -1,20 +1,13 @@
 //! A request that came as HTTP/2 fields (RFC 9113 section 8.3), in the same canonical form as one that came as HTTP/1 text.
 
 use super::{RequestHead, Version};
-use crate::bytes::{is_token, is_value_byte};
-use crate::fields::{Field, FieldName, Fields};
+use crate::bytes::is_token;
+use crate::fields_of_h2::{SectionSize, check_field};
 use crate::framing::{BodyFraming, Declared, declared};
 use crate::host;
-use crate::hygiene::is_forbidden_trailer;
 use crate::span::{Span, push};
-use crate::{HeadLimits, KnownName, Method, Trailers, WireError};
+use crate::{HeadLimits, KnownName, Method, WireError};
 use portcullis_model::Reason;
-
-/// What a field costs beside its name and value, as in HTTP/1: colon, space, line end.
-const FIELD_EXTRA: usize = 4;
-/// Bytes and fields of a trailer section.
-const TRAILER_BYTES_MAX: usize = 8 * 1024;
-const TRAILER_FIELDS_MAX: usize = 32;
 
 /// The pseudo-header fields of a request.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,19 +75,17 @@ impl RequestHead {
     fn add_fields<'a>(
         &mut self,
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-        mut size: usize,
+        size_before: usize,
         limits: &HeadLimits,
     ) -> Result<(), WireError> {
-        let mut lines = 0;
+        let mut size = SectionSize::beginning_with(size_before);
         let mut crumbs: Vec<&[u8]> = Vec::new();
         for (name, value) in fields {
             // Every line counts, those of a cookie that comes in many parts too (threats D 77).
-            lines += 1;
-            size += name.len() + value.len() + FIELD_EXTRA;
-            if lines > limits.fields_max || size > limits.head_bytes_max {
+            if !size.add(name, value, limits.fields_max, limits.head_bytes_max) {
                 return Err(WireError::new(Reason::HeadersTooLarge, "more fields or bytes than allowed"));
             }
-            check_field(name, value)?;
+            check_field(name, value, Reason::RequestMalformed)?;
             if name == b"cookie" {
                 crumbs.push(value);
             } else {
@@ -110,26 +101,16 @@ impl RequestHead {
     }
 
     fn add_line(&mut self, name: &[u8], value: &[u8]) -> Result<(), WireError> {
-        let name = match KnownName::of_lower(name) {
-            Some(
-                KnownName::Connection
-                | KnownName::KeepAlive
-                | KnownName::ProxyConnection
-                | KnownName::TransferEncoding
-                | KnownName::Upgrade,
-            ) => return malformed("a field that HTTP/2 does not have"),
-            Some(KnownName::Te) if value != b"trailers" => return malformed("a te other than exactly `trailers`"),
-            Some(KnownName::Te) => {
-                // What it says is known from here on; the field itself belongs to the connection.
-                self.takes_trailers = true;
-                return Ok(());
+        let known = KnownName::of_lower(name);
+        if known == Some(KnownName::Te) {
+            if value != b"trailers" {
+                return malformed("a te other than exactly `trailers`");
             }
-            Some(known) => FieldName::Known(known),
-            None => FieldName::Other(push(&mut self.fields.buffer, name)),
-        };
-        let value = push(&mut self.fields.buffer, value);
-        self.fields.list.push(Field { name, value });
-        Ok(())
+            // What it says is known from here on; the field itself belongs to the connection.
+            self.takes_trailers = true;
+            return Ok(());
+        }
+        self.fields.add_of_h2(known, name, value, Reason::RequestMalformed)
     }
 
     fn read_framing(&mut self, ends: bool) -> Result<(), WireError> {
@@ -197,44 +178,5 @@ impl RequestHead {
         self.framing = BodyFraming::None;
         self.wants_websocket = true;
         Ok(())
-    }
-}
-
-/// RFC 9113 section 8.2.1: lower-case names; values without control bytes, and without spaces around them.
-pub(crate) fn check_field(name: &[u8], value: &[u8]) -> Result<(), WireError> {
-    if !is_token(name) || name.iter().any(u8::is_ascii_uppercase) {
-        return malformed("a field name that is not a lower-case token");
-    }
-    let spaced = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    if spaced(value.first()) || spaced(value.last()) || !value.iter().all(|byte| is_value_byte(*byte)) {
-        return malformed("a field value with control bytes, or spaces around it");
-    }
-    Ok(())
-}
-
-impl Fields {
-    /// Reads a trailer section that came as fields. Those that may not come as trailers are left out, as with chunked coding.
-    ///
-    /// # Errors
-    /// What is not well-formed, or more than allowed; `reason` says whose fault that is.
-    pub fn read_trailers<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>, reason: Reason) -> Result<Trailers, WireError> {
-        let (mut trailers, mut size, mut lines) = (Trailers::default(), 0, 0);
-        for (name, value) in fields {
-            lines += 1;
-            size += name.len() + value.len() + FIELD_EXTRA;
-            if lines > TRAILER_FIELDS_MAX || size > TRAILER_BYTES_MAX {
-                return Err(WireError::new(reason, "trailers longer than allowed"));
-            }
-            if let Err(error) = check_field(name, value) {
-                return Err(WireError::new(reason, error.detail));
-            }
-            if !is_forbidden_trailer(name)
-                && let Ok(name) = std::str::from_utf8(name)
-            {
-                // One that only the codec may write is dropped, as a forbidden one is.
-                let _kept_or_dropped = trailers.append_named(name, value).is_ok();
-            }
-        }
-        Ok(trailers)
     }
 }

@@ -1,15 +1,10 @@
 //! An answer that came as HTTP/2 fields (RFC 9113 section 8.3.2), read as strictly as one that came as HTTP/1 text.
 
 use super::{ResponseHead, malformed};
-use crate::fields::{Field, FieldName};
+use crate::fields_of_h2::{SectionSize, check_field};
 use crate::framing::{Declared, ResponseFraming, declared};
-use crate::request::check_field;
-use crate::span::push;
 use crate::{HeadLimits, KnownName, Method, WireError};
 use portcullis_model::Reason;
-
-/// What a field costs beside its name and value, as in HTTP/1: colon, space, line end.
-const FIELD_EXTRA: usize = 4;
 
 impl ResponseHead {
     /// Reads the head of an upstream's answer to a request with `method` from fields. `ends` says whether nothing follows. Where a body
@@ -33,34 +28,15 @@ impl ResponseHead {
         if !matches!(status, 100 | 102..=599) {
             return malformed("the status is none");
         }
-        let (mut size, mut lines) = (0, 0);
+        let mut size = SectionSize::default();
         for (name, value) in fields {
-            lines += 1;
-            size += name.len() + value.len() + FIELD_EXTRA;
-            if lines > limits.fields_max || size > limits.head_bytes_max {
+            if !size.add(name, value, limits.fields_max, limits.head_bytes_max) {
                 return malformed("more fields or bytes than allowed");
             }
-            check_field(name, value).map_err(|error| WireError::new(Reason::UpstreamMalformed, error.detail))?;
-            self.add_line(name, value)?;
+            check_field(name, value, Reason::UpstreamMalformed)?;
+            self.fields.add_of_h2(KnownName::of_lower(name), name, value, Reason::UpstreamMalformed)?;
         }
         self.read_framing_of_h2(ends, method)
-    }
-
-    fn add_line(&mut self, name: &[u8], value: &[u8]) -> Result<(), WireError> {
-        let name = match KnownName::of_lower(name) {
-            Some(
-                KnownName::Connection
-                | KnownName::KeepAlive
-                | KnownName::ProxyConnection
-                | KnownName::TransferEncoding
-                | KnownName::Upgrade,
-            ) => return malformed("a field that HTTP/2 does not have"),
-            Some(known) => FieldName::Known(known),
-            None => FieldName::Other(push(&mut self.fields.buffer, name)),
-        };
-        let value = push(&mut self.fields.buffer, value);
-        self.fields.list.push(Field { name, value });
-        Ok(())
     }
 
     fn read_framing_of_h2(&mut self, ends: bool, method: Method) -> Result<(), WireError> {

@@ -14,12 +14,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("portcullis-engines-", &["portcullis-model", "portcullis-wire"]),
     ("portcullis-gateway-router", &["portcullis-model", "portcullis-wire"]),
     ("portcullis-gateway-tls", &["portcullis-model"]),
+    ("portcullis-gateway-h2", &["portcullis-model", "portcullis-wire"]),
     ("portcullis-gateway-listener", &["portcullis-model", "portcullis-wire", "portcullis-gateway-tls"]),
     ("portcullis-gateway-policy", WORDS),
     ("portcullis-gateway-cache", &["portcullis-model", "portcullis-wire", "portcullis-gateway-policy"]),
     (
         "portcullis-gateway-upstream",
-        &["portcullis-model", "portcullis-wire", "portcullis-gateway-policy", "portcullis-gateway-tls"],
+        &["portcullis-model", "portcullis-wire", "portcullis-gateway-policy", "portcullis-gateway-tls", "portcullis-gateway-h2"],
     ),
     ("portcullis-gateway-proxy", &["portcullis-model", "portcullis-wire", "portcullis-gateway-"]),
     (

@@ -1,15 +1,9 @@
-//! Heads and trailers, from the types of `http` to ours and back. The only place where that happens.
+//! Heads, from the types of `http` to ours and back.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderValue;
 use http::{Request, Response, StatusCode};
-use portcullis_model::Reason;
-use portcullis_wire::{
-    Fields, HeadLimits, KnownName, PseudoFields, RequestHead, ResponseFraming, ResponseHead, Trailers, WireError,
-};
-use std::sync::LazyLock;
-
-/// What a field costs in HTTP/1 beside its name and value; records count the same for both.
-const FIELD_EXTRA: u64 = 4;
+use portcullis_gateway_h2::{FIELD_EXTRA, fields, write_fields};
+use portcullis_wire::{HeadLimits, PseudoFields, RequestHead, ResponseFraming, ResponseHead, WireError};
 
 /// Reads a request into canonical form. `ends` says whether no body follows.
 pub(super) fn read_request<B>(
@@ -37,39 +31,6 @@ pub(super) fn request_bytes<B>(request: &Request<B>) -> u64 {
     (request.method().as_str().len() + target) as u64 + sizes.sum::<u64>()
 }
 
-fn fields(map: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
-    map.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
-}
-
-/// Reads the trailers of a request.
-pub(super) fn read_trailers(map: &HeaderMap) -> Result<Trailers, WireError> {
-    Fields::read_trailers(fields(map), Reason::RequestMalformed)
-}
-
-/// The known names as `http` has them, in the order of [`KnownName::ALL`].
-static NAMES: LazyLock<Box<[HeaderName]>> =
-    LazyLock::new(|| KnownName::ALL.iter().map(|name| HeaderName::from_static(name.as_str())).collect());
-
-fn name_of(known: Option<KnownName>, name: &[u8]) -> Option<HeaderName> {
-    match known {
-        Some(known) => NAMES.get(known as usize).cloned(),
-        None => HeaderName::from_bytes(name).ok(),
-    }
-}
-
-/// Writes fields; those that `http` does not take cannot be, as they are well-formed. Each value has memory of its own: the library's
-/// table may keep one of them for long, and must not keep a whole head with it.
-fn write_fields(fields: &Fields, map: &mut HeaderMap) -> u64 {
-    let mut bytes = 0;
-    for (known, name, value) in fields.end_to_end_known() {
-        bytes += (name.len() + value.len()) as u64 + FIELD_EXTRA;
-        if let (Some(name), Ok(value)) = (name_of(known, name), HeaderValue::from_bytes(value)) {
-            map.append(name, value);
-        }
-    }
-    bytes
-}
-
 /// Writes the head of an answer with the framing that is meant. Gives also how many bytes it has.
 pub(super) fn write_response(head: &ResponseHead, framing: ResponseFraming, upgraded: bool) -> (Response<()>, u64) {
     let mut response = Response::new(());
@@ -86,11 +47,4 @@ pub(super) fn write_response(head: &ResponseHead, framing: ResponseFraming, upgr
         bytes += 20;
     }
     (response, bytes)
-}
-
-/// Writes trailers.
-pub(super) fn write_trailers(trailers: &Trailers) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(trailers.len());
-    write_fields(trailers, &mut map);
-    map
 }

@@ -2,7 +2,7 @@
 
 use super::budget::{Budget, Held};
 use super::metered::{Metered, MeteredIo};
-use super::stream::{Http2Stream, ROOM_BYTES};
+use super::stream::Http2Stream;
 use crate::alarm::Alarm;
 use crate::client_io::ClientIo;
 use crate::connection::{After, Connection};
@@ -13,6 +13,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use h2::RecvStream;
 use h2::server::{self, SendResponse};
 use http::Request;
+use portcullis_gateway_h2::ROOM_BYTES;
 use portcullis_gateway_listener::Io;
 use portcullis_gateway_policy::ConnectionFacts;
 use portcullis_model::{Protocol, Reason, Rejection};

@@ -1,13 +1,13 @@
 //! One question of the gateway's own, on a connection of its own.
 
 use super::connection::{Made, begin};
-use super::convert::fields;
 use crate::connection::Stream;
 use crate::errand::{ErrandFailure, LIMITS};
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request};
+use portcullis_gateway_h2::fields;
 use portcullis_model::Reason;
 use portcullis_wire::ResponseHead;
 

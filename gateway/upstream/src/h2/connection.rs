@@ -6,6 +6,7 @@ use crate::connection::Stream;
 use crate::endpoint::{Endpoint, EndpointPlace};
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
+use portcullis_gateway_h2::ROOM_BYTES;
 use portcullis_model::{Reason, Rejection};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -23,8 +24,6 @@ pub(super) const STREAMS_MAX: usize = 100;
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same for a connection: so much that clients who do not read hold up nobody but themselves.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
-/// Bytes of a request's body that are taken before they can be sent.
-pub(super) const ROOM_BYTES: usize = 32 * 1024;
 /// What small DATA frames may cost that nobody has asked for yet, as the library counts: about 256 for each of them.
 const SMALL_DATA_MAX: usize = 32 * 1024 * 1024;
 /// What the fields of an answer may have, as the library counts. More than our own limit, which says what is wrong.

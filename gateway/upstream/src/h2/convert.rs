@@ -1,12 +1,12 @@
-//! Heads and trailers, from our types to those of `http` and back.
+//! Heads of requests, from our type to that of `http`.
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::HeaderValue;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Uri};
-use portcullis_model::Reason;
-use portcullis_wire::{BodyFraming, Fields, RequestHead, Trailers, WireError};
+use portcullis_gateway_h2::write_fields;
+use portcullis_wire::{BodyFraming, RequestHead};
 
 /// The memory that the parts of a request's head are cut from.
 fn bytes_of(parts: &[&[u8]]) -> Bytes {
@@ -30,7 +30,7 @@ pub(super) fn write_request(head: &RequestHead, is_secure: bool) -> Option<Reque
     *request.uri_mut() = Uri::from_parts(uri).ok()?;
     let map = request.headers_mut();
     map.reserve(head.fields().len() + 3);
-    write_fields(head.fields().end_to_end(), map);
+    write_fields(head.fields(), map);
     if let BodyFraming::Length(length) = head.framing() {
         map.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -39,32 +39,6 @@ pub(super) fn write_request(head: &RequestHead, is_secure: bool) -> Option<Reque
     }
     map.insert(http::header::VIA, HeaderValue::from_bytes(head.via()).ok()?);
     Some(request)
-}
-
-/// Writes fields; those that `http` does not take cannot be, as they are well-formed.
-fn write_fields<'f>(fields: impl Iterator<Item = (&'f [u8], &'f [u8])>, map: &mut HeaderMap) {
-    for (name, value) in fields {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
-            map.append(name, value);
-        }
-    }
-}
-
-/// The fields of an answer as name and value.
-pub(super) fn fields(map: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
-    map.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
-}
-
-/// Writes the trailers of a request.
-pub(super) fn write_trailers(trailers: &Trailers) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(trailers.len());
-    write_fields(trailers.end_to_end(), &mut map);
-    map
-}
-
-/// Reads the trailers of an answer.
-pub(super) fn read_trailers(map: &HeaderMap) -> Result<Trailers, WireError> {
-    Fields::read_trailers(fields(map), Reason::UpstreamMalformed)
 }
 
 /// The number of a stream.

@@ -1,12 +1,12 @@
 //! One stream: the upstream's side of one exchange.
 
-use super::connection::{Lines, ROOM_BYTES};
-use super::convert::{fields, number_of, read_trailers, write_request, write_trailers};
+use super::connection::Lines;
+use super::convert::{number_of, write_request};
 use crate::endpoint::Endpoint;
 use crate::retry::Failure;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use h2::client::ResponseFuture;
-use h2::{RecvStream, SendStream};
+use portcullis_gateway_h2::{Incoming, Outgoing, fields};
 use portcullis_model::{Reason, Rejection};
 use portcullis_wire::{BodyFraming, HeadLimits, Method, RequestHead, ResponseFraming, ResponseHead, Trailers};
 use std::future::Future;
@@ -30,15 +30,8 @@ pub(crate) struct UpstreamStream {
     pub(crate) reused: bool,
     number: u32,
     response: Option<ResponseFuture>,
-    sending: Option<SendStream<Bytes>>,
-    /// Bytes of the request's body that are to come, if that is known.
-    unsent: Option<u64>,
-    body: Option<RecvStream>,
-    /// What came and has not been read.
-    unread: Bytes,
-    /// Bytes of the answer's body that are to come, if that is known.
-    left: Option<u64>,
-    trailers: Option<Trailers>,
+    sending: Option<Outgoing<Bytes>>,
+    body: Option<Incoming>,
     /// Why the request could not be sent.
     failed: Option<NoHead>,
 }
@@ -56,19 +49,7 @@ fn gone() -> io::Error {
 impl UpstreamStream {
     pub(super) fn new(lines: Rc<Lines>) -> Self {
         let reused = lines.one_more();
-        Self {
-            lines,
-            reused,
-            number: 0,
-            response: None,
-            sending: None,
-            unsent: None,
-            body: None,
-            unread: Bytes::new(),
-            left: None,
-            trailers: None,
-            failed: None,
-        }
+        Self { lines, reused, number: 0, response: None, sending: None, body: None, failed: None }
     }
 
     /// The endpoint.
@@ -83,7 +64,7 @@ impl UpstreamStream {
             self.failed = Some(NoHead { rejection, failure: Failure::Final });
             return;
         };
-        self.unsent = match head.framing() {
+        let length = match head.framing() {
             BodyFraming::Length(length) => Some(length),
             BodyFraming::None | BodyFraming::Chunked => None,
         };
@@ -93,7 +74,7 @@ impl UpstreamStream {
             Ok((response, sending)) => {
                 self.number = number_of(&response);
                 self.response = Some(response);
-                self.sending = (!ends).then_some(sending);
+                self.sending = (!ends).then(|| Outgoing::new(sending, length));
             }
             Err(_) => {
                 let rejection = Rejection::new(Reason::UpstreamReset, "the connection ended before the request was sent");
@@ -131,11 +112,11 @@ impl UpstreamStream {
         let (parts, body) = response.into_parts();
         let ends = body.is_end_stream();
         let read = head.read_fields(parts.status.as_u16(), fields(&parts.headers), ends, limits, method);
-        self.left = match head.framing() {
+        let length = match head.framing() {
             ResponseFraming::Length(length) => Some(length),
             _ => None,
         };
-        self.body = Some(body);
+        self.body = Some(Incoming::new(body, length, Reason::UpstreamMalformed));
         Poll::Ready(read.map_err(malformed))
     }
 
@@ -165,70 +146,29 @@ impl UpstreamStream {
 
     /// Reads the body of the answer; 0 is its end. A body of another length than was told is an error.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(Err(gone())) };
-        while self.unread.is_empty() {
-            match ready!(body.poll_data(cx)) {
-                Some(Ok(data)) => {
-                    if let Some(left) = &mut self.left {
-                        *left = left.checked_sub(data.len() as u64).ok_or(io::ErrorKind::InvalidData)?;
-                    }
-                    self.unread = data;
-                }
-                Some(Err(_)) => return Poll::Ready(Err(gone())),
-                None if self.left.is_some_and(|left| left > 0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                None => return self.poll_trailers(cx).map_ok(|()| 0),
-            }
-        }
-        let count = self.unread.len().min(buf.len());
-        if let Some(slot) = buf.get_mut(..count) {
-            slot.copy_from_slice(self.unread.get(..count).unwrap_or_default());
-        }
-        self.unread.advance(count);
-        // Whoever reads has passed on what was read before: the window opens as fast as the client takes.
-        body.flow_control().release_capacity(count).map_err(|_| gone())?;
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(Err(gone())) };
-        match ready!(body.poll_trailers(cx)) {
-            Ok(None) => Poll::Ready(Ok(())),
-            Ok(Some(map)) => match read_trailers(&map) {
-                Ok(trailers) => {
-                    self.trailers = Some(trailers);
-                    Poll::Ready(Ok(()))
-                }
-                Err(_) => Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-            },
-            Err(_) => Poll::Ready(Err(gone())),
+        match &mut self.body {
+            Some(body) => body.poll_read(cx, buf),
+            None => Poll::Ready(Err(gone())),
         }
     }
 
     /// The trailers of the answer, once its body has ended.
     pub(crate) fn trailers(&self) -> Option<&Trailers> {
-        self.trailers.as_ref()
+        self.body.as_ref().and_then(Incoming::trailers)
     }
 
     /// Waits until something can be sent, and gives how much.
     pub(crate) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Some(stream) = &mut self.sending else { return Poll::Ready(Err(gone())) };
-        let wanted = self.unsent.and_then(|left| usize::try_from(left).ok()).map_or(ROOM_BYTES, |left| left.clamp(1, ROOM_BYTES));
-        if stream.capacity() == 0 {
-            stream.reserve_capacity(wanted);
+        match &mut self.sending {
+            Some(sending) => sending.poll_room(cx),
+            None => Poll::Ready(Err(gone())),
         }
-        while stream.capacity() == 0 {
-            match ready!(stream.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(Err(gone())),
-            }
-        }
-        Poll::Ready(Ok(stream.capacity()))
     }
 
     /// Leaves the room to other streams while there is nothing to send.
     pub(crate) fn give_back_room(&mut self) {
-        if let Some(stream) = &mut self.sending {
-            stream.reserve_capacity(0);
+        if let Some(sending) = &mut self.sending {
+            sending.give_back_room();
         }
     }
 
@@ -237,28 +177,20 @@ impl UpstreamStream {
         if bytes.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let room = ready!(self.poll_room(cx))?;
-        let Some(stream) = &mut self.sending else { return Poll::Ready(Err(gone())) };
-        let part = bytes.get(..room.min(bytes.len())).unwrap_or(bytes);
-        if let Some(left) = &mut self.unsent {
-            *left = left.saturating_sub(part.len() as u64);
-        }
-        let ends = self.unsent == Some(0);
-        stream.send_data(Bytes::copy_from_slice(part), ends).map_err(|_| gone())?;
-        if ends {
+        let Some(sending) = &mut self.sending else { return Poll::Ready(Err(gone())) };
+        ready!(sending.poll_room(cx))?;
+        let put = sending.put(bytes, |bytes| bytes)?;
+        if put.is_last {
             self.sending = None;
         }
-        Poll::Ready(Ok(part.len()))
+        Poll::Ready(Ok(put.taken))
     }
 
     /// Ends the request, unless it has ended with its last byte.
     pub(crate) fn finish(&mut self, trailers: Option<&Trailers>) {
-        let Some(mut stream) = self.sending.take() else { return };
+        let Some(mut sending) = self.sending.take() else { return };
         // An upstream that is gone is noticed where it is waited for.
-        let _ended = match trailers.filter(|trailers| !trailers.is_empty()) {
-            Some(trailers) => stream.send_trailers(write_trailers(trailers)),
-            None => stream.send_data(Bytes::new(), true),
-        };
+        let _ended = sending.finish(trailers, Bytes::new);
     }
 }
 
