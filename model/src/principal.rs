@@ -87,4 +87,6 @@ pub struct Principal {
     pub grants: Grants,
     /// When the credential ends, in seconds since the Unix epoch.
     pub expires_unix_seconds: u64,
+    /// From when on it is not taken any more, leeway for clocks included, and what was begun with it ends; `u64::MAX` when it never ends.
+    pub ends_unix_seconds: u64,
 }

@@ -64,7 +64,7 @@ macro_rules! reasons {
                 match self {
                     Self::CredentialsMissing => Some("Bearer realm=\"api\""),
                     Self::CredentialsAmbiguous => Some("Bearer realm=\"api\", error=\"invalid_request\""),
-                    Self::CredentialsInvalid => Some("Bearer realm=\"api\", error=\"invalid_token\""),
+                    Self::CredentialsInvalid | Self::CredentialsExpired => Some("Bearer realm=\"api\", error=\"invalid_token\""),
                     Self::AccessDenied => Some("Bearer realm=\"api\", error=\"insufficient_scope\""),
                     _ => None,
                 }
@@ -128,6 +128,10 @@ reasons! {
     CredentialsAmbiguous = "credentials_ambiguous", 400, Downstream, false, "the credentials are ambiguous";
     /// The token is not one that a provider of the API issued for it, or it is not valid now; which it is, is in the log.
     CredentialsInvalid = "credentials_invalid", 401, Downstream, false, "the credentials are not valid";
+    /// The credential has expired while the exchange went on, which has no end of its own (a WebSocket, an event stream, a stream of gRPC).
+    CredentialsExpired = "credentials_expired", 401, Downstream, true, "the credentials have expired";
+    /// The exchange has gone on for as long as one may (`stream_age_max`); whoever is calling must ask again.
+    StreamAged = "stream_aged", 503, Policy, true, "the request must be made anew";
     /// No key set of the provider is there, so that tokens cannot be judged.
     KeysUnavailable = "keys_unavailable", 503, Gateway, false, "credentials cannot be checked now";
     /// No line of the route's `allow` fits the caller.

@@ -81,6 +81,7 @@ fn measure(key: &SigningKey) {
         any_of: vec!["corp".into()],
         audiences: vec!["https://api.test".into()],
         credentials: Credentials::Pass,
+        stream_age_max: std::time::Duration::MAX,
     };
     let access = RouteAccess { authenticate: Arc::new(authenticate), lines: lines.into_iter().skip(196).collect() };
     let rules = Rules {

@@ -77,6 +77,7 @@ pub(crate) fn access(any_of: &[&str], roles: &[&str], scopes: &[&str]) -> (Route
         any_of: any_of.iter().map(|name| (*name).into()).collect(),
         audiences: vec!["https://api.test".into()],
         credentials: Credentials::Remove,
+        stream_age_max: std::time::Duration::MAX,
     };
     (RouteAccess { authenticate: Arc::new(authenticate), lines: vec![line] }, Arc::new(words))
 }

@@ -118,7 +118,12 @@ fn authenticate_json(plan: &AuthenticatePlan) -> Value {
         Credentials::Remove => "remove",
         Credentials::Pass => "pass",
     };
-    json!({ "any_of": texts(&plan.any_of), "audiences": texts(&plan.audiences), "credentials": credentials })
+    json!({
+        "any_of": texts(&plan.any_of),
+        "audiences": texts(&plan.audiences),
+        "credentials": credentials,
+        "stream_age_max": plan.stream_age_max.encode(),
+    })
 }
 
 fn keys_json(keys: &KeySource) -> Value {

@@ -378,6 +378,10 @@ fn spec(
             split,
             encoded_slash_kept: route.encoded_slash == portcullis_control_config::settings::EncodedSlash::Keep,
             websocket: route.websocket,
+            stream_age_max: match &route.access {
+                Access::Public => None,
+                Access::Allow { access, .. } => Some(access.authenticate.stream_age_max),
+            },
         })
     };
     let target = match destination {

@@ -90,6 +90,8 @@ pub struct AuthenticatePlan {
     pub audiences: Vec<Arc<str>>,
     /// What becomes of the credential.
     pub credentials: Credentials,
+    /// How long an exchange may go on that was begun with a credential.
+    pub stream_age_max: Duration,
 }
 
 /// Who may call a route that is not for everybody.

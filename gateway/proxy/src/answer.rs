@@ -5,7 +5,7 @@ use crate::connection::Connection;
 use crate::forward::Forwarded;
 use crate::snapshot::Route;
 use crate::worker::Worker;
-use portcullis_wire::{ChunkedDecoder, KnownName, ResponseFraming, Version};
+use portcullis_wire::{BodyFraming, ChunkedDecoder, KnownName, ResponseFraming, Version};
 
 /// How the answer will be written.
 pub(crate) struct Answered {
@@ -17,6 +17,8 @@ pub(crate) struct Answered {
     pub(crate) writing: Writing,
     /// Whether the client's connection can go on after it.
     pub(crate) keeps_alive: bool,
+    /// Whether nobody has said how long it will be, or how long the rest of the request.
+    pub(crate) endless: bool,
     /// Whether the connection now belongs to WebSocket.
     pub(crate) upgraded: bool,
 }
@@ -46,6 +48,8 @@ pub(crate) fn answer(forwarded: &mut Forwarded, route: &Route, connection: &mut 
         ResponseFraming::UntilClose => (Reading::UntilClose, ResponseFraming::Chunked, false),
     };
     let upload_open = forwarded.upload.is_some();
+    let endless = matches!(framing, ResponseFraming::Chunked | ResponseFraming::UntilClose)
+        || (upload_open && exchange.request.framing() == BodyFraming::Chunked);
     let asked_to_upgrade = exchange.request.wants_websocket();
     let keeps_alive = !ends_with_close
         && !upload_open
@@ -60,7 +64,7 @@ pub(crate) fn answer(forwarded: &mut Forwarded, route: &Route, connection: &mut 
     exchange.record.traffic.response_head = connection.io.put_head(response, written, closing, upgraded, &mut out);
     // Over a stream the consent to WebSocket is a 200 (RFC 8441 section 5).
     exchange.record.status = if upgraded && connection.io.is_stream() { 200 } else { response.status() };
-    Answered { out, reading, writing, keeps_alive, upgraded }
+    Answered { out, reading, writing, keeps_alive, endless, upgraded }
 }
 
 fn chunked() -> Reading {

@@ -8,6 +8,7 @@ use crate::h2::serve_http2;
 use crate::life_of_a_request::life_of_a_request;
 use crate::snapshot::Listener;
 use crate::stream::ByteStream;
+use crate::watch::Watch;
 use crate::worker::Worker;
 use portcullis_gateway_listener::Io;
 use portcullis_gateway_policy::ConnectionFacts;
@@ -40,6 +41,8 @@ pub(crate) struct Connection {
     pub(crate) facts: Rc<ConnectionFacts>,
     pub(crate) listener: Arc<Listener>,
     pub(crate) alarm: Alarm,
+    /// Over the exchange that has been let through.
+    pub(crate) watch: Watch,
     /// Bytes read beyond the last exchange: of a pipelined request, or of a body that is yet to be forwarded.
     pub(crate) carry: Option<Buffer>,
     /// Requests begun on it.
@@ -150,7 +153,8 @@ pub async fn serve_connection(io: Io, facts: ConnectionFacts, listener: Arc<List
     }
     let alarm = Alarm::new(listener.limits.header_deadline);
     let io = ClientIo::Connection(io);
-    let mut connection = Connection { io, facts, listener, alarm, carry: None, requests: 0, finished: Instant::now() };
+    let watch = Watch::default();
+    let mut connection = Connection { io, facts, listener, alarm, watch, carry: None, requests: 0, finished: Instant::now() };
     let after = loop {
         if !connection.wait_for_request(&worker).await {
             break After::Close;
@@ -164,6 +168,7 @@ pub async fn serve_connection(io: Io, facts: ConnectionFacts, listener: Arc<List
         })
         .await;
         drop(life);
+        connection.watch = Watch::default();
         if after != After::KeepAlive {
             break after;
         }

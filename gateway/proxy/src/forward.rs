@@ -149,6 +149,8 @@ struct Sending {
     silence: Silence,
     total: Option<Instant>,
     has_body: bool,
+    /// Whether the length of the body is not known.
+    endless: bool,
     /// When the last byte of a body had been sent.
     sent: Option<Instant>,
     sink_failed: bool,
@@ -202,6 +204,7 @@ impl Sending {
             silence,
             total,
             has_body,
+            endless: framing == BodyFraming::Chunked,
             sent: None,
             sink_failed: false,
             watches_client: true,
@@ -348,19 +351,22 @@ impl Sending {
     fn poll_deadlines(&mut self, cx: &mut Context<'_>, connection: &mut Connection) -> Poll<Result<(), Failed>> {
         if self.has_body && self.upload.is_some() {
             self.note_upload();
-            if let Some(deadline) = self.pace.deadline() {
+            if let Some(deadline) = self.pace.deadline().into_iter().chain(connection.watch.deadline(self.endless)).min() {
                 connection.alarm.set(deadline.min(self.silence.deadline()));
             }
         }
         while connection.alarm.poll(cx).is_ready() {
             let now = Instant::now();
-            let moved = self.upload.as_ref().map_or(0, |upload| upload.progress);
+            let (moved, endless) =
+                (self.upload.as_ref().map_or(0, |upload| upload.progress), self.endless && self.upload.is_some());
             let late = self.total.is_some_and(|total| now >= total);
             let verdict = if late { Err(Reason::UpstreamTimeout) } else { self.silence.check(now) };
-            if let Err(reason) = verdict.and_then(|()| self.pace.check(now, moved)) {
+            let verdict = verdict.and_then(|()| self.pace.check(now, moved)).and_then(|()| connection.watch.check(now, endless));
+            if let Err(reason) = verdict {
                 return Poll::Ready(Err(Failed::finally(Rejection::new(reason, "waiting for the answer"))));
             }
-            let next = [self.pace.deadline(), self.total, Some(self.silence.deadline())].into_iter().flatten().min();
+            let watch = connection.watch.deadline(endless);
+            let next = [self.pace.deadline(), self.total, Some(self.silence.deadline()), watch].into_iter().flatten().min();
             connection.alarm.set(next.unwrap_or(now + self.times.idle));
         }
         Poll::Pending

@@ -28,6 +28,7 @@ mod snapshot;
 mod stream;
 mod tunnel;
 mod upstream_head;
+mod watch;
 mod worker;
 mod write;
 

@@ -9,6 +9,7 @@ use crate::forward::forward;
 use crate::look::look;
 use crate::respond::respond;
 use crate::route::route;
+use crate::watch::Watch;
 use crate::worker::Worker;
 use crate::write::write;
 use portcullis_model::Phase;
@@ -48,6 +49,7 @@ pub(crate) async fn life_of_a_request(connection: &mut Connection, worker: &Work
     };
     // Step 6, cache, is not in this version. Step 7: forward.
     let decided = Instant::now();
+    connection.watch = Watch::begin(cleared.exchange(), route, decided);
     let mut forwarded = match forward(cleared, route, connection, worker, decided).await {
         Ok(forwarded) => forwarded,
         Err((exchange, rejection)) => {

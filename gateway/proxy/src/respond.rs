@@ -6,7 +6,7 @@ use crate::snapshot::ListenerMode;
 use crate::worker::Worker;
 use portcullis_gateway_policy::{Exchange, Pipeline, Stop};
 use portcullis_model::{Phase, Reason, Rejection};
-use portcullis_wire::{BodyFraming, KnownName, Method, ResponseFraming, ResponseHead, WireError};
+use portcullis_wire::{BodyFraming, KnownName, Method, ResponseFraming, ResponseHead, Trailers, WireError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -127,8 +127,25 @@ fn make(
 fn describe_to_grpc(response: &mut ResponseHead, rejection: &Rejection) -> Result<(), WireError> {
     let fields = response.fields_mut();
     fields.set(KnownName::ContentType, b"application/grpc")?;
-    fields.set_named("grpc-status", status_of(rejection.status()))?;
-    fields.set_named("grpc-message", rejection.reason.public().as_bytes())
+    tell_grpc(fields, rejection.reason)
+}
+
+fn tell_grpc(fields: &mut Trailers, reason: Reason) -> Result<(), WireError> {
+    fields.set_named("grpc-status", status_of(reason.status()))?;
+    fields.set_named("grpc-message", reason.public().as_bytes())
+}
+
+/// Ends an answer that has begun and will not be finished. A client of gRPC is told why when it is the credential's end; for everybody else
+/// the answer is cut off, so that nobody takes it for a whole one.
+pub(crate) fn part(connection: &mut Connection, exchange: &Exchange, reason: Reason) -> After {
+    if !matches!(reason, Reason::CredentialsExpired | Reason::StreamAged) || !is_grpc(&exchange.request) {
+        return After::Close;
+    }
+    let mut trailers = Trailers::default();
+    let told = tell_grpc(&mut trailers, reason);
+    debug_assert!(told.is_ok(), "the gateway's own fields are valid");
+    connection.io.finish(Some(&trailers));
+    After::Linger
 }
 
 fn describe(

@@ -98,6 +98,8 @@ pub struct Route {
     pub encoded_slash_kept: bool,
     /// Whether an upgrade to WebSocket is allowed.
     pub websocket: bool,
+    /// How long an exchange of a caller may go on; nothing where nobody is asked who they are.
+    pub stream_age_max: Option<Duration>,
 }
 
 /// The split of a route's requests between upstreams.

@@ -6,6 +6,7 @@ use crate::connection::{After, Connection};
 use crate::pace::{Pace, Silence};
 use crate::snapshot::Route;
 use crate::stream::ByteStream;
+use crate::watch::Watch;
 use crate::worker::Worker;
 use portcullis_gateway_policy::Exchange;
 use portcullis_gateway_upstream::UpstreamConnection;
@@ -88,13 +89,17 @@ pub(crate) async fn tunnel(
         let progress = up.transfer.progress + down.transfer.progress;
         pace.note(now, !down.ended && down.transfer.waiting == Waiting::Sink, down.transfer.progress);
         silence.note(now, progress, false);
-        connection.alarm.set(pace.deadline().unwrap_or_else(|| silence.deadline()).min(silence.deadline()));
+        let due = |pace: &Pace, silence: &Silence, watch: &Watch| {
+            [pace.deadline(), watch.deadline(true)].into_iter().flatten().fold(silence.deadline(), Instant::min)
+        };
+        connection.alarm.set(due(&pace, &silence, &connection.watch));
         while connection.alarm.poll(cx).is_ready() {
             let now = Instant::now();
-            if let Err(reason) = silence.check(now).and_then(|()| pace.check(now, down.transfer.progress)) {
+            let verdict = silence.check(now).and_then(|()| pace.check(now, down.transfer.progress));
+            if let Err(reason) = verdict.and_then(|()| connection.watch.check(now, true)) {
                 return Poll::Ready(Err(reason));
             }
-            connection.alarm.set(pace.deadline().unwrap_or_else(|| silence.deadline()).min(silence.deadline()));
+            connection.alarm.set(due(&pace, &silence, &connection.watch));
         }
         Poll::Pending
     })

@@ -5,6 +5,7 @@ use crate::body::{Reading, Transfer, TransferError, Waiting, Writing};
 use crate::connection::{After, Connection};
 use crate::forward::Forwarded;
 use crate::pace::{Pace, Silence};
+use crate::respond::part;
 use crate::snapshot::Route;
 use crate::stream::ByteStream;
 use crate::tunnel::tunnel;
@@ -25,7 +26,7 @@ pub(crate) async fn write(
     worker: &Worker,
 ) -> (After, Exchange) {
     let Forwarded { mut exchange, upstream, response, rest, upload, since, answered: now } = forwarded;
-    let Answered { out, reading, writing, keeps_alive, upgraded } = answered;
+    let Answered { out, reading, writing, keeps_alive, endless, upgraded } = answered;
     if upgraded {
         worker.keep_response_head(response);
         exchange.record.upgraded = true;
@@ -37,6 +38,7 @@ pub(crate) async fn write(
     let reusable = !matches!(reading, Reading::UntilClose) && response.keep_alive() && !upstream.is_stream();
     worker.keep_response_head(response);
     let mut relay = Relay::new(reading, writing, out, rest, upload, route, connection, since, now);
+    relay.endless = endless;
     let mut source = Source { upstream: Some(upstream), reusable, idle_max: route.upstream.settings.idle_per_worker };
     let outcome = poll_fn(|cx| relay.poll(cx, &mut source, connection, worker)).await;
     let finished = Instant::now();
@@ -48,7 +50,7 @@ pub(crate) async fn write(
     let after = match outcome {
         Err(reason) => {
             exchange.record.note_reason(reason, "the answer had begun");
-            After::Close
+            part(connection, &exchange, reason)
         }
         Ok(()) if relay.upload.is_some() => {
             connection.io.finish(relay.download.trailers_or(trailers).as_deref());
@@ -101,6 +103,8 @@ struct Relay {
     client_reads: Pace,
     upstream_sends: Silence,
     total: Option<Instant>,
+    /// Whether it has no end of its own.
+    endless: bool,
 }
 
 impl Relay {
@@ -126,6 +130,7 @@ impl Relay {
             client_reads: Pace::new(limits.body_rate_min, limits.rate_window, Reason::ClientTooSlow),
             upstream_sends: Silence::new(now, times.idle, Reason::UpstreamStalled),
             total: times.total.map(|total| since + total),
+            endless: false,
         }
     }
 
@@ -202,22 +207,25 @@ impl Relay {
         let progress = self.download.progress;
         self.client_reads.note(now, client, progress);
         self.upstream_sends.note(now, progress, client);
-        let deadline = [self.client_reads.deadline(), self.total, Some(self.upstream_sends.deadline())];
-        if let Some(earliest) = deadline.into_iter().flatten().min() {
-            connection.alarm.set(earliest);
-        }
+        self.set_alarm(connection);
         while connection.alarm.poll(cx).is_ready() {
             let now = Instant::now();
             let late = self.total.is_some_and(|total| now >= total);
             let verdict = if late { Err(Reason::UpstreamStalled) } else { self.upstream_sends.check(now) };
-            if let Err(reason) = verdict.and_then(|()| self.client_reads.check(now, progress)) {
+            let verdict = verdict.and_then(|()| self.client_reads.check(now, progress));
+            if let Err(reason) = verdict.and_then(|()| connection.watch.check(now, self.endless)) {
                 return Poll::Ready(Err(reason));
             }
-            let deadline = [self.client_reads.deadline(), self.total, Some(self.upstream_sends.deadline())];
-            if let Some(earliest) = deadline.into_iter().flatten().min() {
-                connection.alarm.set(earliest);
-            }
+            self.set_alarm(connection);
         }
         Poll::Pending
+    }
+
+    fn set_alarm(&self, connection: &mut Connection) {
+        let watch = connection.watch.deadline(self.endless);
+        let deadlines = [self.client_reads.deadline(), self.total, Some(self.upstream_sends.deadline()), watch];
+        if let Some(earliest) = deadlines.into_iter().flatten().min() {
+            connection.alarm.set(earliest);
+        }
     }
 }

@@ -19,6 +19,7 @@ fn judge(roles: &[&str], scopes: &[&str], caller: Option<(&str, &[&str], &[&str]
             consumer: None,
             grants: words.grants(provider, roles.iter().copied(), scopes.iter().copied()),
             expires_unix_seconds: 0,
+            ends_unix_seconds: 0,
         }));
     }
     let reason = match policy.on_request(&mut exchange) {

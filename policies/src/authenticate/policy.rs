@@ -112,6 +112,7 @@ impl Provider {
             consumer: None,
             grants: self.words.grants(&self.plan.name, roles, scopes),
             expires_unix_seconds: claims.expires,
+            ends_unix_seconds: claims.expires.saturating_add(rules.leeway),
         };
         Ok(Verified {
             principal: Arc::new(principal),

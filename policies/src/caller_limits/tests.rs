@@ -18,6 +18,7 @@ fn passes(policy: &Arc<dyn Policy>, client: &str, caller: Option<(&str, &str)>) 
             consumer: None,
             grants: Grants::default(),
             expires_unix_seconds: 0,
+            ends_unix_seconds: 0,
         }));
     }
     match policy.on_request(&mut exchange) {

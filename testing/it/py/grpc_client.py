@@ -1,4 +1,4 @@
-"""Calls a server of gRPC through the gateway, by `grpcio`, and checks what comes back. Arguments: ADDRESS AUTHORITY WHAT."""
+"""Calls a server of gRPC through the gateway, by `grpcio`, and checks what comes back. Arguments: ADDRESS AUTHORITY WHAT [TOKEN]."""
 
 import sys
 import threading
@@ -6,7 +6,7 @@ import time
 
 import grpc
 
-address, authority, what = sys.argv[1:]
+address, authority, what, *token = sys.argv[1:]
 credentials = grpc.ssl_channel_credentials(open(authority, "rb").read())
 options = [
     ("grpc.ssl_target_name_override", "a.test"),
@@ -124,6 +124,22 @@ def held():
     begun.set()
     assert next(stream) == b"two"
     assert list(stream) == []
+
+
+def ended():
+    """A stream that the gateway ends because its caller's credential has; what was said before has arrived."""
+    over = threading.Event()
+
+    def messages():
+        yield b"one"
+        over.wait(600)
+
+    stream = both(messages(), metadata=[("authorization", f"Bearer {token[0]}")], timeout=600)
+    assert next(stream) == b"one"
+    print("open", flush=True)
+    error = fails(lambda: next(stream), grpc.StatusCode.UNAUTHENTICATED)
+    print(error.details(), flush=True)
+    over.set()
 
 
 try:

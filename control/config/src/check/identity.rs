@@ -188,11 +188,12 @@ impl Identity<'_> {
             let help = "remove it, or write `allow` in the `access` of the routes that it is for";
             checker.warning(written, path, "everybody may call each route of this API, so nobody is asked who they are", help);
         }
-        let AuthenticateSettings { any_of, audiences, credentials } = &written.value;
+        let AuthenticateSettings { any_of, audiences, credentials, stream_age_max } = &written.value;
         Some(Arc::new(AuthenticatePlan {
             any_of: any_of.0.iter().map(|(_, name)| name.shared()).collect(),
             audiences: audiences.0.iter().map(|(_, audience)| Arc::clone(audience)).collect(),
             credentials: credentials.decided(),
+            stream_age_max: *stream_age_max,
         }))
     }
 

@@ -220,6 +220,9 @@ section! {
         pub audiences: Numbered<Spanned<Arc<str>>>,
         /// What becomes of a token that was accepted. On routes that everybody may call nothing is looked at and nothing removed.
         pub credentials: CredentialsUpstream = CredentialsUpstream::Remove,
+        /// How long an exchange may go on, a WebSocket, an event stream or a long transfer, before whoever is calling must ask again. What has no
+        /// end of its own ends with its credential in any case.
+        pub stream_age_max: Duration where (Duration::from_secs(1), Duration::from_hours(24 * 31)) = Duration::from_hours(24),
     }
 }
 

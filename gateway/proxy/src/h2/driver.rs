@@ -8,6 +8,7 @@ use crate::client_io::ClientIo;
 use crate::connection::{After, Connection};
 use crate::life_of_a_request::life_of_a_request;
 use crate::snapshot::{Listener, ListenerLimits};
+use crate::watch::Watch;
 use crate::worker::Worker;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use h2::RecvStream;
@@ -371,7 +372,8 @@ async fn serve_stream(stream: Http2Stream, shared: Shared, requests: u32) {
     let alarm = shared.alarm(now + shared.listener.limits.header_deadline);
     let Shared { facts, listener, worker, alarms, .. } = shared;
     let io = ClientIo::Stream(Box::new(stream));
-    let mut connection = Connection { io, facts, listener, alarm, carry: None, requests, finished: now };
+    let watch = Watch::default();
+    let mut connection = Connection { io, facts, listener, alarm, watch, carry: None, requests, finished: now };
     let after = {
         let mut life = pin!(life_of_a_request(&mut connection, &worker));
         // A life that has panicked is not asked again.

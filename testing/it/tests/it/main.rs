@@ -52,6 +52,8 @@ mod reload;
 mod site;
 mod slow;
 mod streaming;
+mod streams_end;
+mod streams_site;
 mod switches;
 mod tls;
 mod trailers;
