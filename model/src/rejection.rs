@@ -201,8 +201,10 @@ reasons! {
     UpstreamReset = "upstream_reset", 502, Upstream, true, "the service ended the connection";
     /// The upstream's response is not well-formed or its length is ambiguous.
     UpstreamMalformed = "upstream_malformed", 502, Upstream, true, "the service gave an invalid response";
-    /// The upstream switched protocols without being asked, or to another one, or sent interim answers without end.
+    /// The upstream switched protocols without being asked, or to another one, or in a way that cannot be, or sent interim answers without end.
     UpstreamUpgradeInvalid = "upstream_upgrade_invalid", 502, Upstream, true, "the service gave an invalid response";
+    /// The upstream speaks HTTP/2, and does not offer WebSocket there (RFC 8441); nothing of the request was sent.
+    UpstreamNoWebsocket = "upstream_no_websocket", 502, Upstream, true, "the service has no WebSocket";
     /// The upstream has as many connections as it may have, and none became free in time.
     UpstreamExhausted = "upstream_exhausted", 503, Gateway, false, "the service is busy";
     /// Health checks find no endpoint of the upstream fit.

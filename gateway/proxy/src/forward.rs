@@ -4,14 +4,14 @@ use crate::body::{Reading, Transfer, TransferError, Waiting, Writing};
 use crate::buffers::Buffer;
 use crate::connection::Connection;
 use crate::grpc::is_grpc;
-use crate::h2::answers_key;
+use crate::h2::{answers_key, complete_handshake};
 use crate::pace::{Pace, Silence};
 use crate::snapshot::Route;
 use crate::stream::ByteStream;
 use crate::upstream_head::{HeadOutcome, UpstreamHead};
 use crate::worker::Worker;
 use portcullis_gateway_policy::{Cleared, Exchange};
-use portcullis_gateway_upstream::{Failure, Timeouts, Tries, UpstreamConnection, UpstreamProtocol, checkout, put_request};
+use portcullis_gateway_upstream::{Failure, Timeouts, Tries, UpstreamConnection, checkout, put_request};
 use portcullis_model::{Attempt, AttemptOutcome, Blame, Phase, Reason, Rejection};
 use portcullis_wire::{BodyFraming, ChunkedDecoder, Method, ResponseHead, Version};
 use std::future::poll_fn;
@@ -54,9 +54,11 @@ impl Failed {
     }
 
     /// Whether the endpoint is to blame for it; a connection that was closed while it was unused, or went away in good order, is nobody's
-    /// fault.
+    /// fault. That there is no WebSocket a client may provoke as often as it likes.
     fn is_endpoints(&self) -> bool {
-        self.rejection.reason.blame() == Blame::Upstream && !matches!(self.failure, Failure::Stale | Failure::Unseen)
+        self.rejection.reason.blame() == Blame::Upstream
+            && self.rejection.reason != Reason::UpstreamNoWebsocket
+            && !matches!(self.failure, Failure::Stale | Failure::Unseen)
     }
 }
 
@@ -69,10 +71,6 @@ pub(crate) async fn forward(
     decided: Instant,
 ) -> Result<Forwarded, (Exchange, Rejection)> {
     cleared.record().upstream = Some(route.upstream.settings.name.clone());
-    if cleared.exchange().request.wants_websocket() && route.upstream.settings.protocol == UpstreamProtocol::Http2 {
-        let rejection = Rejection::new(Reason::UpgradeRefused, "the upstream speaks HTTP/2, and there is no upgrade to it");
-        return Err((cleared.into_exchange(), rejection));
-    }
     let mut tries = match Tries::begin(&route.upstream, decided) {
         Ok(tries) => tries,
         Err(rejection) => return Err((cleared.into_exchange(), rejection)),
@@ -230,9 +228,12 @@ impl Sending {
             let upgraded = status == 101 && cleared.exchange().request.wants_websocket();
             let consents = || {
                 let response = &self.head.response;
-                response.is_websocket_accept() && answers_key(&cleared.exchange().request, response)
+                response.is_websocket_accept() && (upstream.is_stream() || answers_key(&cleared.exchange().request, response))
             };
             if !(100..200).contains(&status) || (upgraded && consents()) {
+                if upgraded && upstream.is_stream() {
+                    complete_handshake(&cleared.exchange().request, &mut self.head.response);
+                }
                 return Ok(());
             }
             interim += 1;

@@ -184,7 +184,7 @@ impl UpstreamConnection {
         match &mut self.carrier {
             Carrier::Own(stream, _) => stream.poll_shutdown(cx),
             Carrier::Shared(stream) => {
-                stream.finish(None);
+                stream.shut_down();
                 Poll::Ready(Ok(()))
             }
         }

@@ -62,7 +62,7 @@ async def pings():
         assert await ws.recv() == "answered"
 
 
-async def closes():
+async def server_closes():
     for code in [1000, 1001, 1008, 1011, 3000, 4999]:
         async with gateway(f"/ws/close/{code}") as ws:
             await ws.send("close, please")
@@ -70,6 +70,11 @@ async def closes():
                 raise AssertionError(f"got {await ws.recv()!r} instead of the close")
             except ConnectionClosed as closed:
                 assert closed.rcvd and (closed.rcvd.code, closed.rcvd.reason) == (code, "so it is"), closed
+
+
+async def closes():
+    await server_closes()
+    for code in [1000, 1001, 1008, 1011, 3000, 4999]:
         ws = await gateway("/ws/echo")
         await ws.send("x")
         assert await ws.recv() == "x"

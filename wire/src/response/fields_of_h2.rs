@@ -39,6 +39,22 @@ impl ResponseHead {
         self.read_framing_of_h2(ends, method)
     }
 
+    /// Takes an answer to an extended CONNECT that consents for the 101 that it stands for (RFC 8441 section 5). To everybody else it
+    /// is the one.
+    ///
+    /// # Errors
+    /// [`Reason::UpstreamUpgradeInvalid`] when the answer is no consent, ends, or tells a length.
+    pub fn read_as_upgrade(&mut self) -> Result<(), WireError> {
+        if !matches!(self.status, 200..300) || self.framing != ResponseFraming::UntilClose {
+            let detail = "consent to WebSocket that ends the stream, or tells a length";
+            return Err(WireError::new(Reason::UpstreamUpgradeInvalid, detail));
+        }
+        // It belongs to the handshake of HTTP/1, which is the gateway's own.
+        let _of_http1 = self.fields.remove(KnownName::SecWebsocketAccept);
+        (self.status, self.framing, self.websocket_accept) = (101, ResponseFraming::None, true);
+        Ok(())
+    }
+
     fn read_framing_of_h2(&mut self, ends: bool, method: Method) -> Result<(), WireError> {
         let says = declared(&self.fields, Reason::UpstreamMalformed, false)?;
         if let Declared::Length(length) = says {
@@ -113,6 +129,25 @@ mod tests {
             (0, &[], true),
         ] {
             assert_eq!(read(status, fields, ends, b"GET").err(), Some(Reason::UpstreamMalformed), "{status} {fields:?} {ends}");
+        }
+    }
+
+    #[test]
+    fn a25_only_consent_that_leaves_the_stream_open_stands_for_an_upgrade() {
+        let mut head = read(200, &[("sec-websocket-protocol", "chat"), ("sec-websocket-accept", "x")], false, b"GET").unwrap();
+        head.read_as_upgrade().unwrap();
+        assert_eq!((head.status(), head.framing(), head.is_websocket_accept()), (101, ResponseFraming::None, true));
+        let left: Vec<_> = head.fields().end_to_end().collect();
+        assert_eq!(left, [(&b"sec-websocket-protocol"[..], &b"chat"[..])]);
+        for (status, fields, ends) in [
+            (200, &[][..], true),
+            (204, &[], false),
+            (200, &[("content-length", "0")], false),
+            (200, &[("content-length", "9")], false),
+            (302, &[], false),
+        ] {
+            let refused = read(status, fields, ends, b"GET").unwrap().read_as_upgrade().map_err(|error| error.reason);
+            assert_eq!(refused, Err(Reason::UpstreamUpgradeInvalid), "{status} {fields:?} {ends}");
         }
     }
 

@@ -5,7 +5,7 @@ use super::identity::Identity;
 use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
 use crate::plan::{Access, ApiPlan, OwnPolicies, Plan, PolicyLevels, RoutePlan};
-use crate::settings::{ApiSettings, Part, RouteSettings, UpstreamProtocolKind};
+use crate::settings::{ApiSettings, Part, RouteSettings};
 use portcullis_model_settings::{Level, Method, PolicySchema, PolicySettings, PolicyUse, PolicyUses, Spanned, nearest};
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -61,7 +61,6 @@ impl ApiCache {
         for part in &merged.apis {
             let Some(settings) = &part.value else { continue };
             check_upstream(part, settings, &upstreams, checker);
-            check_websocket(part, settings, merged, checker);
             let digest = api_digest(part, defaults_digest, identity.digest);
             if let Some(known) = self.plans.get(&*part.name.value).filter(|known| known.digest == digest) {
                 plans.push(Arc::clone(known));
@@ -203,21 +202,6 @@ fn check_upstream(part: &Part<ApiSettings>, settings: &ApiSettings, upstreams: &
         };
         let path = if settings.weights.is_some() { format!("{api}/weights/{text}") } else { format!("{api}/upstream") };
         checker.error(name, path, format!("there is no upstream `{text}`"), help);
-    }
-}
-
-/// A WebSocket goes to upstreams of HTTP/1 alone.
-fn check_websocket(part: &Part<ApiSettings>, settings: &ApiSettings, merged: &Merged<'_>, checker: &mut Checker<'_>) {
-    let speaks_h2 = |name: &str| {
-        let found =
-            merged.upstreams.iter().filter(|upstream| &*upstream.name.value == name).find_map(|upstream| upstream.value.as_ref());
-        found.is_some_and(|upstream| upstream.protocol == UpstreamProtocolKind::H2)
-    };
-    let Some((name, _)) = settings.destinations().find(|(name, _)| speaks_h2(name)) else { return };
-    for (at, route) in settings.routes.0.iter().filter(|(_, route)| route.websocket.value) {
-        let what = format!("there is no WebSocket to the upstream `{}`, which speaks HTTP/2", &***name);
-        let path = format!("/apis/{}/routes/{at}/websocket", &*part.name.value);
-        checker.error(&route.websocket, path, what, "remove `websocket`, or send the route to an upstream with `protocol: h1`");
     }
 }
 

@@ -14,7 +14,8 @@ choice! {
         /// HTTP/1.1, an exchange at a time on each connection.
         H1 = "h1",
         /// HTTP/2, many exchanges at a time on each connection: agreed on by ALPN with `https://` endpoints, known beforehand with
-        /// `http://` ones. An endpoint that does not speak it counts as failed (`upstream_not_http2`). There is no WebSocket to it.
+        /// `http://` ones. An endpoint that does not speak it counts as failed (`upstream_not_http2`). A WebSocket is a stream there, which
+        /// the endpoint must offer (RFC 8441), else it is refused (`upstream_no_websocket`).
         H2 = "h2",
     }
 }

@@ -12,4 +12,4 @@ mod websocket;
 
 pub(crate) use driver::serve_http2;
 pub(crate) use stream::Http2Stream;
-pub(crate) use websocket::{add_key, answers_key};
+pub(crate) use websocket::{add_key, answers_key, complete_handshake};

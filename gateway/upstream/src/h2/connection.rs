@@ -140,6 +140,11 @@ impl Lines {
         self.send.borrow().current_max_send_streams().min(STREAMS_MAX)
     }
 
+    /// Whether the other side offers WebSocket (RFC 8441 section 3).
+    pub(super) fn takes_websockets(&self) -> bool {
+        self.send.borrow().is_extended_connect_protocol_enabled()
+    }
+
     pub(super) fn is_free(&self) -> Free {
         if self.life.is_over.get() {
             return Free::Never;

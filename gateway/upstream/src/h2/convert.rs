@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
+use h2::ext::Protocol;
 use http::header::HeaderValue;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, Uri};
@@ -13,7 +14,8 @@ fn bytes_of(parts: &[&[u8]]) -> Bytes {
     Bytes::from(parts.concat())
 }
 
-/// Writes the head of a request with the framing that is meant. None: a part of it is one that `http` does not take.
+/// Writes the head of a request with the framing that is meant; an upgrade to WebSocket as the extended CONNECT that it is in HTTP/2
+/// (RFC 8441 section 5). None: a part of it is one that `http` does not take.
 pub(super) fn write_request(head: &RequestHead, is_secure: bool) -> Option<Request<()>> {
     let mut authority = Vec::with_capacity(64);
     head.write_authority(&mut authority);
@@ -26,11 +28,17 @@ pub(super) fn write_request(head: &RequestHead, is_secure: bool) -> Option<Reque
     uri.authority = Some(Authority::from_maybe_shared(Bytes::from(authority)).ok()?);
     uri.path_and_query = Some(PathAndQuery::from_maybe_shared(target).ok()?);
     let mut request = Request::new(());
-    *request.method_mut() = Method::from_bytes(head.method_bytes()).ok()?;
+    *request.method_mut() = if head.wants_websocket() { Method::CONNECT } else { Method::from_bytes(head.method_bytes()).ok()? };
     *request.uri_mut() = Uri::from_parts(uri).ok()?;
     let map = request.headers_mut();
     map.reserve(head.fields().len() + 3);
     write_fields(head.fields(), map);
+    if head.wants_websocket() {
+        // The key belongs to the handshake of HTTP/1.
+        map.remove(http::header::SEC_WEBSOCKET_KEY);
+        request.extensions_mut().insert(Protocol::from_static("websocket"));
+    }
+    let map = request.headers_mut();
     if let BodyFraming::Length(length) = head.framing() {
         map.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -71,6 +79,23 @@ mod tests {
         let fields: Vec<String> =
             request.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         assert_eq!(fields, ["x-kept: v", "x-kept: w", "via: 1.1 portcullis"]);
+    }
+
+    #[test]
+    fn an_upgrade_to_websocket_becomes_an_extended_connect() {
+        let request = written(
+            "GET /chat?room=1 HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: chat\r\nX-Forwarded-User: admin\r\n\r\n",
+        );
+        let protocol = request.extensions().get::<h2::ext::Protocol>().map(h2::ext::Protocol::as_str);
+        let uri = request.uri().to_string();
+        assert_eq!(
+            (request.method().as_str(), uri.as_str(), protocol),
+            ("CONNECT", "https://a.test/chat?room=1", Some("websocket"))
+        );
+        let mut names: Vec<&str> = request.headers().keys().map(http::HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["sec-websocket-protocol", "sec-websocket-version", "via"]);
     }
 
     #[test]

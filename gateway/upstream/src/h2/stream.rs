@@ -8,7 +8,7 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use portcullis_gateway_h2::{Incoming, Outgoing, fields};
 use portcullis_model::{Reason, Rejection};
-use portcullis_wire::{BodyFraming, HeadLimits, Method, RequestHead, ResponseFraming, ResponseHead, Trailers};
+use portcullis_wire::{BodyFraming, HeadLimits, Method, RequestHead, ResponseFraming, ResponseHead, Trailers, WireError};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -34,6 +34,8 @@ pub(crate) struct UpstreamStream {
     body: Option<Incoming>,
     /// Why the request could not be sent.
     failed: Option<NoHead>,
+    /// Whether it is to carry a WebSocket, so that it stays open when the request is complete.
+    is_websocket: bool,
 }
 
 impl std::fmt::Debug for UpstreamStream {
@@ -49,7 +51,7 @@ fn gone() -> io::Error {
 impl UpstreamStream {
     pub(super) fn new(lines: Rc<Lines>) -> Self {
         let reused = lines.one_more();
-        Self { lines, reused, number: 0, response: None, sending: None, body: None, failed: None }
+        Self { lines, reused, number: 0, response: None, sending: None, body: None, failed: None, is_websocket: false }
     }
 
     /// The endpoint.
@@ -59,6 +61,12 @@ impl UpstreamStream {
 
     /// Sends the head of a request. Whether that worked is told by [`UpstreamStream::poll_head`].
     pub(crate) fn put_request(&mut self, head: &RequestHead) {
+        self.is_websocket = head.wants_websocket();
+        if self.is_websocket && !self.lines.takes_websockets() {
+            let detail = "the upstream speaks HTTP/2 and does not offer WebSocket (SETTINGS_ENABLE_CONNECT_PROTOCOL)";
+            self.failed = Some(NoHead { rejection: Rejection::new(Reason::UpstreamNoWebsocket, detail), failure: Failure::Final });
+            return;
+        }
         let Some(request) = write_request(head, self.lines.is_secure) else {
             let rejection = Rejection::new(Reason::Internal, "a canonical request is none for HTTP/2");
             self.failed = Some(NoHead { rejection, failure: Failure::Final });
@@ -68,7 +76,7 @@ impl UpstreamStream {
             BodyFraming::Length(length) => Some(length),
             BodyFraming::None | BodyFraming::Chunked => None,
         };
-        let ends = head.framing() == BodyFraming::None;
+        let ends = head.framing() == BodyFraming::None && !self.is_websocket;
         let sent = self.lines.send.borrow_mut().send_request(request, ends);
         match sent {
             Ok((response, sending)) => {
@@ -95,7 +103,7 @@ impl UpstreamStream {
             return Poll::Ready(Err(failed.clone()));
         }
         let Some(response) = &mut self.response else { return Poll::Pending };
-        let malformed = |error: portcullis_wire::WireError| NoHead { rejection: error.into(), failure: Failure::Final };
+        let malformed = |error: WireError| NoHead { rejection: error.into(), failure: Failure::Final };
         match ready!(response.poll_informational(cx)) {
             Some(Ok(interim)) => {
                 let read = head.read_fields(interim.status().as_u16(), fields(interim.headers()), false, limits, method);
@@ -117,7 +125,19 @@ impl UpstreamStream {
             _ => None,
         };
         self.body = Some(Incoming::new(body, length, Reason::UpstreamMalformed));
-        Poll::Ready(read.map_err(malformed))
+        Poll::Ready(read.and_then(|()| self.consented(head)).map_err(malformed))
+    }
+
+    /// Takes consent to a WebSocket for the upgrade that it is. Where there is none the request ends.
+    fn consented(&mut self, head: &mut ResponseHead) -> Result<(), WireError> {
+        if !self.is_websocket {
+            return Ok(());
+        }
+        if matches!(head.status(), 200..300) {
+            return head.read_as_upgrade();
+        }
+        self.shut_down();
+        Ok(())
     }
 
     /// What an error before the head of an answer means.
@@ -186,8 +206,19 @@ impl UpstreamStream {
         Poll::Ready(Ok(put.taken))
     }
 
-    /// Ends the request, unless it has ended with its last byte.
+    /// Ends the request, unless it has ended with its last byte, or opens a WebSocket.
     pub(crate) fn finish(&mut self, trailers: Option<&Trailers>) {
+        if !self.is_websocket {
+            self.end(trailers);
+        }
+    }
+
+    /// Says that nothing more will be written.
+    pub(crate) fn shut_down(&mut self) {
+        self.end(None);
+    }
+
+    fn end(&mut self, trailers: Option<&Trailers>) {
         let Some(mut sending) = self.sending.take() else { return };
         // An upstream that is gone is noticed where it is waited for.
         let _ended = sending.finish(trailers, Bytes::new);

@@ -7,7 +7,7 @@ use portcullis_testing_kit::{PyServer, Witness};
 const ROUTES: &str = "- { name: ws, methods: [GET], path: \"/ws\", access: { public: true }, websocket: true }
 - { name: rest, methods: [GET], path: \"/plain\", access: { public: true } }";
 
-fn connect(path: &str) -> Vec<(&str, &str)> {
+pub fn connect(path: &str) -> Vec<(&str, &str)> {
     vec![
         (":method", "CONNECT"),
         (":protocol", "websocket"),
@@ -19,7 +19,7 @@ fn connect(path: &str) -> Vec<(&str, &str)> {
 }
 
 /// A message of a client: final, masked, shorter than 126 bytes.
-fn message(kind: u8, text: &[u8]) -> Vec<u8> {
+pub fn message(kind: u8, text: &[u8]) -> Vec<u8> {
     let mask = [7, 77, 177, 27];
     let mut bytes = vec![0x80 | kind, 0x80 | text.len() as u8];
     bytes.extend(mask);
@@ -28,7 +28,7 @@ fn message(kind: u8, text: &[u8]) -> Vec<u8> {
 }
 
 /// Reads so many bytes of a stream's body.
-fn exactly(client: &mut Http2Client, stream: u32, count: usize) -> Vec<u8> {
+pub fn exactly(client: &mut Http2Client, stream: u32, count: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while bytes.len() < count {
         let frame = client.next_of(kind::DATA);

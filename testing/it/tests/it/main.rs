@@ -66,6 +66,7 @@ mod upstream_h2;
 mod upstream_h2_bodies;
 mod upstream_h2_faults;
 mod upstream_h2_site;
+mod upstream_h2_websocket;
 mod upstream_health;
 mod upstream_processes;
 mod upstream_tls;

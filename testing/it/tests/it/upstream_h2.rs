@@ -135,14 +135,3 @@ fn heads_without_a_body_and_interim_answers_are_passed_on_as_they_are() {
     assert_eq!(client.outcome(1), Outcome::Answered(200));
     assert_eq!(client.body(1), b"after all");
 }
-
-#[test]
-fn a_websocket_to_an_upstream_of_http2_is_refused_before_it_is_asked() {
-    let server = h2_server();
-    let site = h2_site(server.address(), "");
-    let upgrade = "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    let response = site.http1().send(upgrade).response();
-    assert_eq!((response.status, response.code().as_str()), (400, "upgrade_refused"), "{}", response.head);
-    assert_eq!(site.seen("/x")["stream"], 1, "nothing was sent before");
-}

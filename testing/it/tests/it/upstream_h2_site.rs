@@ -22,6 +22,15 @@ pub fn h2_site(upstream: SocketAddr, more: &str) -> H2Site {
     h2_site_of(&format!("http://{upstream}"), more, &Authority::new(), &[])
 }
 
+/// Everything goes to this address by HTTP/2, WebSockets too; `more` is for the section of the upstream.
+pub fn h2_websocket_site(upstream: SocketAddr, more: &str) -> H2Site {
+    let authority = Authority::new();
+    let leaf = authority.leaf(&["a.test"]);
+    let files = [("a.crt", leaf.certificate.as_str()), ("a.key", &leaf.key), ("ca.crt", &authority.certificate)];
+    let yaml = configuration(&format!("http://{upstream}"), more).replace("public: true } }", "public: true }, websocket: true }");
+    H2Site { gateway: Gateway::start_with(&files, &yaml), authority: authority.certificate.clone() }
+}
+
 /// Everything goes to this URL; `authority` is known to the upstream's section as `ca.crt`.
 pub fn h2_site_of(url: &str, more: &str, authority: &Authority, files: &[(&str, &str)]) -> H2Site {
     let leaf = authority.leaf(&["a.test"]);
