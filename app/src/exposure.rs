@@ -29,15 +29,23 @@ pub fn exposure(config: &Path, clock: &Clock, output: Output) -> Result<(), Stri
 
 /// A route and who may call it.
 struct Row<'p> {
+    plan: &'p Plan,
     api: &'p ApiPlan,
     route: &'p RoutePlan,
 }
 
 /// Every route: first those for everybody, then in the order of the configuration.
 fn rows(plan: &Plan) -> Vec<Row<'_>> {
-    let mut rows: Vec<Row<'_>> = plan.apis.iter().flat_map(|api| api.routes.iter().map(move |route| Row { api, route })).collect();
+    let mut rows: Vec<Row<'_>> =
+        plan.apis.iter().flat_map(|api| api.routes.iter().map(move |route| Row { plan, api, route })).collect();
     rows.sort_by_key(|row| !row.is_public());
     rows
+}
+
+/// What callers of a provider show.
+fn credential(plan: &Plan, provider: &str) -> &'static str {
+    let is_certificates = plan.identity.client_certificates.iter().any(|known| *known.name == *provider);
+    if is_certificates { "certificate" } else { "token" }
 }
 
 /// What a caller must have, in words.
@@ -70,7 +78,8 @@ impl Row<'_> {
             Access::Public => vec![row("everybody".to_owned(), "nothing".to_owned(), String::new())],
             Access::Allow { access, .. } => {
                 let plan = &access.authenticate;
-                let by = format!("token of {}", plan.any_of.join(" or "));
+                let by: Vec<String> = plan.any_of.iter().map(|name| format!("{} of {name}", credential(self.plan, name))).collect();
+                let by = by.join(" or ");
                 access.lines.iter().map(|line| row(told(line), by.clone(), plan.audiences.join(" or "))).collect()
             }
         }
@@ -92,10 +101,11 @@ impl Row<'_> {
             Access::Allow { access, .. } => Some(&access.authenticate),
         };
         let texts = |texts: &[std::sync::Arc<str>]| texts.iter().map(|text| Value::from(&**text)).collect::<Vec<_>>();
+        let kinds = |names: &[std::sync::Arc<str>]| names.iter().map(|name| credential(self.plan, name)).collect::<Vec<_>>();
         json!({
             "api": *self.api.name, "route": *self.route.name, "hosts": texts(&self.api.hosts), "path": *self.route.path,
             "methods": self.route.methods.encode(), "everybody": self.is_public(), "allow": allow,
-            "providers": plan.map(|plan| texts(&plan.any_of)), "audiences": plan.map(|plan| texts(&plan.audiences)),
+            "providers": plan.map(|plan| texts(&plan.any_of)), "credentials": plan.map(|plan| kinds(&plan.any_of)), "audiences": plan.map(|plan| texts(&plan.audiences)),
         })
     }
 }

@@ -61,6 +61,21 @@ pub struct ClientCertificate {
     pub issuer: Box<str>,
     /// Its alternative names, such as `DNS:a.test URI:spiffe://a/b`, at most eight.
     pub names: Box<str>,
+    /// The trusted authority that it leads to, in the form of RFC 4514. Empty when the listener trusts several of the same name.
+    pub authority: Box<str>,
+    /// Its alternative names that may tell who somebody is, whole, at most 64; those beyond tell nothing. Not recorded.
+    pub identities: Box<[AlternativeName]>,
+    /// Its last second, since the Unix epoch.
+    pub expires_unix_seconds: u64,
+}
+
+/// An alternative name of a certificate that stands for one host or one thing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AlternativeName {
+    /// A host name, lower case, without wildcard.
+    Dns(Box<str>),
+    /// A URI, as it stands there.
+    Uri(Box<str>),
 }
 
 /// A part of an exchange whose time is taken.

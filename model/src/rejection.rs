@@ -228,13 +228,27 @@ pub struct Rejection {
     pub detail: Cow<'static, str>,
     /// Methods to list in `Allow`, for 405; empty otherwise.
     pub allow: Option<Box<str>>,
+    /// What goes into WWW-Authenticate instead of what [`Reason::challenge`] says.
+    pub challenge: Option<Cow<'static, str>>,
 }
 
 impl Rejection {
     /// A refusal for `reason` with a detail for the logs.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, detail: detail.into(), allow: None }
+        Self { reason, detail: detail.into(), allow: None, challenge: None }
+    }
+
+    /// The same refusal, which asks for credentials in these words (RFC 9110 section 11.6.1).
+    #[must_use]
+    pub fn asking(self, challenge: impl Into<Cow<'static, str>>) -> Self {
+        Self { challenge: Some(challenge.into()), ..self }
+    }
+
+    /// What goes into WWW-Authenticate, if anything.
+    #[must_use]
+    pub fn challenge(&self) -> Option<&str> {
+        self.challenge.as_deref().or_else(|| self.reason.challenge())
     }
 
     /// The HTTP status of the answer.
@@ -246,7 +260,7 @@ impl Rejection {
 
 impl From<Reason> for Rejection {
     fn from(reason: Reason) -> Self {
-        Self { reason, detail: Cow::Borrowed(""), allow: None }
+        Self { reason, detail: Cow::Borrowed(""), allow: None, challenge: None }
     }
 }
 

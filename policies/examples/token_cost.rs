@@ -104,7 +104,14 @@ fn measure(key: &SigningKey) {
     let mut files = LiveFiles::default();
     files.insert("k".into(), Arc::new(LiveFile::new(content)));
     let (providers, pool) = ([Arc::new(plan)], StatePool::default());
-    let context = AccessContext { access: &access, providers: &providers, words: &words, files: &files, pool: &pool };
+    let context = AccessContext {
+        access: &access,
+        providers: &providers,
+        client_certificates: &[],
+        words: &words,
+        files: &files,
+        pool: &pool,
+    };
     let (authenticate, allow) = (make("authenticate", &context), make("access", &context));
     let token = |number: usize| {
         let mut claims = claims_at(NOW, "https://id.test", "https://api.test");

@@ -4,9 +4,9 @@ use crate::plan::{
     Access, AccessLogPlan, ApiPlan, ClientCertificatePlan, IdentityPlan, ListenerMode, ListenerPlan, Plan, RoutePlan, TlsPlan,
     UpstreamPlan, UpstreamTlsPlan, Weakening,
 };
-use crate::settings::AcceptName;
+use crate::settings::{AcceptName, written};
 use portcullis_engines_jose::{Algorithm, TokenType};
-use portcullis_gateway_policy::{AuthenticatePlan, Credentials, KeySource, ProviderPlan};
+use portcullis_gateway_policy::{AuthenticatePlan, CertificateClient, CertificatesPlan, Credentials, KeySource, ProviderPlan};
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
 use serde_json::json;
 use std::path::Path;
@@ -118,12 +118,15 @@ fn authenticate_json(plan: &AuthenticatePlan) -> Value {
         Credentials::Remove => "remove",
         Credentials::Pass => "pass",
     };
-    json!({
+    let mut out = json!({
         "any_of": texts(&plan.any_of),
-        "audiences": texts(&plan.audiences),
         "credentials": credentials,
         "stream_age_max": plan.stream_age_max.encode(),
-    })
+    });
+    if let (Value::Object(out), false) = (&mut out, plan.audiences.is_empty()) {
+        out.insert("audiences".to_owned(), texts(&plan.audiences).into());
+    }
+    out
 }
 
 fn keys_json(keys: &KeySource) -> Value {
@@ -134,6 +137,18 @@ fn keys_json(keys: &KeySource) -> Value {
             json!({ "discover": { "upstream": *plan.upstream, "refresh": refresh, "stale_max": stale_max } })
         }
     }
+}
+
+fn certificates_json(plan: &CertificatesPlan) -> Value {
+    let client = |client: &CertificateClient| {
+        let (key, text) = written(&client.fits);
+        let mut out = json!({ key: text, "roles": texts(&client.roles), "scopes": texts(&client.scopes) });
+        if let (Value::Object(out), Some(name)) = (&mut out, &client.name) {
+            out.insert("name".to_owned(), Value::from(&**name));
+        }
+        out
+    };
+    json!({ "issuer": *plan.issuer, "clients": plan.clients.iter().map(client).collect::<Vec<_>>() })
 }
 
 fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
@@ -156,9 +171,16 @@ fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
         out
     };
     let mut out = Vec::new();
+    let mut kinds = Object::new();
     if !identity.providers.is_empty() {
-        let providers = named(identity.providers.iter().map(|one| (&one.name, provider(one))));
-        out.push(("identity".to_owned(), json!({ "providers": providers })));
+        kinds.insert("providers".to_owned(), named(identity.providers.iter().map(|one| (&one.name, provider(one)))));
+    }
+    if !identity.client_certificates.is_empty() {
+        let plans = named(identity.client_certificates.iter().map(|one| (&one.name, certificates_json(one))));
+        kinds.insert("client_certificates".to_owned(), plans);
+    }
+    if !kinds.is_empty() {
+        out.push(("identity".to_owned(), Value::Object(kinds)));
     }
     if !identity.roles.is_empty() {
         out.push(("roles".to_owned(), named(identity.roles.iter().map(|(name, roles)| (name, roles.encode())))));

@@ -6,7 +6,7 @@ use crate::settings::{
     Care, ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, OverloadSettings, ProviderRole, StaleList,
     TlsVersion, UpstreamLimits, UpstreamProtocolKind, UpstreamTimeouts,
 };
-use portcullis_gateway_policy::{AuthenticatePlan, ProviderPlan, RouteAccess};
+use portcullis_gateway_policy::{AuthenticatePlan, CertificatesPlan, ProviderPlan, RouteAccess};
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings, Value};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -311,6 +311,8 @@ pub enum Access {
 pub struct IdentityPlan {
     /// The providers, by name.
     pub providers: Vec<Arc<ProviderPlan>>,
+    /// Clients that are known by certificates, by name.
+    pub client_certificates: Vec<Arc<CertificatesPlan>>,
     /// Roles of the gateway's own naming, and what they stand for.
     pub roles: Vec<(Arc<str>, Vec<ProviderRole>)>,
 }

@@ -4,22 +4,20 @@ use crate::care::{balance, breaker, health, outlier, protocol, retry};
 use crate::endpoints;
 use crate::files::PolicyFiles;
 use crate::key_sets::{Kept, KeySets, kept_by};
+use crate::pipelines::Pipelines;
 use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_control_config::settings::ListenerProtocol;
 use portcullis_control_config::{
-    Access, ApiPlan, ClientCertificatePlan, ListenerMode as PlannedMode, ListenerPlan, Plan, PolicyLevels, RoutePlan, UpstreamPlan,
+    Access, ApiPlan, ClientCertificatePlan, ListenerMode as PlannedMode, ListenerPlan, Plan, RoutePlan, UpstreamPlan,
 };
 use portcullis_control_names::{Follower, Names, Report};
-use portcullis_engines_authz::Vocabulary;
 use portcullis_gateway_listener::{CertificateFiles, ClientCertificates, OldestVersion, Revocation, TicketKeys, TlsContext};
-use portcullis_gateway_policy::{
-    AccessContext, LiveFiles, Making, Pipeline, PipelineStep, PolicyDefinition, ProviderPlan, RouteAccess, StatePool,
-};
+use portcullis_gateway_policy::{Pipeline, PolicyDefinition, StatePool};
 use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Route, Snapshot, Split};
 use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
 use portcullis_gateway_upstream::{Origin, Timeouts, Upstream, UpstreamSettings, Wheel};
-use portcullis_model::{Clock, Generation, PolicyId};
+use portcullis_model::{Clock, Generation};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -188,9 +186,7 @@ impl Builder {
 
     fn route(&mut self, plan: &Plan, upstreams: Upstreams) -> Result<Routing, String> {
         let files = self.files.open(plan)?;
-        let (providers, words) = (&plan.identity.providers, words(plan)?);
-        let mut pipelines =
-            Pipelines { definitions: self.policies, files, providers, words, states: &self.states, made: HashMap::new() };
+        let mut pipelines = Pipelines::new(self.policies, files, plan, &self.states)?;
         let unrouted = pipelines.of(plan.defaults(), &Access::Public)?;
         let mut specs = Vec::new();
         for api in &plan.apis {
@@ -399,78 +395,6 @@ fn spec(
         headers,
         target,
     })
-}
-
-/// The words that the lines of all routes speak of.
-fn words(plan: &Plan) -> Result<Arc<Vocabulary>, String> {
-    let routes = plan.apis.iter().flat_map(|api| &api.routes);
-    let lines = routes.filter_map(|route| match &route.access {
-        Access::Public => None,
-        Access::Allow { access, .. } => Some(&access.lines),
-    });
-    let words = Vocabulary::of(lines.flatten(), []);
-    words.map(Arc::new).map_err(|_| "the `allow` lines name more than 4096 different roles and scopes".to_owned())
-}
-
-/// Pipelines, made once for all routes with the same policies and the same access.
-struct Pipelines<'b> {
-    definitions: &'static [PolicyDefinition],
-    /// The files of each policy, by its row.
-    files: Vec<LiveFiles>,
-    providers: &'b [Arc<ProviderPlan>],
-    words: Arc<Vocabulary>,
-    states: &'b StatePool,
-    made: HashMap<(usize, usize), Pipeline>,
-}
-
-impl Pipelines<'_> {
-    fn of(&mut self, levels: &PolicyLevels, access: &Access) -> Result<Pipeline, String> {
-        let access = match access {
-            Access::Public => None,
-            Access::Allow { access, .. } => Some(access),
-        };
-        // The plan holds both for as long as this map is there.
-        let key = (levels.key(), access.map_or(0, |access| Arc::as_ptr(access).addr()));
-        if let Some(pipeline) = self.made.get(&key) {
-            return Ok(pipeline.clone());
-        }
-        let mut steps = Vec::new();
-        for (index, definition) in self.definitions.iter().enumerate() {
-            let name = definition.settings.name;
-            let none = LiveFiles::default();
-            let files = self.files.get(index).unwrap_or(&none);
-            let made = match definition.compile {
-                Making::Settings(compile) => {
-                    let settings = levels.iter().find(|(policy, _)| *policy == index).map(|(_, settings)| settings);
-                    if settings.is_none() && !definition.always {
-                        continue;
-                    }
-                    compile(settings.unwrap_or_default(), files)
-                }
-                Making::SettingsOf(other, compile) => {
-                    let row = self.definitions.iter().position(|definition| definition.settings.name == other);
-                    let settings = levels.iter().find(|(policy, _)| Some(*policy) == row).map(|(_, settings)| settings);
-                    let Some(part) = settings.map(|settings| compile(settings, files)).and_then(Result::transpose) else {
-                        continue;
-                    };
-                    part
-                }
-                Making::Access(compile) => {
-                    let Some(access) = access else { continue };
-                    compile(&self.context(access, files))
-                }
-            };
-            let policy = made.map_err(|error| format!("policy `{name}`: {}", error.0))?;
-            steps.push(PipelineStep { id: PolicyId(u8::try_from(index).unwrap_or(u8::MAX)), name, policy });
-        }
-        let pipeline = Pipeline::new(steps);
-        self.made.insert(key, pipeline.clone());
-        Ok(pipeline)
-    }
-
-    fn context<'c>(&'c self, access: &'c RouteAccess, files: &'c LiveFiles) -> AccessContext<'c> {
-        AccessContext { access, providers: self.providers, words: &self.words, files, pool: self.states }
-    }
 }
 
 /// A hash of the plan and the bytes of the files it names: equal when a reload would change nothing.

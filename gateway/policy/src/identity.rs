@@ -1,6 +1,6 @@
 //! Who may call a route, as control has decided it, and what the policies of identity are made from.
 
-use crate::{CompileError, LiveFiles, LiveKeys, Policy};
+use crate::{CertificatesPlan, CompileError, LiveFiles, LiveKeys, Policy};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_engines_authz::{Line, Vocabulary};
 use portcullis_engines_jose::{ClaimPath, Rules};
@@ -109,6 +109,8 @@ pub struct AccessContext<'c> {
     pub access: &'c RouteAccess,
     /// Every provider.
     pub providers: &'c [Arc<ProviderPlan>],
+    /// All clients that are known by certificates.
+    pub client_certificates: &'c [Arc<CertificatesPlan>],
     /// The words of all lines of the configuration.
     pub words: &'c Arc<Vocabulary>,
     /// The files of the policy.

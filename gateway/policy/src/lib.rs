@@ -3,6 +3,7 @@
 //! The type [`Cleared`] is the proof that every policy of the route has been asked: only [`Pipeline::clear`] makes one, and the
 //! upstream takes nothing else.
 
+mod client_certificates;
 mod definition;
 mod exchange;
 mod identity;
@@ -11,6 +12,7 @@ mod live_keys;
 mod pipeline;
 mod preflight;
 
+pub use client_certificates::{CertificateClient, CertificateMatch, CertificatesPlan};
 pub use definition::{Compile, CompileError, CompilePart, Making, PolicyDefinition};
 pub use exchange::{ConnectionFacts, Exchange, LimitStanding, Scheme};
 pub use identity::{

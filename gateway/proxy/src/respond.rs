@@ -160,7 +160,7 @@ fn describe(
     if rejection.reason == Reason::Overloaded {
         fields.set_named("retry-after", RETRY_AFTER)?;
     }
-    if let Some(challenge) = rejection.reason.challenge() {
+    if let Some(challenge) = rejection.challenge() {
         fields.set_named("www-authenticate", challenge.as_bytes())?;
     }
     if let Some(allow) = &rejection.allow {

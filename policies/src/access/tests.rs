@@ -7,8 +7,14 @@ use std::sync::Arc;
 fn judge(roles: &[&str], scopes: &[&str], caller: Option<(&str, &[&str], &[&str])>) -> (Option<Reason>, Exchange) {
     let (route, words) = access(&["corp", "partner"], roles, scopes);
     let (files, pool) = (LiveFiles::default(), StatePool::default());
-    let context =
-        portcullis_gateway_policy::AccessContext { access: &route, providers: &[], words: &words, files: &files, pool: &pool };
+    let context = portcullis_gateway_policy::AccessContext {
+        access: &route,
+        providers: &[],
+        client_certificates: &[],
+        words: &words,
+        files: &files,
+        pool: &pool,
+    };
     let policy = compile(&context).unwrap();
     let mut exchange = exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Scheme::Https);
     if let Some((provider, roles, scopes)) = caller {

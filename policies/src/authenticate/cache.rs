@@ -1,4 +1,4 @@
-//! Tokens that were verified, found by their hash. Shared by the workers: each shard is held for the time of a comparison.
+//! What was found out about credentials, by their hash. Shared by the workers: each shard is held for the time of a comparison.
 
 use portcullis_engines_jose::{Binding, KeyMark};
 use portcullis_gateway_policy::StateDigest;
@@ -7,12 +7,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many parts it has; each has a lock of its own.
 const SHARDS: usize = 64;
-/// How many sets a shard has, and how many tokens a set.
+/// How many sets a shard of the largest has, and how many credentials a set.
 const SETS: usize = 64;
 const WAYS: usize = 8;
 
-/// The hash of a token.
+/// The hash of a credential.
 pub(super) type TokenHash = [u8; 32];
+
+/// What ends by itself.
+pub(super) trait Ends {
+    /// From when on it is worth nothing, in seconds since the Unix epoch.
+    fn ends(&self) -> u64;
+}
 
 /// What a verified token says, whatever it is used for.
 #[derive(Debug)]
@@ -33,36 +39,59 @@ pub(super) struct Verified {
     pub(super) ends: u64,
 }
 
-type Slot = Option<(TokenHash, Arc<Verified>)>;
-
-/// At most 32,768 tokens. A full set gives up the one that ends first.
-pub(super) struct TokenCache {
-    shards: Box<[Mutex<Box<[Slot]>>]>,
-}
-
-impl Default for TokenCache {
-    fn default() -> Self {
-        let shard = || Mutex::new(vec![None; SETS * WAYS].into_boxed_slice());
-        Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect() }
+impl Ends for Verified {
+    fn ends(&self) -> u64 {
+        self.ends
     }
 }
 
-impl TokenCache {
-    /// What is known of a token.
-    pub(super) fn find(&self, hash: &TokenHash) -> Option<Arc<Verified>> {
+type Slot<V> = Option<(TokenHash, Arc<V>)>;
+type Shard<V> = Mutex<Box<[Slot<V>]>>;
+
+/// At most so many as it was made for. A full set gives up what ends first.
+pub(super) struct Cache<V> {
+    shards: Box<[Shard<V>]>,
+    sets: usize,
+}
+
+/// Tokens that were verified.
+pub(super) type TokenCache = Cache<Verified>;
+
+impl<V> Default for Cache<V> {
+    /// At most 32,768.
+    fn default() -> Self {
+        Self::with(SETS)
+    }
+}
+
+impl<V> Cache<V> {
+    /// At most 4,096.
+    pub(super) fn small() -> Self {
+        Self::with(SETS / 8)
+    }
+
+    fn with(sets: usize) -> Self {
+        let shard = || Mutex::new(std::iter::repeat_with(|| None).take(sets * WAYS).collect::<Box<[Slot<V>]>>());
+        Self { shards: std::iter::repeat_with(shard).take(SHARDS).collect(), sets }
+    }
+}
+
+impl<V: Ends> Cache<V> {
+    /// What is known of a credential.
+    pub(super) fn find(&self, hash: &TokenHash) -> Option<Arc<V>> {
         self.within(hash, |set| {
             let found = set.iter().flatten().find(|(known, _)| known == hash);
             found.map(|(_, verified)| Arc::clone(verified))
         })
     }
 
-    /// Keeps a token that was verified.
-    pub(super) fn keep(&self, hash: TokenHash, verified: Arc<Verified>) {
+    /// Keeps what was found out.
+    pub(super) fn keep(&self, hash: TokenHash, verified: Arc<V>) {
         self.within(&hash, |set| {
-            let rank = |slot: &Slot| match slot {
+            let rank = |slot: &Slot<V>| match slot {
                 Some((known, _)) if *known == hash => (0, 0),
                 None => (1, 0),
-                Some((_, verified)) => (2, verified.ends),
+                Some((_, verified)) => (2, verified.ends()),
             };
             if let Some(slot) = set.iter_mut().min_by_key(|slot| rank(slot)) {
                 *slot = Some((hash, verified));
@@ -71,11 +100,11 @@ impl TokenCache {
         });
     }
 
-    fn within<R>(&self, hash: &TokenHash, with: impl FnOnce(&mut [Slot]) -> Option<R>) -> Option<R> {
+    fn within<R>(&self, hash: &TokenHash, with: impl FnOnce(&mut [Slot<V>]) -> Option<R>) -> Option<R> {
         let [first, second, ..] = hash;
         let shard = self.shards.get(usize::from(*first) % SHARDS)?;
         let mut slots = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let begin = usize::from(*second) % SETS * WAYS;
+        let begin = usize::from(*second) % self.sets * WAYS;
         slots.get_mut(begin..begin + WAYS).and_then(with)
     }
 }

@@ -15,6 +15,7 @@
 
 mod binding;
 mod cache;
+mod certificates;
 mod keys;
 mod policy;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::binding::check_certificate;
 use super::cache::{TokenCache, TokenHash, Verified};
+use super::certificates::Certificates;
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use portcullis_engines_authz::Vocabulary;
 use portcullis_engines_jose::{Fault, KeyMark, KeySet, Token, check_claims, verify_signature};
@@ -11,6 +12,7 @@ use portcullis_gateway_policy::{
 };
 use portcullis_model::{Principal, Reason, Rejection};
 use portcullis_wire::KnownName;
+use std::fmt;
 use std::sync::Arc;
 
 /// Makes the running policy.
@@ -19,7 +21,8 @@ use std::sync::Arc;
 /// When a provider that is named is not there, or control has not read its key set.
 pub fn compile(context: &AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileError> {
     let plan = &context.access.authenticate;
-    let providers = plan.any_of.iter().map(|name| {
+    let is_other = |name: &&Arc<str>| context.client_certificates.iter().any(|other| other.name == **name);
+    let providers = plan.any_of.iter().filter(|name| !is_other(name)).map(|name| {
         let plan = context.providers.iter().find(|provider| provider.name == *name);
         let plan = plan.ok_or_else(|| CompileError(format!("there is no provider `{name}`")))?;
         let keys = match (&plan.keys, plan.live_keys(context.pool)) {
@@ -27,17 +30,18 @@ pub fn compile(context: &AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileEr
             (_, live) => live.map(Keys::Live),
         };
         let keys = keys.ok_or_else(|| CompileError(format!("the key set of the provider `{name}` has not been read")))?;
-        Ok(Provider { digest: digest_of(plan, context.words), plan: Arc::clone(plan), keys, words: Arc::clone(context.words) })
+        Ok(Provider { digest: digest_of(&**plan, context.words), plan: Arc::clone(plan), keys, words: Arc::clone(context.words) })
     });
     Ok(Arc::new(Authenticate {
         providers: providers.collect::<Result<_, CompileError>>()?,
+        certificates: Certificates::of(context),
         plan: Arc::clone(plan),
         cache: context.pool.state("authenticate", [0; 32], TokenCache::default),
     }))
 }
 
-/// Everything that decides what a token of a provider is worth, its keys aside.
-fn digest_of(plan: &ProviderPlan, words: &Vocabulary) -> StateDigest {
+/// Everything that decides what a credential of a provider is worth, its keys aside.
+pub(super) fn digest_of(plan: &impl fmt::Debug, words: &Vocabulary) -> StateDigest {
     let mut context = Context::new(&SHA256);
     for part in [format!("{plan:?}"), words.fingerprint()] {
         context.update(&(part.len() as u64).to_le_bytes());
@@ -140,12 +144,32 @@ fn no_keys() -> Rejection {
 /// The running policy.
 struct Authenticate {
     providers: Box<[Provider]>,
+    certificates: Certificates,
     plan: Arc<AuthenticatePlan>,
     cache: Arc<TokenCache>,
 }
 
 impl Authenticate {
+    /// Who is calling: by the token if there is one, by the certificate of the connection if there is none.
     fn judge(&self, exchange: &Exchange, now: u64) -> Result<Arc<Principal>, Rejection> {
+        let has_token = exchange.request.fields().first(KnownName::Authorization).is_some();
+        if !self.certificates.is_empty() && (self.providers.is_empty() || !has_token) {
+            return self.certificates.judge(exchange, now);
+        }
+        self.judge_token(exchange, now)
+    }
+
+    /// What is asked for when a caller has to show a credential: the kinds that this API takes (RFC 9110 section 11.6.1).
+    fn asking(&self, rejection: Rejection) -> Rejection {
+        match rejection.reason {
+            Reason::CredentialsMissing | Reason::CredentialsInvalid if self.providers.is_empty() => {
+                rejection.asking("ClientCertificate realm=\"api\"")
+            }
+            _ => rejection,
+        }
+    }
+
+    fn judge_token(&self, exchange: &Exchange, now: u64) -> Result<Arc<Principal>, Rejection> {
         let token = bearer_token(exchange)?;
         let hash: TokenHash = bytes_of(digest(&SHA256, token).as_ref());
         let verified = match self.known(&hash, now) {
@@ -201,7 +225,7 @@ impl Policy for Authenticate {
         let now = exchange.record.started_unix_micros / 1_000_000;
         let principal = match self.judge(exchange, now) {
             Ok(principal) => principal,
-            Err(rejection) => return Step::Ready(Verdict::Reject(rejection)),
+            Err(rejection) => return Step::Ready(Verdict::Reject(self.asking(rejection))),
         };
         exchange.identify(principal);
         if self.plan.credentials == Credentials::Remove {

@@ -55,8 +55,14 @@ impl World {
     fn policy(&self, any_of: &[&str], change: impl FnOnce(&mut RouteAccess)) -> Arc<dyn Policy> {
         let (mut route, words) = access(any_of, &["a/reader"], &["read"]);
         change(&mut route);
-        let context =
-            AccessContext { access: &route, providers: &self.providers, words: &words, files: &self.files, pool: &self.pool };
+        let context = AccessContext {
+            access: &route,
+            providers: &self.providers,
+            client_certificates: &[],
+            words: &words,
+            files: &self.files,
+            pool: &self.pool,
+        };
         compile(&context).unwrap()
     }
 
@@ -181,8 +187,14 @@ fn e142_grants_follow_the_configuration_also_of_known_tokens() {
     let token = world.token("a", json!({ "roles": ["reader", "writer"] }));
     let grants = |roles: &[&str]| {
         let (route, words) = access(&["a"], roles, &[]);
-        let context =
-            AccessContext { access: &route, providers: &world.providers, words: &words, files: &world.files, pool: &world.pool };
+        let context = AccessContext {
+            access: &route,
+            providers: &world.providers,
+            client_certificates: &[],
+            words: &words,
+            files: &world.files,
+            pool: &world.pool,
+        };
         let (reason, exchange) = ask_with(&compile(&context).unwrap(), &format!("Authorization: Bearer {token}\r\n"), NOW);
         assert_eq!(reason, None);
         let expected = |role| words.grants("a", [role], []) == exchange.principal().unwrap().grants;

@@ -2,7 +2,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyIdMethod, KeyPair, PublicKeyData, RevokedCertParams, SerialNumber, date_time_ymd,
+    KeyIdMethod, KeyPair, PublicKeyData, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use std::time::Duration;
 
@@ -98,6 +98,22 @@ impl Authority {
             params.serial_number = Some(SerialNumber::from(serial));
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
             change(params);
+        })
+    }
+
+    /// A certificate for a client with alternative names, `DNS:host` and `URI:uri`.
+    ///
+    /// # Panics
+    /// When it cannot be signed.
+    pub fn client_known_as(&self, name: &str, alternatives: &[&str]) -> Leaf {
+        self.client_with(name, 9, |params| {
+            params.subject_alt_names = alternatives
+                .iter()
+                .map(|name| match name.split_once(':').expect("a kind and a name") {
+                    ("URI", uri) => SanType::URI(uri.try_into().expect("a URI")),
+                    (_, host) => SanType::DnsName(host.try_into().expect("a host")),
+                })
+                .collect();
         })
     }
 

@@ -1,6 +1,7 @@
 //! Checks of `identity` and `roles`, and of what APIs and routes say about who may call.
 
 use super::Checker;
+use super::client_certificates::{self, Certificates};
 use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
 use crate::plan::{Access, IdentityPlan};
@@ -20,6 +21,8 @@ use std::sync::Arc;
 pub(super) struct Identity<'f> {
     /// Providers by name, also those that are wrong: references to them are not reported too.
     named: BTreeMap<&'f str, Option<Arc<ProviderPlan>>>,
+    /// Clients with certificates, likewise.
+    certificates: Certificates<'f>,
     roles: BTreeMap<Arc<str>, Vec<ProviderRole>>,
     /// A hash of all of it.
     pub(super) digest: Digest,
@@ -49,20 +52,23 @@ pub(super) fn check<'f>(merged: &Merged<'f>, checker: &mut Checker<'_>) -> Ident
             checker.error(&settings.issuer, path, "two providers have the same issuer", help);
         }
     }
-    let mut roles = BTreeMap::new();
+    let certificates = client_certificates::check(merged, &mut hasher, checker);
+    let mut identity = Identity { named, certificates, roles: BTreeMap::new(), digest: Digest([0; 32]) };
+    identity.check_names(merged, checker);
     for entry in merged.roles.iter().flat_map(|roles| &roles.0) {
         hasher.text(&entry.name);
         entry.value.iter().for_each(|role| hasher.text(&format!("{}/{}", role.provider, role.role)));
         for (at, role) in entry.value.iter().enumerate() {
-            if !named.contains_key(&*role.provider) {
+            if !identity.knows(&role.provider) {
                 let path = format!("/roles/{}/{at}", &*entry.name.value);
-                let help = unknown_help(&role.provider, named.keys().copied(), "identity.providers");
+                let help = unknown_help(&role.provider, identity.names(), "identity.providers");
                 checker.error(role, path, format!("there is no provider `{}`", role.provider), help);
             }
         }
-        roles.insert(entry.name.shared(), entry.value.iter().map(|role| role.value.clone()).collect());
+        identity.roles.insert(entry.name.shared(), entry.value.iter().map(|role| role.value.clone()).collect());
     }
-    Identity { named, roles, digest: hasher.digest() }
+    identity.digest = hasher.digest();
+    identity
 }
 
 fn unknown_help<'n>(name: &str, known: impl Iterator<Item = &'n str>, section: &str) -> String {
@@ -161,7 +167,28 @@ impl Identity<'_> {
     pub(super) fn plan(&self) -> IdentityPlan {
         IdentityPlan {
             providers: self.named.values().flatten().cloned().collect(),
+            client_certificates: self.certificates.values().flatten().cloned().collect(),
             roles: self.roles.clone().into_iter().collect(),
+        }
+    }
+
+    /// The names that an API may list.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.named.keys().chain(self.certificates.keys()).copied()
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        self.named.contains_key(name) || self.certificates.contains_key(name)
+    }
+
+    /// One name must not mean two.
+    fn check_names(&self, merged: &Merged<'_>, checker: &mut Checker<'_>) {
+        for part in merged.identity.iter().flat_map(|identity| &identity.client_certificates.0) {
+            if self.named.contains_key(&*part.name.value) {
+                let path = format!("/identity/client_certificates/{}", &*part.name.value);
+                let help = "roles are known by these names: choose another for one of the two";
+                checker.error(&part.name, path, "a provider has this name already", help);
+            }
         }
     }
 
@@ -177,8 +204,8 @@ impl Identity<'_> {
         let mut seen = HashSet::new();
         for (at, name) in &written.any_of.0 {
             let path = format!("{path}/any_of/{at}");
-            if !self.named.contains_key(&*name.value) {
-                let help = unknown_help(name, self.named.keys().copied(), "identity.providers");
+            if !self.knows(&name.value) {
+                let help = unknown_help(name, self.names(), "identity.providers");
                 checker.error(name, path, format!("there is no provider `{}`", &***name), help);
             } else if !seen.insert(&*name.value) {
                 checker.error(name, path, format!("the provider `{}` is listed twice", &***name), "remove one of the two");
@@ -189,9 +216,13 @@ impl Identity<'_> {
             checker.warning(written, path, "everybody may call each route of this API, so nobody is asked who they are", help);
         }
         let AuthenticateSettings { any_of, audiences, credentials, stream_age_max } = &written.value;
+        if audiences.is_none() && any_of.0.iter().any(|(_, name)| self.named.contains_key(&*name.value)) {
+            let help = "add `audiences`: what tokens must name in `aud` to be for this API";
+            checker.error(written, format!("/apis/{api}/authenticate/audiences"), "`audiences` is missing", help);
+        }
         Some(Arc::new(AuthenticatePlan {
             any_of: any_of.0.iter().map(|(_, name)| name.shared()).collect(),
-            audiences: audiences.0.iter().map(|(_, audience)| Arc::clone(audience)).collect(),
+            audiences: audiences.iter().flat_map(|all| &all.0).map(|(_, audience)| Arc::clone(audience)).collect(),
             credentials: credentials.decided(),
             stream_age_max: *stream_age_max,
         }))
@@ -248,7 +279,7 @@ impl Identity<'_> {
         let stands_for = match self.roles.get(&*word.0) {
             Some(roles) => roles.clone(),
             None => match ProviderRole::parse(&word.0) {
-                Some(role) if self.named.contains_key(&*role.provider) => vec![role],
+                Some(role) if self.knows(&role.provider) => vec![role],
                 _ => {
                     let help = match nearest(&word.0, self.roles.keys().map(|name| &**name)) {
                         Some(meant) => format!("did you mean `{meant}`"),
@@ -265,6 +296,12 @@ impl Identity<'_> {
             checker.error(word, path(), format!("no provider of this API gives the role {}", quoted(&word.0)), help);
         }
         for role in &own {
+            if let Some(Some(plan)) = self.certificates.get(&*role.provider)
+                && !plan.clients.iter().any(|client| client.roles.contains(&role.role))
+            {
+                let help = format!("add it to the `roles` of a client: `identity.client_certificates.{}.clients`", role.provider);
+                checker.error(word, path(), format!("no client of `{}` has the role {}", role.provider, quoted(&role.role)), help);
+            }
             let Some(Some(provider)) = self.named.get(&*role.provider) else { continue };
             if provider.roles.is_none() {
                 let help = format!("write where they are: `identity.providers.{}.roles: {{ claim: … }}`", role.provider);

@@ -2,6 +2,7 @@
 
 mod apis;
 mod care;
+mod client_certificates;
 mod dues;
 mod identity;
 mod listeners;

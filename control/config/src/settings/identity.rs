@@ -1,6 +1,6 @@
 //! `identity`, `roles`, and how an API finds out who is calling.
 
-use super::{Numbered, Parts};
+use super::{CertificatesSettings, Numbered, Parts};
 use portcullis_engines_jose::{Algorithm, ClaimPath, Holding};
 use portcullis_gateway_policy::Credentials;
 use portcullis_model_settings::{
@@ -14,6 +14,8 @@ section! {
     pub struct IdentitySettings {
         /// Providers of OAuth 2.0 or OpenID Connect, by name. APIs name those that they trust.
         pub providers: Parts<ProviderSettings>,
+        /// Clients that are known by the certificate of their connection, by names of their own; to an API such a name is another provider.
+        pub client_certificates: Parts<CertificatesSettings>,
     }
 }
 
@@ -214,10 +216,10 @@ impl AcceptName {
 section! {
     /// How an API finds out who is calling. Needed unless everybody may call each of its routes.
     pub struct AuthenticateSettings {
-        /// The providers whose tokens are taken.
+        /// The providers whose word is taken.
         pub any_of: Numbered<Spanned<Name>>,
-        /// The audiences of this API; a token must name one of them in `aud`.
-        pub audiences: Numbered<Spanned<Arc<str>>>,
+        /// The audiences of this API; a token must name one of them in `aud`. Needed where tokens are taken.
+        pub audiences: Option<Numbered<Spanned<Arc<str>>>>,
         /// What becomes of a token that was accepted. On routes that everybody may call nothing is looked at and nothing removed.
         pub credentials: CredentialsUpstream = CredentialsUpstream::Remove,
         /// How long an exchange may go on, a WebSocket, an event stream or a long transfer, before whoever is calling must ask again. What has no

@@ -3,6 +3,7 @@
 mod access;
 mod apis;
 mod balance;
+mod client_certificates;
 mod dns;
 mod endpoints;
 mod file;
@@ -20,6 +21,8 @@ pub use balance::{
     BalanceKind, BreakerSettings, Care, HashBy, HealthKind, HealthPath, HealthService, HealthSettings, OutlierSettings, RetryOn,
     RetrySettings,
 };
+pub(crate) use client_certificates::written;
+pub use client_certificates::{CertificateClientSettings, CertificatesSettings, DnsName, Fingerprint, UriName};
 pub use dns::{DnsServer, DnsSettings};
 pub use endpoints::{EndpointHost, EndpointUrl, ServerName};
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};

@@ -1,6 +1,6 @@
 //! What a client's certificate says, once it is verified.
 
-use portcullis_model::ClientCertificate;
+use portcullis_model::{AlternativeName, ClientCertificate};
 use rustls::pki_types::CertificateDer;
 use rustls::{CertificateError, Error};
 use std::fmt::Write;
@@ -13,6 +13,9 @@ use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 const NAME_BYTES_MAX: usize = 512;
 /// How many alternative names are recorded.
 const NAMES_MAX: usize = 8;
+
+/// How many alternative names are looked at to find out who it is.
+const IDENTITIES_MAX: usize = 64;
 
 /// Attributes of a name by their numbers, and what they are called (RFC 4514 section 3).
 const ATTRIBUTES: &[(&str, &str)] = &[
@@ -72,6 +75,29 @@ pub(super) fn describe(certificate: &CertificateDer<'_>) -> ClientCertificate {
         subject: distinguished(parsed.subject()),
         issuer: distinguished(parsed.issuer()),
         names: bounded(shown.join(" ")),
+        authority: Box::default(),
+        identities: names.iter().take(IDENTITIES_MAX).filter_map(identity).collect(),
+        expires_unix_seconds: u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default(),
+    }
+}
+
+/// The name of an authority in the form of RFC 4514; nothing when it could be the name of another as well.
+pub(super) fn authority_name(certificate: &CertificateDer<'_>) -> Option<Box<str>> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let is_whole = |attribute: &AttributeTypeAndValue<'_>| {
+        attribute.attr_type().to_id_string() != EMAIL && attribute.as_str().is_ok_and(|text| !has_control(text))
+    };
+    let name = distinguished(parsed.subject());
+    let is_whole = parsed.subject().iter_attributes().all(is_whole) && name.len() <= NAME_BYTES_MAX && !name.is_empty();
+    is_whole.then_some(name)
+}
+
+/// An alternative name that stands for one host or one thing.
+fn identity(name: &GeneralName<'_>) -> Option<AlternativeName> {
+    match name {
+        GeneralName::DNSName(text) if !text.contains('*') => Some(AlternativeName::Dns(text.to_ascii_lowercase().into())),
+        GeneralName::URI(text) => Some(AlternativeName::Uri((*text).into())),
+        _ => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Certificates of clients: whom a listener trusts, and who has been revoked.
 
-use super::client_certificate::check_names;
+use super::client_certificate::{authority_name, check_names};
 use super::revocation::{List, read_lists};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_gateway_tls::read_certificates;
@@ -42,12 +42,20 @@ pub struct Revocation {
     pub is_stale_accepted: bool,
 }
 
+/// One of the authorities, alone.
+#[derive(Debug)]
+struct NamedAuthority {
+    name: Box<str>,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
 /// Whom a listener trusts, read and understood.
 #[derive(Clone, Debug)]
 pub(super) struct ClientTrust {
     verifier: Arc<dyn ClientCertVerifier>,
     /// A hash of everything that decides whether a certificate is taken.
     pub(super) binding: [u8; 32],
+    authorities: Arc<[NamedAuthority]>,
     clock: Clock,
 }
 
@@ -84,12 +92,27 @@ impl ClientTrust {
         }
         let builder = builder.with_crls(lists.into_iter().map(|list| list.der));
         let inner = builder.build().map_err(|error| format!("clients cannot be verified by `{shown}`: {error}"))?;
-        Ok(Self { verifier: Arc::new(Verifier { inner }), binding, clock: clock.clone() })
+        let authorities =
+            named(&authorities, crypto).map_err(|error| format!("clients cannot be verified by `{shown}`: {error}"))?;
+        Ok(Self { verifier: Arc::new(Verifier { inner }), binding, authorities, clock: clock.clone() })
     }
 
     /// What the library asks in a handshake.
     pub(super) fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
         Arc::clone(&self.verifier)
+    }
+
+    /// The name of the first authority of the bundle that a chain leads to, which has been verified; empty when that name is not one authority's
+    /// alone. What a certificate between says of its own name is not asked: below another authority anybody could have that name.
+    pub(super) fn authority_of(&self, chain: &[CertificateDer<'_>]) -> Box<str> {
+        // The library has found one already.
+        if let [sole] = &*self.authorities {
+            return sole.name.clone();
+        }
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(self.clock.unix_seconds()));
+        let Some((own, rest)) = chain.split_first() else { return Box::default() };
+        let found = self.authorities.iter().find(|one| one.verifier.verify_client_cert(own, rest, now).is_ok());
+        found.map(|one| one.name.clone()).unwrap_or_default()
     }
 
     /// Verifies a chain that was verified before, when its session began: since then it may have expired, and so may the lists.
@@ -101,6 +124,20 @@ impl ClientTrust {
             Some((own, rest)) => self.verifier.verify_client_cert(own, rest, now).map(|_| ()).map_err(|error| reason_of(&error)),
         }
     }
+}
+
+/// The authorities, each with what verifies by it alone: that costs a signature only where the names fit.
+fn named(authorities: &[CertificateDer<'static>], crypto: &Arc<CryptoProvider>) -> Result<Arc<[NamedAuthority]>, String> {
+    let names: Vec<Option<Box<str>>> = authorities.iter().map(authority_name).collect();
+    let one = |(authority, name): (&CertificateDer<'static>, &Option<Box<str>>)| {
+        let is_sole = names.iter().filter(|other| *other == name).count() == 1;
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.clone()).map_err(|error| error.to_string())?;
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(crypto));
+        let verifier = builder.build().map_err(|error| error.to_string())?;
+        Ok(NamedAuthority { name: name.clone().filter(|_| is_sole).unwrap_or_default(), verifier })
+    };
+    authorities.iter().zip(&names).map(one).collect()
 }
 
 fn binding(settings: &ClientCertificates, authorities: &[CertificateDer<'_>], lists: &[List]) -> [u8; 32] {

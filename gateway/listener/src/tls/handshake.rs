@@ -33,7 +33,12 @@ pub async fn handshake(tcp: TcpStream, context: Arc<TlsContext>, deadline: Durat
             {
                 clients.verify_again(connection.peer_certificates())?;
             }
-            let facts = TlsFacts { client_trust: context.client_trust(), ..facts(&mut stream) };
+            let authority =
+                context.clients.as_ref().zip(connection.peer_certificates()).map(|(clients, chain)| clients.authority_of(chain));
+            let mut facts = TlsFacts { client_trust: context.client_trust(), ..facts(&mut stream) };
+            if let (Some(client), Some(authority)) = (&mut facts.client, authority) {
+                client.authority = authority;
+            }
             Ok((stream, facts))
         }
     }

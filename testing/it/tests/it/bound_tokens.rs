@@ -40,9 +40,19 @@ fn thumbprint(gateway: &Gateway, name: &str) -> String {
 
 /// Asks by curl, with the certificate of a name and these header lines: the status and the code of a refusal.
 pub(crate) fn curl(gateway: &Gateway, path: &str, shown: Option<&str>, arguments: &[&str], fields: &[&str]) -> (u64, String) {
+    let arguments = [&["-w", "\n%{http_code}"], arguments].concat();
+    let told = curl_says(gateway, path, shown, &arguments, fields);
+    let (body, status) = told.rsplit_once('\n').unwrap_or_default();
+    let problem: Value = serde_json::from_str(body.trim()).unwrap_or_default();
+    let status = status.parse().unwrap_or_else(|_| panic!("{told}"));
+    (status, problem["code"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The same, and everything that curl says.
+pub(crate) fn curl_says(gateway: &Gateway, path: &str, shown: Option<&str>, arguments: &[&str], fields: &[&str]) -> String {
     let port = gateway.address("tls").port();
     let mut command = Command::new("curl");
-    command.args(["-sS", "-w", "\n%{http_code}", "--connect-to", &format!("::127.0.0.1:{port}"), "--cacert"]);
+    command.args(["-sS", "--connect-to", &format!("::127.0.0.1:{port}"), "--cacert"]);
     command.arg(gateway.folder().join("ca.crt")).args(arguments);
     if let Some(shown) = shown {
         let file = |end: &str| gateway.folder().join(format!("{shown}.{end}"));
@@ -52,11 +62,8 @@ pub(crate) fn curl(gateway: &Gateway, path: &str, shown: Option<&str>, arguments
         command.args(["-H", field]);
     }
     let output = output_of(command.arg(format!("https://a.test:{port}{path}")));
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    let (body, status) = told.rsplit_once('\n').unwrap_or_default();
-    let problem: Value = serde_json::from_str(body.trim()).unwrap_or_default();
-    let status = status.parse().unwrap_or_else(|_| panic!("{told} {}", String::from_utf8_lossy(&output.stderr)));
-    (status, problem["code"].as_str().unwrap_or_default().to_owned())
+    let (told, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    format!("{wrong}{told}")
 }
 
 /// The files of a gateway with two clients, and more.
@@ -74,7 +81,8 @@ pub(crate) fn files(servers: &Authority, clients: &Authority, leaves: &[(&str, &
     files
 }
 
-fn start(files: &[(String, String)], yaml: &str) -> Gateway {
+/// A gateway with these files.
+pub(crate) fn start(files: &[(String, String)], yaml: &str) -> Gateway {
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     Gateway::start_with(&files, yaml)
 }

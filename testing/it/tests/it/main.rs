@@ -18,6 +18,7 @@ mod attack_trusted;
 mod attack_upgrade;
 mod bound_tokens;
 mod caps;
+mod certificate_callers;
 mod cli;
 mod client_certificates;
 mod clients;

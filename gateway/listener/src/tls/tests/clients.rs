@@ -117,6 +117,27 @@ fn a_client_with_a_certificate_of_the_authority_is_let_in_and_told_of() {
 }
 
 #[test]
+fn the_authority_of_a_client_is_one_that_is_trusted_by_this_name_and_no_other() {
+    let server = Server::new("client-authority");
+    let (machines, others) = (Authority::named("Machines"), Authority::named("Others"));
+    let (below, impostor) = (machines.below("Issuing", 2), others.below("Machines", 3));
+    let told = |trusted: &[&Authority], issuer: &Authority, between: &[&str]| {
+        let settings = server.settings(&machines, &[]);
+        let bundle: String = trusted.iter().map(|authority| authority.certificate.as_str()).collect();
+        server.write("trust.pem", bundle);
+        let client = server.client(shows(&issuer.client("c", 4), between), VERSIONS[0]);
+        visit(&server.context(&settings), client).unwrap().client.unwrap().authority
+    };
+    for trusted in [&[&machines][..], &[&machines, &others], &[&others, &machines]] {
+        assert_eq!(&*told(trusted, &machines, &[]), "CN=Machines");
+        assert_eq!(&*told(trusted, &below, &[&below.certificate]), "CN=Machines");
+    }
+    assert_eq!(&*told(&[&machines, &others], &impostor, &[&impostor.certificate]), "CN=Others");
+    // Of two by the same name neither is meant.
+    assert_eq!(&*told(&[&machines, &Authority::named("Machines")], &machines, &[]), "");
+}
+
+#[test]
 fn a_client_without_a_good_certificate_is_refused_with_the_reason() {
     let (server, authority) = (Server::new("client-bad"), Authority::new());
     let stranger = Authority::new();

@@ -1,0 +1,109 @@
+//! The policies of each route, made from what the plan says and shared where it says the same.
+
+use portcullis_control_config::{Access, IdentityPlan, Plan, PolicyLevels};
+use portcullis_engines_authz::Vocabulary;
+use portcullis_gateway_policy::{
+    AccessContext, CertificatesPlan, LiveFiles, Making, Pipeline, PipelineStep, PolicyDefinition, ProviderPlan, RouteAccess,
+    StatePool,
+};
+use portcullis_model::PolicyId;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The words that the lines of all routes speak of.
+fn words(plan: &Plan) -> Result<Arc<Vocabulary>, String> {
+    let routes = plan.apis.iter().flat_map(|api| &api.routes);
+    let lines = routes.filter_map(|route| match &route.access {
+        Access::Public => None,
+        Access::Allow { access, .. } => Some(&access.lines),
+    });
+    let words = Vocabulary::of(lines.flatten(), []);
+    words.map(Arc::new).map_err(|_| "the `allow` lines name more than 4096 different roles and scopes".to_owned())
+}
+
+/// Pipelines, made once for all routes with the same policies and the same access.
+pub(crate) struct Pipelines<'b> {
+    definitions: &'static [PolicyDefinition],
+    /// The files of each policy, by its row.
+    files: Vec<LiveFiles>,
+    providers: &'b [Arc<ProviderPlan>],
+    client_certificates: &'b [Arc<CertificatesPlan>],
+    words: Arc<Vocabulary>,
+    states: &'b StatePool,
+    made: HashMap<(usize, usize), Pipeline>,
+}
+
+impl<'b> Pipelines<'b> {
+    /// None yet.
+    ///
+    /// # Errors
+    /// When the lines of the plan name more than can be told apart.
+    pub(crate) fn new(
+        definitions: &'static [PolicyDefinition],
+        files: Vec<LiveFiles>,
+        plan: &'b Plan,
+        states: &'b StatePool,
+    ) -> Result<Self, String> {
+        let IdentityPlan { providers, client_certificates, .. } = &plan.identity;
+        Ok(Self { definitions, files, providers, client_certificates, words: words(plan)?, states, made: HashMap::new() })
+    }
+
+    /// The pipeline of these policies and this access.
+    ///
+    /// # Errors
+    /// When a policy cannot be made.
+    pub(crate) fn of(&mut self, levels: &PolicyLevels, access: &Access) -> Result<Pipeline, String> {
+        let access = match access {
+            Access::Public => None,
+            Access::Allow { access, .. } => Some(access),
+        };
+        // The plan holds both for as long as this map is there.
+        let key = (levels.key(), access.map_or(0, |access| Arc::as_ptr(access).addr()));
+        if let Some(pipeline) = self.made.get(&key) {
+            return Ok(pipeline.clone());
+        }
+        let mut steps = Vec::new();
+        for (index, definition) in self.definitions.iter().enumerate() {
+            let name = definition.settings.name;
+            let none = LiveFiles::default();
+            let files = self.files.get(index).unwrap_or(&none);
+            let made = match definition.compile {
+                Making::Settings(compile) => {
+                    let settings = levels.iter().find(|(policy, _)| *policy == index).map(|(_, settings)| settings);
+                    if settings.is_none() && !definition.always {
+                        continue;
+                    }
+                    compile(settings.unwrap_or_default(), files)
+                }
+                Making::SettingsOf(other, compile) => {
+                    let row = self.definitions.iter().position(|definition| definition.settings.name == other);
+                    let settings = levels.iter().find(|(policy, _)| Some(*policy) == row).map(|(_, settings)| settings);
+                    let Some(part) = settings.map(|settings| compile(settings, files)).and_then(Result::transpose) else {
+                        continue;
+                    };
+                    part
+                }
+                Making::Access(compile) => {
+                    let Some(access) = access else { continue };
+                    compile(&self.context(access, files))
+                }
+            };
+            let policy = made.map_err(|error| format!("policy `{name}`: {}", error.0))?;
+            steps.push(PipelineStep { id: PolicyId(u8::try_from(index).unwrap_or(u8::MAX)), name, policy });
+        }
+        let pipeline = Pipeline::new(steps);
+        self.made.insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn context<'c>(&'c self, access: &'c RouteAccess, files: &'c LiveFiles) -> AccessContext<'c> {
+        AccessContext {
+            access,
+            providers: self.providers,
+            client_certificates: self.client_certificates,
+            words: &self.words,
+            files,
+            pool: self.states,
+        }
+    }
+}
