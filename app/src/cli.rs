@@ -40,6 +40,45 @@ pub struct Caller {
     pub scopes: Vec<String>,
 }
 
+/// What is revoked, for `revoke`.
+#[derive(Debug, clap::Args)]
+pub struct Revoke {
+    /// The kind of what is revoked.
+    #[arg(value_enum)]
+    pub kind: Revocable,
+    /// The `jti` of a token, the `sub` of its subject, or the SHA-256 of a certificate in hexadecimal digits.
+    pub id: String,
+    /// The provider that issued it, by its name in the configuration; not for certificates.
+    #[arg(long, required_if_eq_any([("kind", "token"), ("kind", "subject")]))]
+    pub provider: Option<String>,
+    /// Of a subject: tokens that were issued by then, in Unix seconds; by now when absent.
+    #[arg(long, value_name = "UNIX_SECONDS")]
+    pub issued_until: Option<u64>,
+    /// Until when it is in force, in Unix seconds: the `exp` of the token. For ever when absent.
+    #[arg(long, value_name = "UNIX_SECONDS")]
+    pub until: Option<u64>,
+    /// Why; kept beside it.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Lift what was revoked.
+    #[arg(long, conflicts_with_all = ["issued_until", "until"])]
+    pub lift: bool,
+    /// The gateway's management socket.
+    #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
+    pub socket: PathBuf,
+}
+
+/// What can be revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Revocable {
+    /// One token.
+    Token,
+    /// Every token of somebody.
+    Subject,
+    /// A client's certificate.
+    Certificate,
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -155,6 +194,14 @@ pub enum Command {
         /// Seconds in which the new version must be ready; else the old one goes on.
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..=50))]
         within: Option<u64>,
+    },
+    /// Revoke a token, everybody's tokens of one subject, or a client's certificate: new requests are refused and what goes on is ended.
+    Revoke(Revoke),
+    /// Show what is revoked at a running gateway.
+    Revocations {
+        /// The gateway's management socket.
+        #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
+        socket: PathBuf,
     },
     /// Print a completion script for a shell.
     Completions {

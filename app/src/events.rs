@@ -26,6 +26,8 @@ pub enum Event<'a> {
     UpgradeRefused { problem: &'a str },
     /// Clients are asked to go elsewhere, or no longer.
     Draining { draining: bool },
+    /// Something was revoked, or a revocation lifted.
+    Revoked { what: &'a str, lifted: bool, uid: u32 },
     /// Other work is refused than before: what, and why; nothing when it is over.
     Overload { state: &'static str, words: Option<&'a str> },
     /// It is going away, and stops accepting after a delay.
@@ -56,6 +58,8 @@ fn for_people(event: &Event<'_>) -> String {
         Event::UpgradeRefused { problem } => format!("the next version does not serve, this one goes on\n{problem}"),
         Event::Draining { draining: true } => "draining: not ready, clients are asked to go elsewhere".to_owned(),
         Event::Draining { draining: false } => "no longer draining".to_owned(),
+        Event::Revoked { what, lifted: false, uid } => format!("revoked by user {uid}: {what}"),
+        Event::Revoked { what, lifted: true, uid } => format!("no longer revoked, by user {uid}: {what}"),
         Event::Overload { words: Some(words), .. } => format!("overload: {words}"),
         Event::Overload { words: None, .. } => "overload is over".to_owned(),
         Event::Stopping { delay } if delay.is_zero() => "stopping: no new connections, exchanges under way are finished".to_owned(),
@@ -95,6 +99,9 @@ fn for_programs(event: &Event<'_>) -> serde_json::Value {
         }
         Event::Draining { draining } => {
             serde_json::json!({ "unix_seconds": at, "event": "draining", "draining": draining })
+        }
+        Event::Revoked { what, lifted, uid } => {
+            serde_json::json!({ "unix_seconds": at, "event": "revoked", "what": what, "lifted": lifted, "uid": uid })
         }
         Event::Stopping { delay } => {
             serde_json::json!({ "unix_seconds": at, "event": "stopping", "delay_seconds": delay.as_secs_f32() })

@@ -5,7 +5,7 @@ use crate::management::State;
 use crate::reminders::Daily;
 use portcullis_control_config::{AccessLogPlan, Finding, Loader, Plan};
 use portcullis_control_reload::{
-    Builder, Built, HealthChange, HealthChecks, Inherited, LastGood, Outcome, Reloader, Watch, warnings, watch,
+    Builder, Built, HealthChange, HealthChecks, Inherited, LastGood, Outcome, Reloader, RevocationLog, Watch, warnings, watch,
 };
 use portcullis_gateway_listener::TicketKeys;
 use portcullis_gateway_proxy::{DataPlane, Hurry, Published, SinkMaker};
@@ -52,6 +52,8 @@ pub struct Gateway {
     tickets: Arc<TicketKeys>,
     /// The watch over memory and descriptors ends with this.
     _watching: SyncSender<()>,
+    /// The watch over the file of what has been revoked ends with this.
+    _following: SyncSender<()>,
 }
 
 /// What a gateway is started from.
@@ -101,6 +103,11 @@ impl Gateway {
         let recorder = Recorder::start(workers, &record_settings(&plan));
         let (recorder, seeds) = recorder.map_err(|error| format!("the recorder cannot be started: {error}"))?;
         let published = Arc::new(Published::new(snapshot, clock.clone()));
+        // Before anybody is served: who was revoked stays out.
+        let revocations = Arc::clone(&published.revocations);
+        let revocations = RevocationLog::open(beside_socket(&plan, "revocations.jsonl"), clock.clone(), revocations)?;
+        let following = revocations.follow(|text| tell(&Event::Warning { text }));
+        let following = following.map_err(|error| format!("a thread cannot be started: {error}"))?;
         let sinks = seeds.into_iter().map(|seed| Box::new(move || seed.into_sink()) as SinkMaker).collect();
         let mut seed = [0_u8; 16];
         aws_lc_rs::rand::fill(&mut seed).map_err(|_| "the system gives no random bytes".to_owned())?;
@@ -108,7 +115,7 @@ impl Gateway {
         let plane = DataPlane::start(&published, sinks, seed).map_err(|error| format!("workers cannot be started: {error}"))?;
         let hurry = Arc::new(plane.hurry());
         let (commands, received) = sync_channel(COMMANDS_MAX);
-        let state = State::new(Arc::new(recorder), commands.clone(), workers, clock, builder.names().clone());
+        let state = State::new(Arc::new(recorder), commands.clone(), workers, clock, builder.names().clone(), revocations);
         let last_good = keep_last_good(&plan, &state)?;
         let checks = HealthChecks::start(Arc::clone(&published), tell_health);
         let checks = checks.map_err(|error| format!("health checks cannot be started: {error}"))?;
@@ -122,7 +129,7 @@ impl Gateway {
         let changed = commands.clone();
         let control = std::thread::Builder::new().name("control".to_owned());
         let control = control.spawn(move || control_loop(reloader, &own, &received, changed)).map_err(|error| error.to_string())?;
-        Ok(Self { state, commands, control, hurry, tickets, _checks: checks, _watching: watching })
+        Ok(Self { state, commands, control, hurry, tickets, _checks: checks, _watching: watching, _following: following })
     }
 
     /// The keys of session tickets.

@@ -18,6 +18,8 @@ mod overload;
 mod process;
 mod reload;
 mod reminders;
+mod revocations;
+mod revoke;
 mod routes;
 mod run;
 mod status;
@@ -79,6 +81,8 @@ fn perform(command: Command, output: Output) -> Result<(), String> {
         Command::Drain { socket, end } => life::drain(&socket, end, output),
         Command::Upstreams { socket } => upstreams::show(&socket, output),
         Command::Upgrade { socket, binary, within } => life::upgrade(&socket, binary, within, output),
+        Command::Revoke(asked) => revoke::revoke(asked, output),
+        Command::Revocations { socket } => revoke::list(&socket, output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
             Ok(())

@@ -6,12 +6,14 @@ use crate::handover::Upgrader;
 use crate::overload::Seen;
 use crate::process::{open_descriptors, resident_bytes};
 use crate::reminders;
+use crate::revocations;
 use crate::upstreams;
 use portcullis_control_admin::{
-    Actor, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status, UpgradeRequest, Upgraded, UpstreamInfo,
+    Actor, Failure, ListenerInfo, Management, Reloaded, RevocationInfo, RevokeRequest, RouteInfo, Status, UpgradeRequest, Upgraded,
+    UpstreamInfo,
 };
 use portcullis_control_config::{Access, DrainPlan, Finding, ListenerMode, Plan, Weakening};
-use portcullis_control_reload::{Expiry, Names, Running};
+use portcullis_control_reload::{Expiry, Names, RevocationLog, Running};
 use portcullis_gateway_proxy::Snapshot;
 use portcullis_insight_record::{ExpiryGauge, Gauges, Recorder};
 use portcullis_model::Clock;
@@ -35,6 +37,7 @@ pub struct State {
     workers: usize,
     clock: Clock,
     names: Names,
+    revocations: Arc<RevocationLog>,
     started: u64,
     now: Mutex<Now>,
     leaving: AtomicBool,
@@ -56,7 +59,14 @@ struct Now {
 
 impl State {
     /// Knows nothing yet.
-    pub fn new(recorder: Arc<Recorder>, commands: SyncSender<Command>, workers: usize, clock: Clock, names: Names) -> Arc<Self> {
+    pub fn new(
+        recorder: Arc<Recorder>,
+        commands: SyncSender<Command>,
+        workers: usize,
+        clock: Clock,
+        names: Names,
+        revocations: Arc<RevocationLog>,
+    ) -> Arc<Self> {
         let started = clock.unix_seconds();
         let (leaving, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
         Arc::new(Self {
@@ -65,6 +75,7 @@ impl State {
             workers,
             clock,
             names,
+            revocations,
             started,
             now: Mutex::default(),
             leaving,
@@ -309,6 +320,17 @@ impl Management for State {
             });
             outcome.map_err(|message| Failure { message })
         })
+    }
+
+    fn revoke(&self, actor: Actor, asked: &RevokeRequest) -> Result<RevocationInfo, Failure> {
+        let plan = self.now().running.as_ref().map(|(plan, _)| plan.clone());
+        let plan = plan.ok_or_else(|| Failure { message: "nothing runs yet".to_owned() })?;
+        revocations::revoke(&self.revocations, &plan, actor, asked, self.clock.unix_seconds())
+            .map_err(|message| Failure { message })
+    }
+
+    fn revocations(&self) -> Vec<RevocationInfo> {
+        self.revocations.list().iter().map(revocations::info).collect()
     }
 
     fn metrics(&self) -> String {

@@ -13,7 +13,7 @@ mod verdict;
 
 pub use clock::Clock;
 pub use ids::{Generation, IdSource, RequestId, TraceContext};
-pub use principal::{Consumer, Grants, Mask, Principal};
+pub use principal::{Consumer, Grants, Mark, Mask, Principal};
 pub use record::{
     AlternativeName, Attempt, AttemptOutcome, ClientCertificate, ConnectionEvent, DecisionRecord, Phase, PhaseTimings, Protocol,
     RecordGuard, RecordSink, TlsFacts, Traffic,

@@ -72,6 +72,10 @@ pub struct Consumer {
     pub number: u32,
 }
 
+/// What a credential or its holder is known by when it is revoked: a hash of what that is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Mark(pub [u8; 16]);
+
 /// Who is calling, as a verified credential proves it. What proved it is not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
@@ -87,6 +91,10 @@ pub struct Principal {
     pub grants: Grants,
     /// When the credential ends, in seconds since the Unix epoch.
     pub expires_unix_seconds: u64,
+    /// When the credential was issued, in seconds since the Unix epoch; 0 when it does not say.
+    pub issued_unix_seconds: u64,
+    /// What the credential and its holder are known by when they are revoked.
+    pub marks: Box<[Mark]>,
     /// From when on it is not taken any more, leeway for clocks included, and what was begun with it ends; `u64::MAX` when it never ends.
     pub ends_unix_seconds: u64,
 }

@@ -64,7 +64,7 @@ macro_rules! reasons {
                 match self {
                     Self::CredentialsMissing => Some("Bearer realm=\"api\""),
                     Self::CredentialsAmbiguous => Some("Bearer realm=\"api\", error=\"invalid_request\""),
-                    Self::CredentialsInvalid | Self::CredentialsExpired => Some("Bearer realm=\"api\", error=\"invalid_token\""),
+                    Self::CredentialsInvalid | Self::CredentialsExpired | Self::CredentialsRevoked => Some("Bearer realm=\"api\", error=\"invalid_token\""),
                     Self::AccessDenied => Some("Bearer realm=\"api\", error=\"insufficient_scope\""),
                     _ => None,
                 }
@@ -130,6 +130,8 @@ reasons! {
     CredentialsInvalid = "credentials_invalid", 401, Downstream, false, "the credentials are not valid";
     /// The credential has expired while the exchange went on, which has no end of its own (a WebSocket, an event stream, a stream of gRPC).
     CredentialsExpired = "credentials_expired", 401, Downstream, true, "the credentials have expired";
+    /// The credential, or whoever it belongs to, has been revoked (`portcullis revoke`).
+    CredentialsRevoked = "credentials_revoked", 401, Policy, true, "the credentials are not valid";
     /// The exchange has gone on for as long as one may (`stream_age_max`); whoever is calling must ask again.
     StreamAged = "stream_aged", 503, Policy, true, "the request must be made anew";
     /// No key set of the provider is there, so that tokens cannot be judged.

@@ -152,6 +152,76 @@ pub struct UpgradeRequest {
     pub within: Option<Duration>,
 }
 
+/// What is revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevokeWhat {
+    /// A token.
+    Token {
+        /// The provider that issued it, by its name in the configuration.
+        provider: String,
+        /// Its `jti`.
+        id: String,
+    },
+    /// Every token of somebody.
+    Subject {
+        /// The provider that issued them.
+        provider: String,
+        /// Their `sub`.
+        id: String,
+    },
+    /// A client's certificate.
+    Certificate {
+        /// Its SHA-256, in 64 lower-case hexadecimal digits.
+        fingerprint: String,
+    },
+}
+
+impl std::fmt::Display for RevokeWhat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Token { provider, id } => write!(f, "token `{id}` of `{provider}`"),
+            Self::Subject { provider, id } => write!(f, "subject `{id}` of `{provider}`"),
+            Self::Certificate { fingerprint } => write!(f, "certificate `{fingerprint}`"),
+        }
+    }
+}
+
+/// What is asked of a revocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokeRequest {
+    /// What.
+    pub what: RevokeWhat,
+    /// Whether it is lifted, rather than made.
+    pub lifts: bool,
+    /// Of a subject: tokens that were issued by then, in Unix seconds; by now when absent.
+    pub issued_until: Option<u64>,
+    /// Until when it is in force, in Unix seconds; for ever when absent.
+    pub until: Option<u64>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// A revocation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RevocationInfo {
+    /// `token`, `subject` or `certificate`.
+    pub kind: String,
+    /// The issuer, of a token or a subject.
+    pub issuer: Option<String>,
+    /// The `jti`, the `sub` or the fingerprint.
+    pub id: String,
+    /// Credentials that were issued by then, in Unix seconds; all when absent.
+    pub issued_until: Option<u64>,
+    /// Until when it is in force, in Unix seconds; for ever when absent.
+    pub until: Option<u64>,
+    /// When it was made, in Unix seconds.
+    pub unix_seconds: u64,
+    /// The user who made it.
+    pub uid: u32,
+    /// Why.
+    pub reason: Option<String>,
+}
+
 /// Why something was not done; shown to the operator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
@@ -175,6 +245,13 @@ pub trait Management: Send + Sync + 'static {
     fn drain(&self, draining: bool) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     /// Starts the next version of the program on the sockets of this one, and drains this one when it is ready; else nothing changes.
     fn upgrade(&self, actor: Actor, asked: UpgradeRequest) -> Pin<Box<dyn Future<Output = Result<Upgraded, Failure>> + Send + '_>>;
+    /// Revokes, or lifts what was revoked; comes back when it is on the disk and in force.
+    ///
+    /// # Errors
+    /// Why not, for the operator; nothing has changed then.
+    fn revoke(&self, actor: Actor, asked: &RevokeRequest) -> Result<RevocationInfo, Failure>;
+    /// What is revoked.
+    fn revocations(&self) -> Vec<RevocationInfo>;
     /// Metrics in the text format of Prometheus.
     fn metrics(&self) -> String;
     /// Whether the gateway serves.

@@ -3,14 +3,17 @@
 mod backend;
 mod client;
 mod probes;
+mod revoke;
 mod server;
 mod unix;
 mod upgrade;
 
 pub use backend::{
-    Actor, EndpointInfo, Failure, ListenerInfo, Management, Reloaded, RouteInfo, Status, UpgradeRequest, Upgraded, UpstreamInfo,
+    Actor, EndpointInfo, Failure, ListenerInfo, Management, Reloaded, RevocationInfo, RevokeRequest, RevokeWhat, RouteInfo, Status,
+    UpgradeRequest, Upgraded, UpstreamInfo,
 };
 pub use client::{ClientError, call};
 pub use probes::serve_probes;
+pub use revoke::operation as revoke_operation;
 pub use unix::{Bound, adopt, bind, serve_unix};
 pub use upgrade::operation as upgrade_operation;

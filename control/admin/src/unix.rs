@@ -136,6 +136,9 @@ async fn handle(request: Request<Incoming>, actor: Actor, management: Arc<dyn Ma
         (&Method::GET, "/v1/upstreams") => json(StatusCode::OK, &management.upstreams()),
         (&Method::GET, "/v1/configuration") => json(StatusCode::OK, &management.configuration()),
         (&Method::GET, "/openapi.json") => answer(StatusCode::OK, "application/json", OPENAPI),
+        (&Method::GET, "/v1/revocations") => json(StatusCode::OK, &management.revocations()),
+        (&Method::POST, "/v1/revoke") => revoke(&request, false, actor, &*management),
+        (&Method::POST, "/v1/lift") => revoke(&request, true, actor, &*management),
         (&Method::POST, "/v1/reload") => reload(&request, actor, &*management).await,
         (&Method::POST, "/v1/drain") => drain(true, actor, &*management).await,
         (&Method::POST, "/v1/undrain") => drain(false, actor, &*management).await,
@@ -143,7 +146,7 @@ async fn handle(request: Request<Incoming>, actor: Actor, management: Arc<dyn Ma
         (
             _,
             "/v1/status" | "/v1/routes" | "/v1/upstreams" | "/v1/configuration" | "/openapi.json" | "/v1/reload" | "/v1/drain"
-            | "/v1/undrain" | "/v1/upgrade",
+            | "/v1/undrain" | "/v1/upgrade" | "/v1/revocations" | "/v1/revoke" | "/v1/lift",
         ) => problem(StatusCode::METHOD_NOT_ALLOWED, "method_unknown", "see /openapi.json for the operations of this API"),
         _ => problem(StatusCode::NOT_FOUND, "route_unknown", "see /openapi.json for the operations of this API"),
     }
@@ -168,6 +171,21 @@ async fn upgrade(request: &Request<Incoming>, actor: Actor, management: &dyn Man
     match management.upgrade(actor, asked).await {
         Ok(upgraded) => json(StatusCode::OK, &upgraded),
         Err(failure) => problem(StatusCode::UNPROCESSABLE_ENTITY, "upgrade_refused", &failure.message),
+    }
+}
+
+fn revoke(request: &Request<Incoming>, lifts: bool, actor: Actor, management: &dyn Management) -> Answer {
+    let asked = match crate::revoke::read(request.uri().query(), lifts) {
+        Ok(asked) => asked,
+        Err(what) => return problem(StatusCode::BAD_REQUEST, "request_malformed", what),
+    };
+    let action = format!("{} {}", if lifts { "lift" } else { "revoke" }, asked.what);
+    if let Err(failure) = management.audit(actor, &action) {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "audit_failed", &failure.message);
+    }
+    match management.revoke(actor, &asked) {
+        Ok(revocation) => json(StatusCode::OK, &revocation),
+        Err(failure) => problem(StatusCode::UNPROCESSABLE_ENTITY, "revocation_refused", &failure.message),
     }
 }
 

@@ -17,14 +17,7 @@ pub fn operation(request: &UpgradeRequest) -> String {
     let mut mark = '?';
     if let Some(binary) = &request.binary {
         out.push_str("?binary=");
-        for byte in binary.as_os_str().as_bytes() {
-            if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
-                out.push(char::from(*byte));
-            } else {
-                // Writing to a String cannot fail.
-                let _infallible = write!(out, "%{byte:02X}");
-            }
-        }
+        out.push_str(&encode(binary.as_os_str().as_bytes()));
         mark = '&';
     }
     if let Some(within) = request.within {
@@ -61,7 +54,21 @@ pub(crate) fn read(query: Option<&str>) -> Result<UpgradeRequest, &'static str> 
     Ok(request)
 }
 
-fn decode(text: &str) -> Option<Vec<u8>> {
+/// Bytes in a query.
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
+            out.push(char::from(*byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _infallible = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let mut bytes = text.bytes();
     let mut out = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {

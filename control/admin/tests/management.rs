@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use portcullis_control_admin::{
-    Actor, ClientError, Failure, Management, Reloaded, RouteInfo, Status, UpgradeRequest, Upgraded, UpstreamInfo, adopt, bind,
-    call, serve_probes, serve_unix,
+    Actor, ClientError, Failure, Management, Reloaded, RevocationInfo, RevokeRequest, RouteInfo, Status, UpgradeRequest, Upgraded,
+    UpstreamInfo, adopt, bind, call, serve_probes, serve_unix,
 };
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
@@ -59,6 +59,17 @@ impl Management for Fake {
     fn upgrade(&self, _: Actor, _: UpgradeRequest) -> Pin<Box<dyn Future<Output = Result<Upgraded, Failure>> + Send + '_>> {
         Box::pin(std::future::ready(Ok(Upgraded { pid: 2, draining_pid: 1 })))
     }
+    fn revoke(&self, actor: Actor, asked: &RevokeRequest) -> Result<RevocationInfo, Failure> {
+        if self.refuse {
+            return Err(Failure { message: "there is no provider `crop`".to_owned() });
+        }
+        let (kind, id) = ("token".to_owned(), asked.what.to_string());
+        let (issuer, reason) = (None, asked.reason.clone());
+        Ok(RevocationInfo { kind, issuer, id, issued_until: None, until: asked.until, unix_seconds: 1, uid: actor.uid, reason })
+    }
+    fn revocations(&self) -> Vec<RevocationInfo> {
+        Vec::new()
+    }
     fn metrics(&self) -> String {
         "portcullis_up 1\n".to_owned()
     }
@@ -94,9 +105,12 @@ async fn the_socket_is_for_its_group_only_and_answers_with_the_callers_identity_
     let status = call(&path, hyper::Method::GET, "/v1/status").await.unwrap();
     assert_eq!(status["generation"], 7);
     assert_eq!(call(&path, hyper::Method::POST, "/v1/reload").await.unwrap()["generation"], 8);
+    let revoked = call(&path, hyper::Method::POST, "/v1/revoke?kind=token&provider=corp&id=t%2F1&until=7").await.unwrap();
+    assert_eq!((&revoked["id"], &revoked["until"]), (&"token `t/1` of `corp`".into(), &7.into()));
     let audited = fake.audited.lock().unwrap().clone();
     let me = std::fs::metadata("/proc/self").unwrap();
-    assert_eq!(audited.len(), 1);
+    let actions: Vec<&str> = audited.iter().map(|(_, action)| action.as_str()).collect();
+    assert_eq!(actions, ["reload", "revoke token `t/1` of `corp`"]);
     assert_eq!((audited[0].0.uid, audited[0].0.pid), (std::os::unix::fs::MetadataExt::uid(&me), Some(std::process::id() as i32)));
     server.abort();
     let _ended = server.await;
@@ -113,6 +127,10 @@ async fn a_refused_reload_says_why_and_unknown_operations_are_refused() {
     ));
     match call(&path, hyper::Method::POST, "/v1/reload").await {
         Err(ClientError::Refused(text)) => assert!(text.contains("upstrem"), "{text}"),
+        other => panic!("not refused: {other:?}"),
+    }
+    match call(&path, hyper::Method::POST, "/v1/revoke?kind=token&provider=crop&id=t").await {
+        Err(ClientError::Refused(text)) => assert!(text.contains("`crop`"), "{text}"),
         other => panic!("not refused: {other:?}"),
     }
     assert!(matches!(call(&path, hyper::Method::GET, "/v1/reload").await, Err(ClientError::Refused(_))));

@@ -1,7 +1,7 @@
 //! One request and its answer, as policies see it.
 
-use crate::Others;
-use portcullis_model::{Principal, RecordGuard, TlsFacts};
+use crate::{Others, Revocable};
+use portcullis_model::{Mark, Principal, RecordGuard, TlsFacts};
 use portcullis_wire::{FieldValue, RequestHead};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -30,6 +30,8 @@ pub struct ConnectionFacts {
     pub scheme: Scheme,
     /// Facts of the TLS connection, if it is one.
     pub tls: Option<Arc<TlsFacts>>,
+    /// What the client's certificate is known by when it is revoked, if it showed one.
+    pub certificate: Option<Mark>,
     /// The peer's address as text, ready to be sent on.
     pub peer_text: FieldValue,
 }
@@ -42,7 +44,9 @@ impl ConnectionFacts {
         let text = FieldValue::new(peer.ip().to_canonical().to_string().as_bytes());
         // INVARIANT: an address is written in visible ASCII.
         let peer_text = text.unwrap_or_else(|_| FieldValue::default());
-        Self { listener, peer, balancer: None, scheme, tls, peer_text }
+        let shown = tls.as_ref().and_then(|tls| tls.client.as_ref());
+        let certificate = shown.map(|shown| Revocable::Certificate { fingerprint: &shown.fingerprint }.mark());
+        Self { listener, peer, balancer: None, scheme, tls, certificate, peer_text }
     }
 
     /// The same, of a connection that came through a balancer which told of its peer.

@@ -11,6 +11,7 @@ mod live;
 mod live_keys;
 mod pipeline;
 mod preflight;
+mod revocation;
 
 pub use client_certificates::{CertificateClient, CertificateMatch, CertificatesPlan};
 pub use definition::{Compile, CompileError, CompilePart, Making, PolicyDefinition};
@@ -25,3 +26,4 @@ pub use pipeline::{
     Cleared, DroppedTrailers, LocalAnswer, Phase, Pipeline, PipelineStep, Policy, Step, Stop, Stopped, TrailerNames, Verdict,
 };
 pub use preflight::{ASKED_MAX, Grant, Others, asked_fields, may_bring, preflight_method};
+pub use revocation::{Reach, Revocable, Revocations};

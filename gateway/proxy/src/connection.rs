@@ -12,6 +12,7 @@ use crate::watch::Watch;
 use crate::worker::Worker;
 use portcullis_gateway_listener::Io;
 use portcullis_gateway_policy::ConnectionFacts;
+use portcullis_model::Reason;
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub(crate) struct Connection {
     pub(crate) alarm: Alarm,
     /// Over the exchange that has been let through.
     pub(crate) watch: Watch,
+    /// [`Worker::trusts`] when it was last looked whether the client's certificate is still taken.
+    pub(crate) trusts: u64,
     /// Bytes read beyond the last exchange: of a pipelined request, or of a body that is yet to be forwarded.
     pub(crate) carry: Option<Buffer>,
     /// Requests begun on it.
@@ -79,6 +82,20 @@ impl Connection {
         .await
     }
 
+    /// Why the exchange has been ended, if it has: its caller has been revoked, or the certificate of its connection.
+    pub(crate) fn poll_ended(&mut self, cx: &Context<'_>, worker: &Worker) -> Option<Reason> {
+        if self.facts.certificate.is_some() && self.trusts != worker.trusts() {
+            self.trusts = worker.trusts();
+            // A stream has no certificate of its own: its connection looks for all of them.
+            if let ClientIo::Connection(Io::Tls(stream)) = &self.io
+                && let Some(Err(reason)) = worker.listener(&self.listener).tls.as_ref().map(|tls| tls.takes_still(stream))
+            {
+                return Some(reason);
+            }
+        }
+        self.watch.poll_ended(cx)
+    }
+
     /// Waits for the next request without holding a buffer. `false`: there will be none.
     async fn wait_for_request(&mut self, worker: &Worker) -> bool {
         if self.carry.is_some() || self.io.has_buffered() {
@@ -91,6 +108,7 @@ impl Connection {
         self.alarm.set(self.finished + patience);
         poll_fn(|cx| match self.io.poll_read_ready(cx) {
             Poll::Ready(outcome) => Poll::Ready(outcome.is_ok()),
+            Poll::Pending if worker.is_out(&self.facts, &self.listener) => Poll::Ready(false),
             Poll::Pending => {
                 if worker.ends_idle() {
                     self.alarm.set(self.finished + grace.min(patience));
@@ -154,7 +172,8 @@ pub async fn serve_connection(io: Io, facts: ConnectionFacts, listener: Arc<List
     let alarm = Alarm::new(listener.limits.header_deadline);
     let io = ClientIo::Connection(io);
     let watch = Watch::default();
-    let mut connection = Connection { io, facts, listener, alarm, watch, carry: None, requests: 0, finished: Instant::now() };
+    let (trusts, finished) = (worker.trusts(), Instant::now());
+    let mut connection = Connection { io, facts, listener, alarm, watch, trusts, carry: None, requests: 0, finished };
     let after = loop {
         if !connection.wait_for_request(&worker).await {
             break After::Close;

@@ -1,9 +1,19 @@
-//! Step 5: every policy of the route is asked, in the fixed order.
+//! Step 5: every policy of the route is asked, in the fixed order; who has been revoked is refused whatever they say.
 
 use crate::snapshot::Route;
-use portcullis_gateway_policy::{Cleared, Exchange, Stopped};
+use crate::worker::Worker;
+use portcullis_gateway_policy::{Cleared, Exchange, Stop, Stopped};
+use portcullis_model::Rejection;
 
 /// Clears the exchange, or says why not.
-pub(crate) async fn decide(route: &Route, exchange: Exchange) -> Result<Cleared, Box<Stopped>> {
-    route.pipeline.clear(exchange).await
+pub(crate) async fn decide(route: &Route, exchange: Exchange, worker: &Worker) -> Result<Cleared, Box<Stopped>> {
+    let cleared = route.pipeline.clear(exchange).await?;
+    // SECURITY: here and not among the policies, so that it holds however the caller has been found, also by what is kept of a token.
+    match worker.revoked(cleared.exchange()) {
+        None => Ok(cleared),
+        Some(reason) => {
+            let stop = Stop::Reject(Rejection::new(reason, "what the caller is known by has been revoked"));
+            Err(Box::new(Stopped { exchange: cleared.into_exchange(), stop }))
+        }
+    }
 }

@@ -279,6 +279,10 @@ impl Sending {
         worker: &Worker,
         method: Method,
     ) -> Poll<Result<(), Failed>> {
+        // SECURITY: nothing more is moved for a caller who is out.
+        if let Some(reason) = connection.poll_ended(cx, worker) {
+            return Poll::Ready(Err(Failed::finally(Rejection::new(reason, "while the answer was waited for"))));
+        }
         if !self.sink_failed {
             self.poll_upload(cx, upstream, connection, worker)?;
         }

@@ -19,6 +19,7 @@ mod hand;
 mod life_of_a_request;
 mod load;
 mod look;
+mod open;
 mod overload;
 mod pace;
 mod plane;

@@ -41,7 +41,7 @@ pub(crate) async fn life_of_a_request(connection: &mut Connection, worker: &Work
         Err(rejection) => return respond(connection, worker, &view.unrouted, exchange, rejection, begin).await,
     };
     // Step 5: decide.
-    let cleared = match decide(route, exchange).await {
+    let cleared = match decide(route, exchange, worker).await {
         Ok(cleared) => cleared,
         Err(stopped) => {
             return respond(connection, worker, &route.pipeline, stopped.exchange, stopped.stop, begin).await;
@@ -49,7 +49,7 @@ pub(crate) async fn life_of_a_request(connection: &mut Connection, worker: &Work
     };
     // Step 6, cache, is not in this version. Step 7: forward.
     let decided = Instant::now();
-    connection.watch = Watch::begin(cleared.exchange(), route, decided);
+    connection.watch = Watch::begin(cleared.exchange(), route, worker, decided);
     let mut forwarded = match forward(cleared, route, connection, worker, decided).await {
         Ok(forwarded) => forwarded,
         Err((exchange, rejection)) => {

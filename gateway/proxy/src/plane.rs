@@ -10,7 +10,7 @@ use crate::snapshot::{ListenerKey, Published};
 use crate::worker::Worker;
 use portcullis_gateway_listener::{ConnectionCaps, ConnectionPermit, Io, accept_loop, handshake};
 use portcullis_gateway_policy::ConnectionFacts;
-use portcullis_model::{ConnectionEvent, RecordSink};
+use portcullis_model::{ConnectionEvent, Reason, RecordSink};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -372,6 +372,9 @@ async fn begin(
         }
     };
     let facts = ConnectionFacts::new(Arc::clone(&name), peer, tls).through(balancer);
+    if worker.is_revoked(&facts) {
+        return worker.connection_event(&name, ConnectionEvent::HandshakeFailed(Reason::ClientCertificateRevoked));
+    }
     serve_connection(io, facts, listener, Rc::clone(&worker)).await;
 }
 

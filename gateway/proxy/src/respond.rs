@@ -138,7 +138,8 @@ fn tell_grpc(fields: &mut Trailers, reason: Reason) -> Result<(), WireError> {
 /// Ends an answer that has begun and will not be finished. A client of gRPC is told why when it is the credential's end; for everybody else
 /// the answer is cut off, so that nobody takes it for a whole one.
 pub(crate) fn part(connection: &mut Connection, exchange: &Exchange, reason: Reason) -> After {
-    if !matches!(reason, Reason::CredentialsExpired | Reason::StreamAged) || !is_grpc(&exchange.request) {
+    let is_credentials = matches!(reason, Reason::CredentialsExpired | Reason::CredentialsRevoked | Reason::StreamAged);
+    if !is_credentials || !is_grpc(&exchange.request) {
         return After::Close;
     }
     let mut trailers = Trailers::default();

@@ -3,7 +3,7 @@
 use crate::load::Load;
 use arc_swap::ArcSwap;
 use portcullis_gateway_listener::TlsContext;
-use portcullis_gateway_policy::Pipeline;
+use portcullis_gateway_policy::{Pipeline, Revocations};
 use portcullis_gateway_router::RouteTable;
 use portcullis_gateway_upstream::{Upstream, Wheel};
 use portcullis_model::{Clock, Generation};
@@ -186,6 +186,11 @@ impl Snapshot {
         self.listeners.iter().find(|listener| listener.key == *key)
     }
 
+    /// Whom each listener trusts of the clients that show certificates.
+    pub(crate) fn client_trusts(&self) -> Vec<[u8; 32]> {
+        self.listeners.iter().filter_map(|listener| listener.tls.as_ref()).map(|tls| tls.client_trust()).collect()
+    }
+
     /// What has become of a listener of an earlier configuration: the one with its address, or else the one with its name.
     #[must_use]
     pub fn successor(&self, before: &Listener) -> Option<&Arc<Listener>> {
@@ -199,6 +204,8 @@ pub struct Published {
     snapshot: ArcSwap<Snapshot>,
     /// Wall-clock time, for records and expiries.
     pub clock: Clock,
+    /// Who and what has been revoked.
+    pub revocations: Arc<Revocations>,
     /// From when the time of exchanges is counted; never goes back.
     pub(crate) epoch: Instant,
     /// What workers and control know of the load.
@@ -213,6 +220,7 @@ impl Published {
             generation: AtomicU64::new(first.generation.0),
             snapshot: ArcSwap::from_pointee(first),
             clock,
+            revocations: Arc::default(),
             epoch: Instant::now(),
             load: Load::default(),
         }

@@ -73,6 +73,10 @@ pub(crate) async fn tunnel(
     let now = Instant::now();
     let mut silence = Silence::new(now, route.upstream.settings.timeouts.upgraded_idle, Reason::UpstreamStalled);
     let outcome: Result<(), Reason> = poll_fn(|cx| {
+        // SECURITY: nothing more is moved for a caller who is out.
+        if let Some(reason) = connection.poll_ended(cx, worker) {
+            return Poll::Ready(Err(reason));
+        }
         if up.poll(cx, &mut connection.io, upstream, worker).is_err() {
             return Poll::Ready(Err(Reason::UpstreamReset));
         }

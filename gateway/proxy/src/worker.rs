@@ -3,8 +3,10 @@
 use crate::buffers::BufferPool;
 use crate::drain::{Drain, Stage};
 use crate::load::Load;
+use crate::open::{OpenExchanges, revoked};
 use crate::overload::Pressure;
-use crate::snapshot::{Published, Snapshot};
+use crate::snapshot::{Listener, Published, Snapshot};
+use portcullis_gateway_policy::{ConnectionFacts, Exchange};
 use portcullis_gateway_upstream::{Origin, Pools};
 use portcullis_model::{ConnectionEvent, IdSource, Reason, RecordGuard, RecordSink, Rejection, RequestId};
 use portcullis_wire::{RequestHead, ResponseHead};
@@ -48,6 +50,11 @@ pub struct Worker {
     connections: Cell<usize>,
     exchanges: Cell<usize>,
     pub(crate) drain: Rc<Drain>,
+    pub(crate) open: Rc<OpenExchanges>,
+    /// What was revoked, and whom listeners trusted, at its last beat.
+    seen: RefCell<(u64, Vec<[u8; 32]>)>,
+    /// How often that has changed.
+    trusts: Cell<u64>,
     /// Its number among the workers.
     index: usize,
     /// The pressure at its last beat.
@@ -78,6 +85,9 @@ impl Worker {
             connections: Cell::new(0),
             exchanges: Cell::new(0),
             drain: Rc::default(),
+            open: Rc::default(),
+            seen: RefCell::default(),
+            trusts: Cell::new(0),
             index,
             pressed: Cell::default(),
         })
@@ -141,6 +151,7 @@ impl Worker {
     /// that was kept for another use is given back.
     pub(crate) fn beat(&self, lag: Duration) {
         self.load().beat(self.index, self.drain.connections(), lag);
+        self.see_who_is_out();
         let pressure = self.load().pressure();
         if pressure > self.pressed.replace(pressure) {
             self.buffers.give_up();
@@ -149,6 +160,53 @@ impl Worker {
             self.outs.borrow_mut().clear();
             self.drain.wake_all();
         }
+    }
+
+    /// Ends what goes on and may not any more: of callers who have been revoked, and by certificates that are not taken now. Connections with
+    /// certificates look for themselves.
+    fn see_who_is_out(&self) {
+        let (revision, trusts) = (self.published.revocations.revision(), self.view().client_trusts());
+        let mut seen = self.seen.borrow_mut();
+        if seen.0 != revision {
+            self.open.end_revoked(&self.published.revocations, self.unix_micros() / 1_000_000);
+        } else if seen.1 == trusts {
+            return;
+        }
+        let asks = trusts.iter().chain(&seen.1).any(|trust| *trust != [0; 32]);
+        *seen = (revision, trusts);
+        if asks {
+            self.trusts.set(self.trusts.get() + 1);
+            self.drain.wake_all();
+        }
+    }
+
+    /// A number that changes when a connection with a certificate is to look whether that is still taken.
+    pub(crate) fn trusts(&self) -> u64 {
+        self.trusts.get()
+    }
+
+    /// Why an exchange must not be let through, if whoever is calling has been revoked.
+    pub(crate) fn revoked(&self, exchange: &Exchange) -> Option<Reason> {
+        let now = exchange.record.started_unix_micros / 1_000_000;
+        revoked(&self.published.revocations, exchange.principal().map(Arc::as_ref), &exchange.connection, now)
+    }
+
+    /// Whether the certificate of a connection has been revoked.
+    pub(crate) fn is_revoked(&self, connection: &ConnectionFacts) -> bool {
+        revoked(&self.published.revocations, None, connection, self.unix_micros() / 1_000_000).is_some()
+    }
+
+    /// A listener as it is now; as it was last, if it is gone.
+    pub(crate) fn listener(&self, before: &Arc<Listener>) -> Arc<Listener> {
+        Arc::clone(self.view().successor(before).unwrap_or(before))
+    }
+
+    /// Whether a connection with a certificate would be refused its next request, so that it need not be kept: the certificate has been
+    /// revoked, or whom the listener trusts has changed.
+    pub(crate) fn is_out(&self, connection: &ConnectionFacts, listener: &Arc<Listener>) -> bool {
+        let Some(shown) = connection.tls.as_ref().filter(|_| connection.certificate.is_some()) else { return false };
+        let trusts = self.listener(listener).tls.as_ref().map(|tls| tls.client_trust());
+        trusts.is_some_and(|trusts| trusts != shown.client_trust) || self.is_revoked(connection)
     }
 
     /// Refuses a request that has just been read, when too much is going on. A worker that serves nothing else serves it all the

@@ -141,6 +141,10 @@ impl Relay {
         connection: &mut Connection,
         worker: &Worker,
     ) -> Poll<Result<(), Reason>> {
+        // SECURITY: nothing more is moved for a caller who is out.
+        if let Some(reason) = connection.poll_ended(cx, worker) {
+            return Poll::Ready(Err(reason));
+        }
         let moved = match &mut source.upstream {
             Some(upstream) => {
                 self.poll_upload(cx, upstream, connection, worker)?;

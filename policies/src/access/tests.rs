@@ -26,6 +26,8 @@ fn judge(roles: &[&str], scopes: &[&str], caller: Option<(&str, &[&str], &[&str]
             grants: words.grants(provider, roles.iter().copied(), scopes.iter().copied()),
             expires_unix_seconds: 0,
             ends_unix_seconds: 0,
+            issued_unix_seconds: 0,
+            marks: Box::default(),
         }));
     }
     let reason = match policy.on_request(&mut exchange) {

@@ -130,6 +130,9 @@ impl Clients {
             consumer: None,
             grants,
             expires_unix_seconds,
+            issued_unix_seconds: 0,
+            // What is revoked is the certificate, which the connection knows of.
+            marks: Box::default(),
             ends_unix_seconds: expires_unix_seconds.saturating_add(1),
         }
     }

@@ -5,12 +5,12 @@ use super::cache::{TokenCache, TokenHash, Verified};
 use super::certificates::Certificates;
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use portcullis_engines_authz::Vocabulary;
-use portcullis_engines_jose::{Fault, KeyMark, KeySet, Token, check_claims, verify_signature};
+use portcullis_engines_jose::{Claims, Fault, KeyMark, KeySet, Token, check_claims, verify_signature};
 use portcullis_gateway_policy::{
     AccessContext, AuthenticatePlan, CompileError, Credentials, Exchange, KeySource, LiveFile, LiveKeys, Policy, ProviderPlan,
-    StateDigest, Step, Verdict,
+    Revocable, StateDigest, Step, Verdict,
 };
-use portcullis_model::{Principal, Reason, Rejection};
+use portcullis_model::{Mark, Principal, Reason, Rejection};
 use portcullis_wire::KnownName;
 use std::fmt;
 use std::sync::Arc;
@@ -116,6 +116,8 @@ impl Provider {
             consumer: None,
             grants: self.words.grants(&self.plan.name, roles, scopes),
             expires_unix_seconds: claims.expires,
+            issued_unix_seconds: claims.issued.unwrap_or(0),
+            marks: marks_of(claims),
             ends_unix_seconds: claims.expires.saturating_add(rules.leeway),
         };
         Ok(Verified {
@@ -128,6 +130,13 @@ impl Provider {
             ends: claims.expires.saturating_add(rules.leeway),
         })
     }
+}
+
+/// What a token and its holder are known by when they are revoked.
+fn marks_of(claims: &Claims) -> Box<[Mark]> {
+    let subject = Revocable::Subject { issuer: &claims.issuer, subject: &claims.subject };
+    let token = claims.token_id.as_deref().map(|id| Revocable::Token { issuer: &claims.issuer, id });
+    token.iter().chain([&subject]).map(Revocable::mark).collect()
 }
 
 fn invalid(fault: Fault) -> Rejection {

@@ -19,6 +19,8 @@ fn passes(policy: &Arc<dyn Policy>, client: &str, caller: Option<(&str, &str)>) 
             grants: Grants::default(),
             expires_unix_seconds: 0,
             ends_unix_seconds: 0,
+            issued_unix_seconds: 0,
+            marks: Box::default(),
         }));
     }
     match policy.on_request(&mut exchange) {

@@ -108,6 +108,8 @@ fn who_is_calling_is_told_in_one_spelling_and_only_by_the_gateway() {
         grants: portcullis_model::Grants::none(0),
         expires_unix_seconds: 0,
         ends_unix_seconds: 0,
+        issued_unix_seconds: 0,
+        marks: Box::default(),
     };
     let value = |who: Option<portcullis_model::Principal>| {
         let mut exchange = exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n", Scheme::Https);

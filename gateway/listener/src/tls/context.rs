@@ -1,10 +1,11 @@
 //! What a TLS listener offers: certificates by server name, protocols, tickets.
 
+use super::TlsStream;
 use super::certificates::CertificateFiles;
 use super::clients::{ClientCertificates, ClientTrust};
 use super::tickets::TicketKeys;
 use portcullis_gateway_tls::{Side, check_coverage, crypto, load_certificate};
-use portcullis_model::Clock;
+use portcullis_model::{Clock, Reason};
 use rustls::ServerConfig;
 use rustls::pki_types::UnixTime;
 use rustls::server::{
@@ -141,6 +142,15 @@ impl TlsContext {
     #[must_use]
     pub fn speaks_http1(&self) -> bool {
         self.config.alpn_protocols.iter().any(|name| name == b"http/1.1")
+    }
+
+    /// Whether the certificate that the client of a connection has shown would be taken now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn takes_still(&self, connection: &TlsStream) -> Result<(), Reason> {
+        let shown = connection.side().connection().peer_certificates();
+        self.clients.as_ref().map_or(Ok(()), |clients| clients.verify_again(shown))
     }
 
     /// Whether `host` is served by the same certificate as the server name `name`; only then may a connection opened for the one

@@ -178,13 +178,18 @@ struct Driver<'a> {
     /// When the last stream ended, or the connection began.
     since: Instant,
     requests: u32,
+    /// [`Worker::trusts`] when it was last looked whether the client's certificate is still taken.
+    trusts: u64,
+    /// Whether it is not taken any more: the connection ends with the streams that hear of it.
+    is_out: bool,
     fault: Option<Rejection>,
 }
 
 /// Serves streams until the connection ends. Gives the client's fault, if that is why.
 async fn serve(http2: Box<Http2>, shared: &Shared, metered: &Metered, alarm: &mut Alarm, begin: Instant) -> Option<Rejection> {
+    let (http2, trusts) = (Some(http2), shared.worker.trusts());
     let mut driver =
-        Driver { http2: Some(http2), shared, metered, alarm, state: State::Open, since: begin, requests: 0, fault: None };
+        Driver { http2, shared, metered, alarm, state: State::Open, since: begin, requests: 0, trusts, is_out: false, fault: None };
     let mut streams = FuturesUnordered::new();
     poll_fn(|cx| {
         metered.wake();
@@ -307,8 +312,33 @@ impl Driver<'_> {
         }
     }
 
+    /// Looks whether the client's certificate is still taken, when that may have changed: new requests would be refused, so there is no
+    /// more to come; and what goes on is ended where it is not.
+    fn look_at_certificate(&mut self) {
+        let Shared { worker, facts, listener, .. } = self.shared;
+        if facts.certificate.is_none() || std::mem::replace(&mut self.trusts, worker.trusts()) == worker.trusts() {
+            return;
+        }
+        if worker.is_out(facts, listener) {
+            self.leave();
+        }
+        let taken = match &*self.metered.io.borrow() {
+            Io::Tls(stream) => worker.listener(listener).tls.as_ref().map_or(Ok(()), |tls| tls.takes_still(stream)),
+            Io::Tcp(_) | Io::Mem(_) => Ok(()),
+        };
+        if let Err(reason) = taken {
+            worker.open.end_connection(facts, reason);
+        }
+        self.is_out = taken.is_err() || worker.is_revoked(facts);
+    }
+
     /// Ready when there is nothing left to do.
     fn poll_end(&mut self, cx: &mut Context<'_>, no_streams: bool) -> Poll<()> {
+        self.look_at_certificate();
+        if self.is_out && no_streams {
+            self.end(h2::Reason::NO_ERROR);
+            self.flush(cx);
+        }
         if self.shared.worker.is_draining() {
             self.leave();
         }
@@ -373,7 +403,8 @@ async fn serve_stream(stream: Http2Stream, shared: Shared, requests: u32) {
     let Shared { facts, listener, worker, alarms, .. } = shared;
     let io = ClientIo::Stream(Box::new(stream));
     let watch = Watch::default();
-    let mut connection = Connection { io, facts, listener, alarm, watch, carry: None, requests, finished: now };
+    let trusts = worker.trusts();
+    let mut connection = Connection { io, facts, listener, alarm, watch, trusts, carry: None, requests, finished: now };
     let after = {
         let mut life = pin!(life_of_a_request(&mut connection, &worker));
         // A life that has panicked is not asked again.

@@ -50,6 +50,8 @@ mod policies_refused;
 mod proxy_protocol;
 mod record;
 mod reload;
+mod revocation;
+mod revocation_certificates;
 mod site;
 mod slow;
 mod streaming;

@@ -1,0 +1,146 @@
+//! Who or what has been revoked: a set that control replaces, and that workers ask about every caller.
+
+use arc_swap::ArcSwap;
+use aws_lc_rs::digest::{Context, SHA256};
+use portcullis_model::{Mark, Principal};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What can be revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocable<'t> {
+    /// A token, by its `jti`, which its issuer gives once (RFC 7519 section 4.1.7).
+    Token {
+        /// `iss`
+        issuer: &'t str,
+        /// `jti`
+        id: &'t str,
+    },
+    /// Every token of somebody.
+    Subject {
+        /// `iss`
+        issuer: &'t str,
+        /// `sub`
+        subject: &'t str,
+    },
+    /// A client's certificate, by the SHA-256 of its DER.
+    Certificate {
+        /// The hash.
+        fingerprint: &'t [u8],
+    },
+}
+
+impl Revocable<'_> {
+    /// What it is known by. Equal only for equal things: parts are written with their lengths, and hashed.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        let (kind, first, second): (&[u8], &[u8], &[u8]) = match self {
+            Self::Token { issuer, id } => (b"token", issuer.as_bytes(), id.as_bytes()),
+            Self::Subject { issuer, subject } => (b"subject", issuer.as_bytes(), subject.as_bytes()),
+            Self::Certificate { fingerprint } => (b"certificate", fingerprint, b""),
+        };
+        let mut context = Context::new(&SHA256);
+        for part in [kind, first, second] {
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part);
+        }
+        let mut mark = Mark::default();
+        mark.0.iter_mut().zip(context.finish().as_ref()).for_each(|(slot, byte)| *slot = *byte);
+        mark
+    }
+}
+
+/// How far a revocation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Credentials that were issued by then, in seconds since the Unix epoch; `u64::MAX` for all.
+    pub issued_until: u64,
+    /// Until when it is in force, in seconds since the Unix epoch; `u64::MAX` for ever.
+    pub until: u64,
+}
+
+/// What has been revoked. Looking at it takes no lock.
+#[derive(Default)]
+pub struct Revocations {
+    /// How many there are: most gateways have none, and look no further.
+    count: AtomicU64,
+    revision: AtomicU64,
+    reaches: ArcSwap<HashMap<Mark, Reach>>,
+}
+
+impl Revocations {
+    /// Puts another set in force, for every request from now on. Workers end what goes on when they see another revision.
+    pub fn replace(&self, reaches: HashMap<Mark, Reach>) {
+        let count = reaches.len() as u64;
+        self.reaches.store(Arc::new(reaches));
+        self.count.store(count, Ordering::Release);
+        self.revision.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Changes with every set.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// Whether a caller has been revoked, by anything that they are known by.
+    #[must_use]
+    pub fn has(&self, principal: &Principal, now_unix_seconds: u64) -> bool {
+        self.has_any(&principal.marks, principal.issued_unix_seconds, now_unix_seconds)
+    }
+
+    /// Whether a certificate has been revoked.
+    #[must_use]
+    pub fn has_certificate(&self, certificate: Mark, now_unix_seconds: u64) -> bool {
+        self.has_any(&[certificate], 0, now_unix_seconds)
+    }
+
+    fn has_any(&self, marks: &[Mark], issued: u64, now: u64) -> bool {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let reaches = self.reaches.load();
+        let reaches = |mark: &Mark| reaches.get(mark).is_some_and(|reach| now < reach.until && issued <= reach.issued_until);
+        marks.iter().any(reaches)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reach, Revocable, Revocations};
+    use std::collections::HashSet;
+
+    #[test]
+    fn marks_are_equal_for_equal_things_alone() {
+        let things = [
+            Revocable::Token { issuer: "a", id: "bc" },
+            Revocable::Token { issuer: "ab", id: "c" },
+            Revocable::Subject { issuer: "a", subject: "bc" },
+            Revocable::Certificate { fingerprint: b"abc" },
+        ];
+        assert_eq!(things.iter().map(Revocable::mark).collect::<HashSet<_>>().len(), things.len());
+        assert_eq!(things[0].mark(), Revocable::Token { issuer: "a", id: "bc" }.mark());
+    }
+
+    #[test]
+    fn a_revocation_reaches_what_was_issued_by_then_and_as_long_as_it_is_in_force() {
+        let (revocations, mark) = (Revocations::default(), Revocable::Subject { issuer: "i", subject: "s" }.mark());
+        assert!(!revocations.has_any(&[mark], 0, 0));
+        let before = revocations.revision();
+        revocations.replace([(mark, Reach { issued_until: 100, until: 200 })].into());
+        assert_ne!(before, revocations.revision());
+        let other = Revocable::Subject { issuer: "i", subject: "t" }.mark();
+        for (marks, issued, now, revoked) in [
+            (&[other, mark][..], 100, 199, true),
+            (&[mark], 101, 199, false),
+            (&[mark], 0, 200, false),
+            (&[other], 0, 199, false),
+            (&[], 0, 0, false),
+        ] {
+            assert_eq!(revocations.has_any(marks, issued, now), revoked, "{issued} {now}");
+        }
+        revocations.replace([].into());
+        assert!(!revocations.has_any(&[mark], 0, 0));
+    }
+}
