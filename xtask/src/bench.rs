@@ -1,10 +1,11 @@
 //! `cargo xtask bench`: the comparison with other gateways, where its program is at hand.
 
+use crate::dist;
 use crate::run;
 use std::process::Command;
 use std::time::Duration;
 
-/// Builds what is measured (profile `dist`) and runs the comparison with our target file.
+/// Builds what is measured, as it is shipped, and runs the comparison with our target file.
 ///
 /// # Errors
 /// When the program or the target file is missing, or a run fails.
@@ -24,8 +25,12 @@ pub fn bench(words: &[&str]) -> Result<(), String> {
             targets.display()
         ));
     }
-    run::shown(run::cargo().args(["build", "--package", "portcullis", "--profile", "dist"]), Duration::from_secs(3600))?;
+    let program = dist::dist()?;
+    let folder = program.parent().unwrap_or(&root);
     let standard = ["--targets", "portcullis,nginx,haproxy", "--scenarios", "h1-1k,tls-1k", "--reps", "3", "--scale", "0.25"];
     let words = if words.is_empty() { &standard[..] } else { words };
-    run::shown(Command::new(compare).env("TARGETS_DIR", targets).args(words).current_dir(root), Duration::from_secs(4 * 3600))
+    run::shown(
+        Command::new(compare).env("TARGETS_DIR", targets).env("PEERS_BIN", folder).args(words).current_dir(root),
+        Duration::from_secs(4 * 3600),
+    )
 }

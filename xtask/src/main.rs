@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod dist;
 mod docs;
 mod failures;
 mod fuzz;
@@ -29,6 +30,7 @@ cargo xtask test                          everything that must hold before a com
 cargo xtask programs                      install what the tests need: programs, and Python packages under the target folder
 cargo xtask tidy                          the house rules that the compiler cannot check
 cargo xtask docs                          write the generated pages under docs/reference/
+cargo xtask dist                          build the program as it is shipped, guided by a short mix of traffic: target/guided/portcullis
 cargo xtask package                       build the Debian package under target/package/
 cargo xtask fuzz [TARGET] [--seconds N]   fuzz one target, or each in turn (60 seconds by default)
 cargo xtask bench [ARGUMENTS…]            compare with nginx and HAProxy; arguments go to bench/compare";
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         ["programs"] => programs::ensure(),
         ["tidy"] => tidy::tidy(),
         ["docs"] => docs::write_all(),
+        ["dist"] => dist::dist().map(drop),
         ["package"] => package::package(),
         ["fuzz", rest @ ..] => fuzz::fuzz(rest),
         ["bench", rest @ ..] => bench::bench(rest),
