@@ -4,6 +4,7 @@
 //! bytes. Its framing is our own: what was chunked is chunked anew, and chunk extensions end here.
 
 use crate::buffers::{Buffer, BufferPool};
+use crate::replay::Replay;
 use crate::stream::ByteStream;
 use portcullis_gateway_policy::DroppedTrailers;
 use portcullis_wire::{ChunkStep, ChunkedDecoder, Trailers, WireError, write_chunk_head, write_last_chunk};
@@ -76,6 +77,8 @@ pub(crate) struct Transfer {
     bytes_max: u64,
     /// Trailers that do not pass, beside those that never do.
     dropped: DroppedTrailers,
+    /// All of the body that has been moved, where it may have to be moved again and is short enough.
+    replay: Option<Box<Replay>>,
     /// Body bytes moved, without framing.
     pub(crate) moved: u64,
     /// Bytes read from the source or written to the destination, with framing: whether anything moves at all.
@@ -105,6 +108,7 @@ impl Transfer {
             read_all,
             bytes_max,
             dropped,
+            replay: None,
             moved: 0,
             progress: 0,
             waiting: Waiting::Source,
@@ -167,6 +171,16 @@ impl Transfer {
     /// Whether nothing of the body has been taken from where it comes, so that another transfer can begin with it.
     pub(crate) fn is_untouched(&self) -> bool {
         self.moved == 0 && !matches!(self.reading, Reading::Chunked(_))
+    }
+
+    /// Keeps what is moved from here on in `replay`, as long as that has room for it.
+    pub(crate) fn keep_in(&mut self, replay: Box<Replay>) {
+        self.replay = Some(replay);
+    }
+
+    /// All of the body that has been moved, if it was kept.
+    pub(crate) fn take_replay(&mut self) -> Option<Box<Replay>> {
+        self.replay.take()
     }
 
     /// Whether bytes of the body are here that have not been written.
@@ -347,6 +361,9 @@ impl Transfer {
         }
         self.payload = begin..end;
         self.moved += (end - begin) as u64;
+        if self.replay.as_mut().is_some_and(|replay| !replay.add(buffer.slice(begin..end))) {
+            self.replay = None;
+        }
         if self.moved > self.bytes_max {
             return Err(TransferError::TooLarge);
         }
@@ -395,98 +412,4 @@ impl Transfer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Reading, Transfer, TransferError, Waiting, Writing};
-    use crate::buffers::BufferPool;
-    use crate::stream::ByteStream;
-    use portcullis_wire::ChunkedDecoder;
-    use std::io;
-    use std::task::{Context, Poll, Waker};
-
-    /// A connection that gives `given` at once, and takes as many bytes as it has `room` for.
-    #[derive(Default)]
-    struct End {
-        given: Vec<u8>,
-        taken: Vec<u8>,
-        room: usize,
-        is_flushed: bool,
-        is_gone: bool,
-    }
-
-    impl ByteStream for End {
-        fn poll_read(&mut self, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-            let count = self.given.len().min(buf.len());
-            buf[..count].copy_from_slice(&self.given[..count]);
-            self.given.drain(..count);
-            if count == 0 { Poll::Pending } else { Poll::Ready(Ok(count)) }
-        }
-        fn poll_write(&mut self, _: &mut Context<'_>, head: &[u8], body: &[u8]) -> Poll<io::Result<usize>> {
-            let taken: Vec<u8> = head.iter().chain(body).copied().take(self.room).collect();
-            match (self.is_gone, taken.len()) {
-                (true, _) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-                (_, 0) => Poll::Pending,
-                (_, count) => {
-                    self.room -= count;
-                    self.taken.extend(taken);
-                    Poll::Ready(Ok(count))
-                }
-            }
-        }
-        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            if self.is_flushed { Poll::Ready(Ok(())) } else { Poll::Pending }
-        }
-        fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    #[test]
-    fn what_the_source_has_given_whole_goes_on_its_way_without_it() {
-        let chunked = || Reading::Chunked(Box::new(ChunkedDecoder::for_response()));
-        let whole: [(Reading, Writing, &[u8], &[u8]); 2] = [
-            (Reading::Length(10), Writing::Plain, b"0123456789", b"head 0123456789"),
-            (
-                chunked(),
-                Writing::Chunked,
-                b"4\r\n0123\r\n6\r\n456789\r\n0\r\nx-sum: 1\r\n\r\n",
-                b"head A\r\n0123456789\r\n0\r\nx-sum: 1\r\n\r\n",
-            ),
-        ];
-        for (reading, writing, given, expected) in whole {
-            let (buffers, mut cx) = (BufferPool::default(), Context::from_waker(Waker::noop()));
-            let mut transfer = Transfer::new(reading, writing, b"head ".to_vec(), None, u64::MAX, None);
-            // All but the last byte of what comes leaves the source needed.
-            let mut source = End { given: given[..given.len() - 1].to_vec(), ..End::default() };
-            let mut sink = End { room: 7, ..End::default() };
-            assert!(transfer.poll(&mut cx, &mut source, &mut sink, &buffers).is_pending() && transfer.needs_source());
-            source.given = given[given.len() - 1..].to_vec();
-            sink.room = 6;
-            assert!(transfer.poll(&mut cx, &mut source, &mut sink, &buffers).is_pending());
-            if transfer.needs_source() {
-                sink.room = expected.len() - sink.taken.len() - 1;
-                assert!(transfer.poll(&mut cx, &mut source, &mut sink, &buffers).is_pending());
-            }
-            assert!(!transfer.needs_source() && transfer.waiting == Waiting::Sink && sink.taken.len() < expected.len());
-            drop(source);
-            assert!(transfer.poll_rest(&mut cx, &mut sink).is_pending() && transfer.waiting == Waiting::Sink);
-            let before = transfer.progress;
-            sink.room = 100;
-            assert!(transfer.poll_rest(&mut cx, &mut sink).is_pending(), "what was taken is not on its way yet");
-            assert_eq!((sink.taken.as_slice(), transfer.moved), (expected, 10));
-            assert!(transfer.progress > before && transfer.waiting == Waiting::Sink);
-            sink.is_flushed = true;
-            assert!(matches!(transfer.poll_rest(&mut cx, &mut sink), Poll::Ready(Ok(()))));
-            assert_eq!(sink.taken, expected, "nothing is written twice");
-        }
-    }
-
-    #[test]
-    fn a_client_that_goes_while_the_rest_is_written_is_the_end_of_it() {
-        let (buffers, mut cx) = (BufferPool::default(), Context::from_waker(Waker::noop()));
-        let mut transfer = Transfer::new(Reading::Length(3), Writing::Plain, Vec::new(), None, u64::MAX, None);
-        let (mut source, mut sink) = (End { given: b"abc".to_vec(), ..End::default() }, End::default());
-        assert!(transfer.poll(&mut cx, &mut source, &mut sink, &buffers).is_pending() && !transfer.needs_source());
-        sink.is_gone = true;
-        assert!(matches!(transfer.poll_rest(&mut cx, &mut sink), Poll::Ready(Err(TransferError::Sink))));
-    }
-}
+mod tests;

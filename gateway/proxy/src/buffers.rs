@@ -160,6 +160,21 @@ impl BufferPool {
         }
     }
 
+    /// A buffer with these bytes and then what is unread in `rest`. An error gives `rest` back: there is no room for both.
+    pub(crate) fn joined(&self, bytes: &[u8], rest: Option<Buffer>) -> Result<Buffer, Option<Buffer>> {
+        let behind = rest.as_ref().map_or(0, |rest| rest.unread().len());
+        if bytes.len() + behind > BUFFER_BYTES {
+            return Err(rest);
+        }
+        let mut whole = self.take();
+        whole.append(bytes);
+        if let Some(rest) = rest {
+            whole.append(rest.unread());
+            self.give(rest);
+        }
+        Ok(whole)
+    }
+
     /// Takes a buffer back if nothing is left in it.
     pub(crate) fn give_if_empty(&self, buffer: &mut Option<Buffer>) {
         if buffer.as_ref().is_some_and(Buffer::is_empty)
@@ -211,6 +226,20 @@ mod tests {
         let mut full = pool.take();
         full.filled(BUFFER_BYTES);
         assert!(!pool.shrink(&mut full, 0));
+    }
+
+    #[test]
+    fn what_is_joined_comes_in_order_or_not_at_all() {
+        let pool = BufferPool::default();
+        let mut rest = pool.take();
+        rest.append(b"gone, rest");
+        rest.consume(6);
+        assert_eq!(pool.joined(b"first ", Some(rest)).ok().unwrap().unread(), b"first rest");
+        assert_eq!(pool.joined(b"all", None).ok().unwrap().unread(), b"all");
+        let mut full = pool.take();
+        full.filled(BUFFER_BYTES - 2);
+        let back = pool.joined(b"all", Some(full)).err().unwrap().unwrap();
+        assert_eq!(back.unread().len(), BUFFER_BYTES - 2);
     }
 
     #[test]

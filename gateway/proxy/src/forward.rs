@@ -6,6 +6,7 @@ use crate::connection::Connection;
 use crate::grpc::is_grpc;
 use crate::h2::{answers_key, complete_handshake};
 use crate::pace::{Pace, Silence};
+use crate::replay::Replay;
 use crate::snapshot::Route;
 use crate::stream::ByteStream;
 use crate::upstream_head::{HeadOutcome, UpstreamHead};
@@ -140,7 +141,8 @@ fn keep_body(cleared: &Cleared, connection: &mut Connection, worker: &Worker) ->
 struct Sending {
     /// The request on its way; none when all of it has been sent.
     upload: Option<Transfer>,
-    /// What is left of a finished upload: bytes of the next request.
+    /// All of a body that has been sent whole, if it was kept.
+    replay: Option<Box<Replay>>,
     head: UpstreamHead,
     times: Timeouts,
     pace: Pace,
@@ -181,7 +183,12 @@ impl Sending {
         };
         let has_body = framing != BodyFraming::None;
         let begun = if has_body { connection.carry.take() } else { None };
-        let upload = Transfer::new(reading, writing, out, begun, exchange.body_bytes_max(), cleared.trailers_dropped());
+        // Only what speaks HTTP/2 ever says that it did not look at a request.
+        let replays = has_body && upstream.is_stream() && !matches!(reading, Reading::Chunked(_));
+        let mut upload = Transfer::new(reading, writing, out, begun, exchange.body_bytes_max(), cleared.trailers_dropped());
+        if replays {
+            upload.keep_in(Replay::begin(&worker.replays));
+        }
         let mut head = UpstreamHead::new(worker.response_head(), connection.io.is_stream());
         head.request_body = kept.map_or(0, |body| body.len() as u64);
         let times = tries.upstream.settings.timeouts;
@@ -196,6 +203,7 @@ impl Sending {
         let total = tries.total();
         Self {
             upload: Some(upload),
+            replay: None,
             head,
             times,
             pace,
@@ -336,6 +344,7 @@ impl Sending {
                     connection.alarm.set(self.silence.deadline());
                 }
                 worker.keep_out(upload.take_out());
+                self.replay = upload.take_replay();
                 self.upload = None;
                 return Ok(());
             }
@@ -402,7 +411,9 @@ impl Sending {
         decided: Instant,
         answered: Instant,
     ) -> Forwarded {
-        let Self { upload, head, has_body, .. } = self;
+        let Self { mut upload, head, has_body, .. } = self;
+        // What has been answered is not sent again.
+        drop(upload.as_mut().and_then(Transfer::take_replay));
         let mut exchange = cleared.into_exchange();
         exchange.record.traffic.request_body = upload.as_ref().map_or(head.request_body, |upload| upload.moved);
         exchange.record.timings.add(Phase::FirstByte, (answered - decided).as_micros() as u64);
@@ -413,14 +424,30 @@ impl Sending {
 
     /// Whether all of the request is still here, so that it can be sent again; what came of its body goes back to the connection.
     fn is_whole(&mut self, connection: &mut Connection, worker: &Worker) -> bool {
-        match &mut self.upload {
-            _ if !self.has_body => true,
-            Some(upload) if upload.is_untouched() => {
-                connection.carry = upload.take_rest(&worker.buffers);
-                true
-            }
-            _ => false,
-        }
+        let (replay, rest) = match &mut self.upload {
+            _ if !self.has_body => return true,
+            Some(upload) if upload.is_untouched() => (None, upload.take_rest(&worker.buffers)),
+            // Behind what was kept comes what was read after it; the rest is still to come from the client.
+            Some(upload) => match upload.take_replay() {
+                Some(replay) => (Some(replay), upload.take_rest(&worker.buffers)),
+                None => return false,
+            },
+            None => match self.replay.take() {
+                Some(replay) => (Some(replay), connection.carry.take()),
+                None => return false,
+            },
+        };
+        connection.carry = match replay {
+            None => rest,
+            Some(replay) => match worker.buffers.joined(replay.bytes(), rest) {
+                Ok(whole) => Some(whole),
+                Err(rest) => {
+                    connection.carry = rest;
+                    return false;
+                }
+            },
+        };
+        true
     }
 
     fn abandon(self, worker: &Worker) {

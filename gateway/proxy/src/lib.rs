@@ -23,6 +23,7 @@ mod open;
 mod overload;
 mod pace;
 mod plane;
+mod replay;
 mod respond;
 mod route;
 mod snapshot;

@@ -5,6 +5,7 @@ use crate::drain::{Drain, Stage};
 use crate::load::Load;
 use crate::open::{OpenExchanges, revoked};
 use crate::overload::Pressure;
+use crate::replay::ReplayBudget;
 use crate::snapshot::{Listener, Published, Snapshot};
 use portcullis_gateway_policy::{ConnectionFacts, Exchange};
 use portcullis_gateway_upstream::{Origin, Pools};
@@ -41,6 +42,8 @@ pub struct Worker {
     view: RefCell<Rc<WorkerView>>,
     pub(crate) buffers: BufferPool,
     pub(crate) pools: Pools,
+    /// What it may keep of bodies that may have to be sent again.
+    pub(crate) replays: Rc<ReplayBudget>,
     pub(crate) date: crate::date::HttpDate,
     sink: Rc<dyn RecordSink>,
     ids: RefCell<IdSource>,
@@ -76,6 +79,7 @@ impl Worker {
             view,
             buffers: BufferPool::default(),
             pools: Pools::default(),
+            replays: Rc::default(),
             date: crate::date::HttpDate::default(),
             sink,
             ids: RefCell::new(IdSource::from_seed(seed)),

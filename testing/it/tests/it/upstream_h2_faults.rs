@@ -1,7 +1,7 @@
 //! HTTP/2 to upstreams that go away, refuse, or mean ill: spoken by hand, frame by frame.
 
 use crate::upstream_h2_site::{H2Site, h2_site};
-use portcullis_testing_kit::http2::{END_HEADERS, END_STREAM, block, frame, kind};
+use portcullis_testing_kit::http2::{END_HEADERS, END_STREAM, Outcome, block, frame, kind};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -15,6 +15,8 @@ struct Spoken {
     socket: TcpStream,
     /// Its number, from 1.
     number: usize,
+    /// Of the frame that was heard last.
+    payload: Vec<u8>,
     requests: Arc<AtomicUsize>,
 }
 
@@ -36,8 +38,35 @@ impl Spoken {
         let mut head = [0; 9];
         self.socket.read_exact(&mut head).ok()?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        self.socket.read_exact(&mut vec![0; length as usize]).ok()?;
+        self.payload.resize(length as usize, 0);
+        self.socket.read_exact(&mut self.payload).ok()?;
         Some((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]])))
+    }
+
+    /// Hears the next request to its end: its stream, its body, and how many HEADERS it had. None when the gateway has closed.
+    fn whole_request(&mut self) -> Option<(u32, Vec<u8>, usize)> {
+        let (mut body, mut heads) = (Vec::new(), 0);
+        loop {
+            let (heard, flags, stream) = self.hear()?;
+            match heard {
+                kind::HEADERS => heads += 1,
+                kind::DATA => body.extend_from_slice(&self.payload),
+                _ => continue,
+            }
+            if flags & END_STREAM != 0 {
+                self.requests.fetch_add(1, Ordering::AcqRel);
+                return Some((stream, body, heads));
+            }
+        }
+    }
+
+    /// Answers requests with what they had for a body.
+    fn echo(&mut self) {
+        while let Some((stream, body, heads)) = self.whole_request() {
+            let told = format!("{} in {heads}", sum(&body));
+            self.say(frame(kind::HEADERS, END_HEADERS, stream, &block(&[(":status", "200")])));
+            self.say(frame(kind::DATA, END_STREAM, stream, told.as_bytes()));
+        }
     }
 
     /// The stream of the next request; 0 when the gateway has closed.
@@ -67,6 +96,11 @@ impl Spoken {
     }
 }
 
+/// Tells bodies apart by what is in them and in which order.
+fn sum(body: &[u8]) -> u64 {
+    body.iter().fold(0, |sum, byte| sum * 7 % 1_000_003 + u64::from(*byte))
+}
+
 /// An upstream that speaks as `speak` says on each connection. Gives its address, and how many requests it has had.
 fn upstream(speak: impl Fn(&mut Spoken) + Send + Sync + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket can be bound");
@@ -76,7 +110,7 @@ fn upstream(speak: impl Fn(&mut Spoken) + Send + Sync + 'static) -> (SocketAddr,
         for (at, socket) in listener.incoming().flatten().enumerate() {
             let (speak, requests) = (Arc::clone(&speak), Arc::clone(&counted));
             socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket can be set up");
-            std::thread::spawn(move || speak(&mut Spoken { socket, number: at + 1, requests }));
+            std::thread::spawn(move || speak(&mut Spoken { socket, number: at + 1, payload: Vec::new(), requests }));
         }
     });
     (address, requests)
@@ -114,6 +148,94 @@ fn what_an_upstream_never_looked_at_is_sent_again_whatever_the_method() {
         assert_eq!(post(&site), (200, String::new()));
     }
     assert!((7..=8).contains(&requests.load(Ordering::Acquire)), "{requests:?} for 6 that were answered");
+}
+
+/// A call as gRPC has them: a body without a length in several frames, with trailers behind it if `trailers`. Gives status and body.
+#[track_caller]
+fn call(site: &H2Site, parts: &[Vec<u8>], trailers: bool) -> (Outcome, String) {
+    let mut client = site.http2();
+    let head = [
+        (":method", "POST"),
+        (":scheme", "https"),
+        (":authority", "a.test"),
+        (":path", "/p.S/M"),
+        ("content-type", "application/octet-stream"),
+        ("te", "trailers"),
+    ];
+    client.headers(1, &head, false);
+    for (at, part) in parts.iter().enumerate() {
+        let ends = !trailers && at + 1 == parts.len();
+        client.frame(kind::DATA, if ends { END_STREAM } else { 0 }, 1, part);
+    }
+    if trailers {
+        client.headers(1, &[("x-late", "yes")], true);
+    }
+    let outcome = client.outcome(1);
+    let body = if outcome == Outcome::Answered(200) { client.body(1) } else { Vec::new() };
+    (outcome, String::from_utf8_lossy(&body).into_owned())
+}
+
+#[test]
+fn a_short_body_is_kept_until_an_answer_begins_and_sent_again_to_one_that_refused_it() {
+    for goes_away in [false, true] {
+        let (address, requests) = upstream(move |spoken| {
+            spoken.greet(&[]);
+            if spoken.number == 1 {
+                // It has heard all of it, and says that it has not looked at it.
+                let stream = spoken.whole_request().map_or(0, |(stream, _, _)| stream);
+                match goes_away {
+                    true => spoken.say(frame(kind::GOAWAY, 0, 0, &GOAWAY_AT_0)),
+                    false => spoken.say(frame(kind::RST_STREAM, 0, stream, &REFUSED_STREAM)),
+                };
+            }
+            spoken.echo();
+        });
+        let site = h2_site(address, "");
+        let parts = [vec![1; 5], vec![2; 4000], vec![3; 4000]];
+        for trailers in [true, false, true] {
+            let heads = if trailers { 2 } else { 1 };
+            assert_eq!(call(&site, &parts, trailers), (Outcome::Answered(200), format!("{} in {heads}", sum(&parts.concat()))));
+        }
+        let asked = requests.load(Ordering::Acquire);
+        assert_eq!(asked, 4, "for 3 that were answered");
+        site.gateway.records_when(3).iter().for_each(|record| assert_eq!(record["status"], 200, "{record}"));
+    }
+}
+
+#[test]
+fn a_refused_request_of_http1_is_sent_again_with_its_body_and_the_next_one_is_not_lost() {
+    let (address, _) = upstream(|spoken| {
+        spoken.greet(&[]);
+        if spoken.number == 1 {
+            let stream = spoken.whole_request().map_or(0, |(stream, _, _)| stream);
+            spoken.say(frame(kind::RST_STREAM, 0, stream, &REFUSED_STREAM));
+        }
+        spoken.echo();
+    });
+    let site = h2_site(address, "");
+    let request = |body: &str| format!("POST /x HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut client = site.http1();
+    client.send([request("first"), request("the second")].concat());
+    assert_eq!(
+        (client.response().text(), client.response().text()),
+        (format!("{} in 1", sum(b"first")), format!("{} in 1", sum(b"the second")))
+    );
+}
+
+#[test]
+fn a_long_body_is_not_kept_and_one_that_may_have_been_looked_at_not_sent_again() {
+    let (address, requests) = upstream(|spoken| {
+        spoken.greet(&[]);
+        while let Some((stream, body, _)) = spoken.whole_request() {
+            let code = if body.len() > 16 * 1024 { REFUSED_STREAM } else { [0, 0, 0, 2] };
+            spoken.say(frame(kind::RST_STREAM, 0, stream, &code));
+        }
+    });
+    let site = h2_site(address, "");
+    for parts in [vec![vec![1; 10_000], vec![2; 10_000]], vec![vec![1; 100]]] {
+        assert_eq!(call(&site, &parts, false).0, Outcome::Answered(502));
+    }
+    assert_eq!(requests.load(Ordering::Acquire), 2);
 }
 
 #[test]
