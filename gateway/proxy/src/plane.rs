@@ -64,8 +64,9 @@ impl DataPlane {
     /// When a thread or its runtime cannot be made.
     pub fn start(published: &Arc<Published>, sinks: Vec<SinkMaker>, seed: [u8; 16]) -> io::Result<Self> {
         let mut workers = Vec::with_capacity(sinks.len());
-        published.load.expect_workers(sinks.len());
-        let hands = hands(sinks.len());
+        let count = sinks.len();
+        published.load.expect_workers(count);
+        let hands = hands(count);
         for (index, (sink, hands)) in sinks.into_iter().zip(hands).enumerate() {
             let (commands, received) = mpsc::channel(COMMANDS_MAX);
             let published = Arc::clone(published);
@@ -78,7 +79,7 @@ impl DataPlane {
                 match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
                     Ok(runtime) => {
                         let _heard = runtime_made.0.send(Ok(()));
-                        runtime.block_on(work(Worker::numbered(published, sink(), seed, index), received, hands));
+                        runtime.block_on(work(Worker::numbered(published, sink(), seed, (index, count)), received, hands));
                     }
                     Err(error) => {
                         let _heard = runtime_made.0.send(Err(error));

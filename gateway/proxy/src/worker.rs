@@ -68,17 +68,18 @@ impl Worker {
     /// A worker that looks at `published` and records to `sink`; `seed` must be random.
     #[must_use]
     pub fn new(published: Arc<Published>, sink: Rc<dyn RecordSink>, seed: [u8; 16]) -> Rc<Self> {
-        Self::numbered(published, sink, seed, 0)
+        Self::numbered(published, sink, seed, (0, 1))
     }
 
-    /// The same, as one of several.
-    pub(crate) fn numbered(published: Arc<Published>, sink: Rc<dyn RecordSink>, seed: [u8; 16], index: usize) -> Rc<Self> {
+    /// The same, as one of several: which one, of how many.
+    pub(crate) fn numbered(published: Arc<Published>, sink: Rc<dyn RecordSink>, seed: [u8; 16], place: (usize, usize)) -> Rc<Self> {
+        let (index, workers) = place;
         let view = RefCell::new(Rc::new(WorkerView(published.snapshot())));
         Rc::new(Self {
             published,
             view,
             buffers: BufferPool::default(),
-            pools: Pools::default(),
+            pools: Pools::of_one_of(workers),
             replays: Rc::default(),
             date: crate::date::HttpDate::default(),
             sink,

@@ -161,7 +161,7 @@ fn seek(tries: &Tries<'_>, pools: &Pools, chance: &Chance, now: Instant) -> Soug
 /// Looks for a stream of a connection to an endpoint: of one that is there, else of one that is being made, else of a new one.
 fn seek_stream(upstream: &Upstream, pools: &Pools, endpoint: &Arc<Endpoint>) -> Option<Sought> {
     let streams = &pools.streams;
-    if let Some(stream) = streams.take(endpoint.id) {
+    if let Some(stream) = streams.take(endpoint, upstream.settings.connections_max) {
         return Some(Sought::Connection(UpstreamConnection::of_stream(stream)));
     }
     if let Some(opening) = streams.opening(endpoint.id) {

@@ -29,7 +29,23 @@ pub(crate) struct Local {
 #[derive(Clone, Default)]
 pub(crate) struct Waiters(Rc<RefCell<HashMap<usize, Rc<Local>>>>);
 
+/// How many wait in a room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WaitingCount {
+    /// Of this worker.
+    pub(crate) here: usize,
+    /// Of all others.
+    pub(crate) elsewhere: usize,
+}
+
 impl Waiters {
+    /// How many wait in this room.
+    pub(crate) fn count(&self, room: &Arc<Room>) -> WaitingCount {
+        let all = room.pending() as usize;
+        let here = if all == 0 { 0 } else { self.of(room).map_or(0, |local| local.count.get()) };
+        WaitingCount { here, elsewhere: all.saturating_sub(here) }
+    }
+
     /// Those who wait in this room, if any do.
     pub(crate) fn of(&self, room: &Arc<Room>) -> Option<Rc<Local>> {
         self.0.borrow().get(&Arc::as_ptr(room).addr()).cloned()
@@ -47,13 +63,19 @@ pub struct Pools {
 
 impl Default for Pools {
     fn default() -> Self {
-        let random = Cell::new(RandomState::new().build_hasher().finish());
-        let waiters = Waiters::default();
-        Self { idle: RefCell::default(), streams: StreamPools::new(waiters.clone()), waiters, random }
+        Self::of_one_of(1)
     }
 }
 
 impl Pools {
+    /// Those of one of so many workers, which share what limits allow.
+    #[must_use]
+    pub fn of_one_of(workers: usize) -> Self {
+        let random = Cell::new(RandomState::new().build_hasher().finish());
+        let waiters = Waiters::default();
+        Self { idle: RefCell::default(), streams: StreamPools::new(waiters.clone(), workers), waiters, random }
+    }
+
     /// A number that nobody can foretell well enough to aim at an endpoint; not for secrets.
     pub(crate) fn next_random(&self) -> u64 {
         let next = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -119,7 +141,7 @@ impl Pools {
                     // Closed after the map is no longer borrowed: closing tells the one who waits.
                     let closed = self.idle.borrow_mut().remove(&endpoint.id);
                     drop(closed);
-                    self.streams.relieve(endpoint.id);
+                    self.streams.relieve(endpoint, upstream.settings.connections_max);
                 }
             }
         }

@@ -102,6 +102,7 @@ pub(crate) struct Lines {
     pools: Rc<StreamPools>,
     active: Cell<usize>,
     has_served: Cell<bool>,
+    made: Instant,
     /// Since when it has had no stream, if it has none.
     unused_since: Cell<Instant>,
 }
@@ -125,6 +126,7 @@ impl Lines {
             pools: Rc::clone(pools),
             active: Cell::new(0),
             has_served: Cell::new(false),
+            made: Instant::now(),
             unused_since: Cell::new(Instant::now()),
         });
         (lines, keep_moving(made.moving, life))
@@ -155,6 +157,16 @@ impl Lines {
             Poll::Pending => return Free::Full,
         }
         if self.active.get() < self.streams_max() { Free::Yes } else { Free::Full }
+    }
+
+    /// How many streams are under way.
+    pub(super) fn active(&self) -> usize {
+        self.active.get()
+    }
+
+    /// How long ago it was made.
+    pub(super) fn age(&self) -> Duration {
+        self.made.elapsed()
     }
 
     /// One more stream. Says whether there has been one before.

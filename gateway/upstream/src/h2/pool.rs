@@ -78,24 +78,29 @@ impl Default for OfEndpoint {
     }
 }
 
+/// How long a worker may go on with a connection that is more than its part of the limit, while others wait for one in all workers.
+const TURN: Duration = Duration::from_millis(100);
+
 /// The connections of one worker that carry streams, by endpoint.
-#[derive(Default)]
 pub(crate) struct StreamPools {
     endpoints: RefCell<HashMap<u64, OfEndpoint>>,
     waiters: Waiters,
+    workers: usize,
 }
 
 impl StreamPools {
-    /// Pools; those in `waiters` are told when a stream ends.
-    pub(crate) fn new(waiters: Waiters) -> Rc<Self> {
-        Rc::new(Self { endpoints: RefCell::default(), waiters })
+    /// Pools of one of so many workers; those in `waiters` are told when a stream ends.
+    pub(crate) fn new(waiters: Waiters, workers: usize) -> Rc<Self> {
+        Rc::new(Self { endpoints: RefCell::default(), waiters, workers: workers.max(1) })
     }
 
     /// A stream of a connection to the endpoint that has room for one; the connection made first is filled first, so that the others end
-    /// when they are not needed. Connections that take no more are let go.
-    pub(crate) fn take(&self, endpoint_id: u64) -> Option<UpstreamStream> {
+    /// when they are not needed. Connections that take no more are let go, and those that it is another worker's turn to have
+    /// (`connections_max` are shared by all).
+    pub(crate) fn take(&self, endpoint: &Endpoint, connections_max: u32) -> Option<UpstreamStream> {
+        self.hand_over(endpoint, connections_max);
         let mut endpoints = self.endpoints.borrow_mut();
-        let known = endpoints.get_mut(&endpoint_id)?;
+        let known = endpoints.get_mut(&endpoint.id)?;
         let (mut found, mut gone) = (None, Vec::new());
         known.lines.retain(|lines| {
             if found.is_some() {
@@ -158,18 +163,37 @@ impl StreamPools {
             drop(guard);
             moving.await;
             // Whoever holds on to what has ended would keep its place.
-            drop(pools.take(endpoint.id));
+            pools.retain(|id, lines| id != endpoint.id || !matches!(lines.is_free(), Free::Never));
         });
         opening
     }
 
-    /// Tells one of this worker who waits for a connection to this endpoint's upstream that a stream may be begun.
+    /// Tells one of this worker who waits for a connection to this endpoint's upstream that a stream may be begun. If only others wait they
+    /// get what is unused.
     pub(super) fn tell_one_who_waits(&self, endpoint: &Endpoint) {
-        if endpoint.room.pending() > 0
-            && let Some(local) = self.waiters.of(&endpoint.room)
-        {
-            local.freed.notify_one();
+        if endpoint.room.pending() > 0 {
+            match self.waiters.of(&endpoint.room) {
+                Some(local) => local.freed.notify_one(),
+                None => self.let_go_unused(endpoint.id),
+            }
         }
+    }
+
+    /// Where another worker waits, a connection that is more than this worker's part of the limit gets no new streams: its place is free
+    /// when those that it has are over. Who waits here is served first, for a while.
+    fn hand_over(&self, endpoint: &Endpoint, connections_max: u32) {
+        let waiting = self.waiters.count(&endpoint.room);
+        if waiting.elsewhere == 0 {
+            return;
+        }
+        let part = connections_max as usize / self.workers;
+        let mut endpoints = self.endpoints.borrow_mut();
+        let Some(known) = endpoints.get_mut(&endpoint.id).filter(|known| known.lines.len() > part) else { return };
+        let had_its_turn = |lines: &Lines| waiting.here == 0 || lines.age() >= TURN;
+        let least = known.lines.iter().enumerate().filter(|(_, lines)| had_its_turn(lines)).min_by_key(|(_, lines)| lines.active());
+        let gone = least.map(|(at, _)| at).map(|at| known.lines.remove(at));
+        drop(endpoints);
+        drop(gone);
     }
 
     /// Lets those connections go that `keeps` does not want, by endpoint and connection.
@@ -198,8 +222,13 @@ impl StreamPools {
         });
     }
 
-    /// Lets connections of this endpoint go that have no stream.
-    pub(crate) fn relieve(&self, endpoint_id: u64) {
+    /// Lets connections of this endpoint go that have no stream, or else one that another worker is to have.
+    pub(crate) fn relieve(&self, endpoint: &Endpoint, connections_max: u32) {
+        self.let_go_unused(endpoint.id);
+        self.hand_over(endpoint, connections_max);
+    }
+
+    fn let_go_unused(&self, endpoint_id: u64) {
         let now = Instant::now();
         self.retain(|id, lines| id != endpoint_id || !lines.is_unused(Duration::ZERO, now));
     }

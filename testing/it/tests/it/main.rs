@@ -72,5 +72,6 @@ mod upstream_h2_site;
 mod upstream_h2_websocket;
 mod upstream_health;
 mod upstream_processes;
+mod upstream_share;
 mod upstream_tls;
 mod websocket;
