@@ -115,10 +115,11 @@ pub(crate) async fn forward(
     }
 }
 
-/// A request may be sent again when it changes nothing by being sent twice, and when all of it is still here.
+/// A request may be sent again when it changes nothing by being sent twice, and when all of it is still here. So may a handshake of a
+/// WebSocket, before anybody has consented to it.
 fn may_repeat(cleared: &Cleared, has_kept_body: bool) -> bool {
     let request = &cleared.exchange().request;
-    request.method().is_idempotent() && (request.framing() == BodyFraming::None || has_kept_body) && !request.wants_websocket()
+    request.method().is_idempotent() && (request.framing() == BodyFraming::None || has_kept_body)
 }
 
 /// Takes the body of a request that may be sent twice, if it is short and all of it has come with the head: so it can be sent again.

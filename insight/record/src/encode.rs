@@ -196,6 +196,7 @@ mod tests {
             subject: "CN=a\"b".into(),
             issuer: "CN=ca".into(),
             names: "DNS:a.test".into(),
+            ..ClientCertificate::default()
         };
         TlsFacts {
             version: "TLSv1.3",

@@ -128,16 +128,11 @@ impl UpstreamStream {
         Poll::Ready(read.and_then(|()| self.consented(head)).map_err(malformed))
     }
 
-    /// Takes consent to a WebSocket for the upgrade that it is. Where there is none the request ends.
-    fn consented(&mut self, head: &mut ResponseHead) -> Result<(), WireError> {
-        if !self.is_websocket {
-            return Ok(());
-        }
-        if matches!(head.status(), 200..300) {
-            return head.read_as_upgrade();
-        }
-        self.shut_down();
-        Ok(())
+    /// Takes consent to a WebSocket for the upgrade that it is. After a refusal nothing more is said: the stream is reset when the answer
+    /// has been read, because servers are known that give up the whole connection, with everybody's streams, when they hear of the end
+    /// of a request that they have done with.
+    fn consented(&self, head: &mut ResponseHead) -> Result<(), WireError> {
+        if self.is_websocket && matches!(head.status(), 200..300) { head.read_as_upgrade() } else { Ok(()) }
     }
 
     /// What an error before the head of an answer means.

@@ -113,7 +113,8 @@ fn a_handshake_that_the_upstream_refuses_is_answered_as_it_says() {
         response.head
     );
     let mut client = site.http2();
-    assert_eq!(client.headers(1, &connect("/ws/refuse"), false).outcome(1), Outcome::Answered(403));
+    let refused = client.headers(1, &connect("/ws/refuse"), false).outcome(1);
+    assert_eq!(refused, Outcome::Answered(403), "{:#?}", site.gateway.records_when(2));
     assert_eq!(client.body(1), b"not you");
     assert_eq!(site.get("/other").text(), "plain", "the connection to the upstream goes on");
 }
