@@ -1,10 +1,11 @@
-//! What the gateway itself fetches from an upstream: documents of bounded length. Made of the configuration alone: it cannot carry a
-//! client's request.
+//! What the gateway itself fetches from an upstream: documents of bounded length. It cannot carry a client's request; a form may be posted
+//! for it, with the gateway's own credentials.
 
 use crate::connect::open;
 use crate::connection::Stream;
 use crate::errand::send;
 use crate::{Endpoint, Upstream};
+use portcullis_model::Secret;
 use portcullis_wire::{ChunkStep, ChunkedDecoder, HeadFinder, HeadLimits, KnownName, Method, ResponseFraming, ResponseHead};
 use std::fmt;
 use std::future::poll_fn;
@@ -23,6 +24,15 @@ pub struct Fetch {
     pub target: String,
     /// The longest document, in bytes.
     pub bytes_max: usize,
+}
+
+/// A form that is posted for a document (RFC 6749 section 3.2).
+#[derive(Debug)]
+pub struct PostedForm {
+    /// The form, `application/x-www-form-urlencoded`.
+    pub body: Secret<Vec<u8>>,
+    /// The value of `Authorization`, without line ends.
+    pub authorization: Option<Secret<String>>,
 }
 
 /// Why a document could not be fetched.
@@ -65,28 +75,74 @@ impl Fetch {
     /// # Errors
     /// Why the last one that was asked did not give it.
     pub async fn run(&self, upstream: &Upstream, within: Duration, now_unix_seconds: u64) -> Result<Vec<u8>, FetchFailure> {
+        self.run_with(None, upstream, within, now_unix_seconds).await
+    }
+
+    /// Posts a form for the document. What it holds may be good for one use alone, so another endpoint is asked only where there was no
+    /// connection to the one before.
+    ///
+    /// # Errors
+    /// Why the last one that was asked did not give it.
+    pub async fn post(
+        &self,
+        form: &PostedForm,
+        upstream: &Upstream,
+        within: Duration,
+        now_unix_seconds: u64,
+    ) -> Result<Vec<u8>, FetchFailure> {
+        self.run_with(Some(form), upstream, within, now_unix_seconds).await
+    }
+
+    async fn run_with(
+        &self,
+        form: Option<&PostedForm>,
+        upstream: &Upstream,
+        within: Duration,
+        now_unix_seconds: u64,
+    ) -> Result<Vec<u8>, FetchFailure> {
         if upstream.settings.plaintext_expires.is_some_and(|end| end <= now_unix_seconds) {
             return Err(FetchFailure::NoEndpoint);
         }
         let set = upstream.endpoints().clone();
         let mut failure = FetchFailure::NoEndpoint;
         for endpoint in set.endpoints() {
-            match timeout(within, self.ask(endpoint)).await {
+            match timeout(within, self.ask(form, endpoint)).await {
                 Ok(Ok(document)) => return Ok(document),
                 Ok(Err(other)) => failure = other,
                 Err(_) => failure = FetchFailure::Late,
+            }
+            if form.is_some() && failure != FetchFailure::Unreachable {
+                break;
             }
         }
         Err(failure)
     }
 
-    async fn ask(&self, endpoint: &Endpoint) -> Result<Vec<u8>, FetchFailure> {
-        let mut stream = open(endpoint).await.map_err(|_| FetchFailure::Unreachable)?;
-        let request = format!(
-            "GET {} HTTP/1.1\r\nhost: {}\r\naccept: application/json\r\nuser-agent: portcullis\r\nconnection: close\r\n\r\n",
+    /// The bytes that are sent.
+    fn request(&self, form: Option<&PostedForm>) -> Secret<Vec<u8>> {
+        let method = if form.is_some() { "POST" } else { "GET" };
+        let mut request = format!(
+            "{method} {} HTTP/1.1\r\nhost: {}\r\naccept: application/json\r\nuser-agent: portcullis\r\nconnection: close\r\n",
             self.target, self.authority
-        );
-        send(&mut stream, request.as_bytes()).await.map_err(|_| FetchFailure::Ended)?;
+        )
+        .into_bytes();
+        if let Some(PostedForm { body, authorization }) = form {
+            if let Some(authorization) = authorization {
+                request.extend([b"authorization: ", authorization.reveal().as_bytes(), b"\r\n"].concat());
+            }
+            let body = body.reveal();
+            let framing = format!("content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n", body.len());
+            request.extend(framing.as_bytes());
+            request.extend(body);
+        } else {
+            request.extend(b"\r\n");
+        }
+        Secret::new(request)
+    }
+
+    async fn ask(&self, form: Option<&PostedForm>, endpoint: &Endpoint) -> Result<Vec<u8>, FetchFailure> {
+        let mut stream = open(endpoint).await.map_err(|_| FetchFailure::Unreachable)?;
+        send(&mut stream, self.request(form).reveal()).await.map_err(|_| FetchFailure::Ended)?;
         let (head, rest) = receive_head(&mut stream).await?;
         if head.status() != 200 {
             return Err(FetchFailure::Status(head.status()));
@@ -181,5 +237,28 @@ async fn receive_head(stream: &mut Stream) -> Result<(ResponseHead, Vec<u8>), Fe
                 return Ok((head, received));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fetch, PostedForm};
+    use portcullis_model::Secret;
+
+    #[test]
+    fn a_form_is_posted_whole_and_does_not_print() {
+        let fetch = Fetch { authority: "id.test:8443".to_owned(), target: "/token?a=b".to_owned(), bytes_max: 1 };
+        let form = PostedForm {
+            body: Secret::new(b"code=hidden".to_vec()),
+            authorization: Some(Secret::new("Basic aGlkZGVu".to_owned())),
+        };
+        let sent = String::from_utf8(fetch.request(Some(&form)).reveal().clone()).unwrap();
+        let (head, body) = sent.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("POST /token?a=b HTTP/1.1\r\nhost: id.test:8443\r\n"), "{head}");
+        assert!(head.contains("\r\nauthorization: Basic aGlkZGVu\r\n") && head.ends_with("\r\ncontent-length: 11"), "{head}");
+        assert_eq!(body, "code=hidden");
+        assert!(!format!("{form:?}").contains("idden"));
+        let got = String::from_utf8(fetch.request(None).reveal().clone()).unwrap();
+        assert!(got.starts_with("GET /token?a=b HTTP/1.1\r\n") && got.ends_with("\r\nconnection: close\r\n\r\n"), "{got}");
     }
 }

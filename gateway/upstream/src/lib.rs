@@ -31,7 +31,7 @@ pub use budget::RetryBudget;
 pub use connection::UpstreamConnection;
 pub use endpoint::{Endpoint, EndpointPlace, EndpointSpec, EndpointState};
 pub use errand::{Errand, ErrandFailure};
-pub use fetch::{Fetch, FetchFailure};
+pub use fetch::{Fetch, FetchFailure, PostedForm};
 pub use forward::{checkout, put_request};
 pub use h2::NoHead;
 pub use health::{HealthJudge, HealthSettings};

@@ -14,6 +14,11 @@ const CALLS: &[(&str, usize, &str)] = &[
         3,
         "ticket keys are made into ciphers, and handed over to the next version and taken there",
     ),
+    (
+        "gateway/upstream/src/fetch.rs",
+        3,
+        "the gateway's own credentials, and what only a provider may see, are sent to that provider",
+    ),
     ("app/src/handover/channel.rs", 1, "ticket keys are sent to the next version over a socket that it alone has"),
 ];
 
