@@ -91,7 +91,8 @@ impl Gateway {
         let Start { loader, plan, workers, clock, listeners, tickets } = start;
         let workers = workers.or(plan.workers.map(usize::from)).unwrap_or_else(cores).max(1);
         let report = Arc::new(|text: &str| tell(&Event::Warning { text }));
-        let mut builder = Builder::new(portcullis_policies::POLICIES, clock.clone()).reporting(report);
+        let builder = Builder::new(portcullis_policies::POLICIES, clock.clone()).reporting(report);
+        let mut builder = builder.in_environment(Arc::new(variable));
         let handed = tickets;
         let tickets = Arc::clone(builder.tickets());
         if let Some(handed) = &handed {
@@ -151,6 +152,11 @@ impl Gateway {
             tell(&Event::Stopped);
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this package alone reads the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn tell_health(change: &HealthChange) {

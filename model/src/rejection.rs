@@ -136,6 +136,12 @@ reasons! {
     StreamAged = "stream_aged", 503, Policy, true, "the request must be made anew";
     /// No key set of the provider is there, so that tokens cannot be judged.
     KeysUnavailable = "keys_unavailable", 503, Gateway, false, "credentials cannot be checked now";
+    /// The login that a browser comes back from is not one that it has begun, or its provider's answer is not well-formed; or it has begun too many.
+    LoginInvalid = "login_invalid", 400, Downstream, false, "the login is over or was not begun here; open the page again";
+    /// The provider has not logged anybody in, or what it says of who that is, is not good; which it is, is in the log.
+    LoginRefused = "login_refused", 403, Policy, false, "the login was refused";
+    /// The provider cannot be asked for a login, or there are as many logins or sessions as there may be.
+    LoginUnavailable = "login_unavailable", 503, Gateway, false, "logging in is not possible now";
     /// No line of the route's `allow` fits the caller.
     AccessDenied = "access_denied", 403, Policy, false, "the caller may not do this";
     /// The TLS handshake did not finish in time.

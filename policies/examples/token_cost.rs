@@ -108,6 +108,7 @@ fn measure(key: &SigningKey) {
         access: &access,
         providers: &providers,
         client_certificates: &[],
+        logins: &[],
         words: &words,
         files: &files,
         pool: &pool,

@@ -11,6 +11,7 @@ mod disabled;
 mod header_rules;
 pub mod ip_rules;
 mod limits;
+mod login;
 mod request_limits;
 mod security_headers;
 
@@ -64,6 +65,13 @@ pub const POLICIES: &[PolicyDefinition] = &[
         always: false,
         compile: Making::Access(authenticate::compile),
         files: Some(authenticate::KEYS),
+    },
+    PolicyDefinition {
+        settings: PolicySchema::elsewhere("login"),
+        phase: Phase::Authenticate,
+        always: false,
+        compile: Making::Login(login::compile),
+        files: None,
     },
     PolicyDefinition {
         settings: PolicySchema::elsewhere("caller_limits"),

@@ -14,6 +14,7 @@ fn the_order_of_policies_is_as_written_here() {
             "cors",
             "request_limits",
             "authenticate",
+            "login",
             "caller_limits",
             "access",
             "header_rules"

@@ -42,9 +42,33 @@ pub fn cookies(fields: &Fields) -> Result<Vec<Cookie<'_>>, WireError> {
     Ok(found)
 }
 
+/// Takes every cookie away whose name begins with `prefix`, in whatever case, also where the rest is not well-formed. Of the fields it is told
+/// that they are those of a request (`Cookie`) or of an answer (`Set-Cookie`).
+pub fn remove_cookies(fields: &mut Fields, name: KnownName, prefix: &str) {
+    let begins =
+        |pair: &[u8]| trim_ows(pair).get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix.as_bytes()));
+    // In an answer what follows the first `;` are attributes.
+    let parts = if name == KnownName::SetCookie { 1 } else { usize::MAX };
+    let has = |value: &[u8]| value.splitn(parts, |byte| *byte == b';').any(begins);
+    if !fields.values(name).any(has) {
+        return;
+    }
+    let rest = |value: &[u8]| -> Vec<u8> {
+        let kept: Vec<&[u8]> = value.splitn(parts, |byte| *byte == b';').filter(|pair| !begins(pair)).map(trim_ows).collect();
+        kept.join(&b"; "[..])
+    };
+    let kept: Vec<Vec<u8>> = fields.values(name).map(rest).filter(|value| !value.is_empty()).collect();
+    fields.remove(name);
+    for value in kept {
+        // INVARIANT: what is left of a valid value is valid.
+        let _always_valid = fields.append(name, &value).is_ok();
+        debug_assert!(_always_valid, "a part of a valid value is valid");
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::cookies;
+    use super::{cookies, remove_cookies};
     use crate::{Fields, KnownName};
 
     fn fields(values: &[&str]) -> Fields {
@@ -66,5 +90,21 @@ mod tests {
         for bad in [&["a=1; a=2"][..], &["a=1", "a=2"], &["a"], &["a=b c"], &["a=b,c"], &["a b=c"], &["a=1;"]] {
             assert!(cookies(&fields(bad)).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn cookies_are_taken_away_by_the_begin_of_their_name() {
+        let left = |name, values: &[&str]| {
+            let mut fields = Fields::default();
+            values.iter().for_each(|value| fields.append(name, value.as_bytes()).unwrap());
+            remove_cookies(&mut fields, name, "__Host-x-");
+            fields.values(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect::<Vec<_>>()
+        };
+        let (request, answer) = (KnownName::Cookie, KnownName::SetCookie);
+        assert_eq!(left(request, &["a=1; __Host-x-s=2; b=3"]), ["a=1; b=3"]);
+        assert_eq!(left(request, &["__host-X-s=2", "a=1;  b=3", "__Host-x-"]), ["a=1; b=3"]);
+        assert_eq!(left(request, &["a=__Host-x-s=2;b"]), ["a=__Host-x-s=2;b"]);
+        assert_eq!(left(answer, &["a=1; Path=/", " __HOST-x-s=; Path=/", "b=2"]), ["a=1; Path=/", "b=2"]);
+        assert_eq!(left(answer, &["a=1; __Host-x-s=2"]), ["a=1; __Host-x-s=2"]);
     }
 }

@@ -11,6 +11,7 @@ mod error;
 mod fields;
 mod fields_of_h2;
 mod finder;
+mod form;
 mod frame_meter;
 mod framing;
 mod host;
@@ -29,6 +30,7 @@ pub use chunked::{ChunkStep, ChunkedDecoder, Trailers, write_chunk_head, write_l
 pub use error::WireError;
 pub use fields::{FieldValue, Fields};
 pub use finder::{HeadFinder, HeadLimits};
+pub use form::{form_decode, form_encode};
 pub use frame_meter::{Flood, FrameMeter};
 pub use framing::{BodyFraming, ResponseFraming};
 pub use hygiene::{is_gateways_own, is_same_field};

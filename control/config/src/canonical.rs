@@ -6,7 +6,9 @@ use crate::plan::{
 };
 use crate::settings::{AcceptName, written};
 use portcullis_engines_jose::{Algorithm, TokenType};
-use portcullis_gateway_policy::{AuthenticatePlan, CertificateClient, CertificatesPlan, Credentials, KeySource, ProviderPlan};
+use portcullis_gateway_policy::{
+    AuthenticatePlan, CertificateClient, CertificatesPlan, Credentials, KeySource, LoginPlan, ProviderPlan, SecretSource,
+};
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
 use serde_json::json;
 use std::path::Path;
@@ -151,6 +153,26 @@ fn certificates_json(plan: &CertificatesPlan) -> Value {
     json!({ "issuer": *plan.issuer, "clients": plan.clients.iter().map(client).collect::<Vec<_>>() })
 }
 
+fn login_json(plan: &LoginPlan) -> Value {
+    let secret = match &plan.client_secret {
+        SecretSource::Env(name) => format!("env:{name}"),
+        SecretSource::File(file) => format!("file:{}", file.display()),
+    };
+    let mut out = json!({
+        "provider": *plan.provider.name,
+        "client_id": *plan.client_id,
+        "client_secret": secret,
+        "origin": *plan.origin,
+        "scopes": plan.scopes.split(' ').collect::<Vec<_>>(),
+        "idle": plan.idle.encode(),
+        "lifetime": plan.lifetime.encode(),
+    });
+    if let (Value::Object(out), Some(prompt)) = (&mut out, &plan.prompt) {
+        out.insert("prompt".to_owned(), json!(**prompt));
+    }
+    out
+}
+
 fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
     let provider = |provider: &ProviderPlan| {
         let types = provider.rules.types.iter().map(|one| if *one == TokenType::Jwt { "JWT" } else { "at+jwt" });
@@ -178,6 +200,9 @@ fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
     if !identity.client_certificates.is_empty() {
         let plans = named(identity.client_certificates.iter().map(|one| (&one.name, certificates_json(one))));
         kinds.insert("client_certificates".to_owned(), plans);
+    }
+    if !identity.logins.is_empty() {
+        kinds.insert("logins".to_owned(), named(identity.logins.iter().map(|one| (&one.name, login_json(one)))));
     }
     if !kinds.is_empty() {
         out.push(("identity".to_owned(), Value::Object(kinds)));

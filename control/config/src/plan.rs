@@ -6,7 +6,7 @@ use crate::settings::{
     Care, ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, OverloadSettings, ProviderRole, StaleList,
     TlsVersion, UpstreamLimits, UpstreamProtocolKind, UpstreamTimeouts,
 };
-use portcullis_gateway_policy::{AuthenticatePlan, CertificatesPlan, ProviderPlan, RouteAccess};
+use portcullis_gateway_policy::{AuthenticatePlan, CertificatesPlan, LoginPlan, ProviderPlan, RouteAccess};
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings, Value};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -313,6 +313,8 @@ pub struct IdentityPlan {
     pub providers: Vec<Arc<ProviderPlan>>,
     /// Clients that are known by certificates, by name.
     pub client_certificates: Vec<Arc<CertificatesPlan>>,
+    /// Logins with a browser, by name.
+    pub logins: Vec<Arc<LoginPlan>>,
     /// Roles of the gateway's own naming, and what they stand for.
     pub roles: Vec<(Arc<str>, Vec<ProviderRole>)>,
 }

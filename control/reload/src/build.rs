@@ -4,6 +4,7 @@ use crate::care::{balance, breaker, health, outlier, protocol, retry};
 use crate::endpoints;
 use crate::files::PolicyFiles;
 use crate::key_sets::{Kept, KeySets, kept_by};
+use crate::logins::{self, Environment, KeptLogin, LoginKeeper};
 use crate::pipelines::Pipelines;
 use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
 use aws_lc_rs::digest::{Context, SHA256};
@@ -50,6 +51,7 @@ pub struct Following {
     servers: Vec<SocketAddr>,
     followers: Vec<Follower>,
     keys: Vec<Kept>,
+    logins: Vec<KeptLogin>,
 }
 
 /// The routes of a plan.
@@ -75,12 +77,14 @@ pub struct Builder {
     pub(crate) files: PolicyFiles,
     states: Arc<StatePool>,
     keys: KeySets,
+    logins: LoginKeeper,
+    environment: Environment,
     report: Report,
     names: Names,
 }
 
 /// Upstreams by name, with a hash of what each was made from.
-type Upstreams = HashMap<Arc<str>, (ContentDigest, Arc<Upstream>)>;
+pub(crate) type Upstreams = HashMap<Arc<str>, (ContentDigest, Arc<Upstream>)>;
 
 impl Builder {
     /// A builder with the table of policies.
@@ -99,6 +103,8 @@ impl Builder {
             files,
             states,
             keys: KeySets::default(),
+            logins: LoginKeeper::default(),
+            environment: Arc::new(|_| None),
             report: Arc::new(|_| ()),
             names: Names::new(Arc::new(|_| ())),
         }
@@ -110,6 +116,12 @@ impl Builder {
         Self { names: Names::new(Arc::clone(&report)), report, ..self }
     }
 
+    /// Finds secrets that the configuration says are in the environment by `environment`.
+    #[must_use]
+    pub fn in_environment(self, environment: Environment) -> Self {
+        Self { environment, ..self }
+    }
+
     /// Keeps the names of this configuration resolved from now on, and no others. Waits a moment for those that are new, so that
     /// what comes into force next has its endpoints; whoever has none by then gets them later.
     pub fn follow(&self, following: Following) {
@@ -118,6 +130,7 @@ impl Builder {
         self.names.follow(following.followers);
         self.names.wait(&names, NAMES_WITHIN);
         self.keys.keep(following.keys, &self.clock, &self.report, KEYS_WITHIN);
+        self.logins.keep(following.logins, &self.states, &self.clock, &self.report);
     }
 
     /// The names of upstreams, and what is known of them.
@@ -145,6 +158,7 @@ impl Builder {
         let routing = self.route(plan, upstreams)?;
         let fingerprint = fingerprint(plan, &routing);
         let keys = kept_by(plan, routing.upstreams.iter().map(|(_, upstream)| upstream), &self.states);
+        let logins = logins::kept_by(plan, &routing.upstreams, &self.states, &self.environment)?;
         // Only now is it certain that this is what will run.
         self.tls = tls;
         self.files.keep(plan);
@@ -167,7 +181,7 @@ impl Builder {
             snapshot,
             overlaps: routing.overlaps,
             fingerprint,
-            names: Following { servers: plan.dns_servers.clone(), followers, keys },
+            names: Following { servers: plan.dns_servers.clone(), followers, keys, logins },
         })
     }
 
@@ -196,6 +210,9 @@ impl Builder {
             for route in &api.routes {
                 specs.push(spec(api, route, &hosts, &destination, &mut pipelines)?);
             }
+        }
+        for login in &plan.identity.logins {
+            specs.extend(logins::endpoints(login, plan.defaults(), &upstreams, &mut pipelines)?);
         }
         let (routes, overlaps) = RouteTable::build(specs);
         Ok(Routing { routes, overlaps, unrouted, upstreams: upstreams.into_values().collect() })

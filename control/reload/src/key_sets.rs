@@ -5,7 +5,7 @@
 
 use portcullis_control_config::Plan;
 use portcullis_engines_jose::{Json, KEY_SET_BYTES_MAX, KeySet};
-use portcullis_gateway_policy::{DiscoveryPlan, KeySource, LiveKeys, ProviderPlan, StatePool};
+use portcullis_gateway_policy::{DiscoveryPlan, KeySource, LiveEndpoints, LiveKeys, ProviderEndpoints, ProviderPlan, StatePool};
 use portcullis_gateway_upstream::{Fetch, Upstream};
 use portcullis_model::Clock;
 use std::collections::HashMap;
@@ -38,6 +38,8 @@ pub(crate) struct Kept {
     pub(crate) upstream: Arc<Upstream>,
     /// Where policies look at it.
     pub(crate) keys: Arc<LiveKeys>,
+    /// Where policies look at what else it says of itself.
+    pub(crate) endpoints: Arc<LiveEndpoints>,
 }
 
 /// The key sets that a plan wants fetched, and where.
@@ -55,6 +57,7 @@ pub(crate) fn kept_by<'u>(
             plan: discovery.clone(),
             upstream: Arc::clone(upstream),
             keys: provider.live_keys(states)?,
+            endpoints: provider.live_endpoints(states)?,
         })
     };
     plan.identity.providers.iter().filter_map(kept).collect()
@@ -124,7 +127,7 @@ struct Turn {
 }
 
 /// What came of asking: whose keys they are, and the keys or what is wrong.
-type Done = (Arc<LiveKeys>, Result<KeySet, String>);
+type Done = (Arc<LiveKeys>, Result<(KeySet, ProviderEndpoints), String>);
 
 #[derive(Default)]
 struct Keeper {
@@ -184,7 +187,9 @@ impl Keeper {
         turn.is_asked = false;
         keys.note_tried();
         let trouble = match outcome {
-            Ok(set) => {
+            Ok((set, endpoints)) => {
+                // First, so that a login that waits for keys finds where they are asked as well.
+                one.endpoints.replace(endpoints);
                 keys.replace(set, clock.unix_seconds());
                 turn.failures = 0;
                 turn.good = Some(Instant::now());
@@ -208,7 +213,7 @@ impl Keeper {
 }
 
 /// Asks a provider where its keys are (OpenID Connect Discovery section 4), and for them.
-async fn fetch(one: &Kept, now_unix_seconds: u64) -> Result<KeySet, String> {
+async fn fetch(one: &Kept, now_unix_seconds: u64) -> Result<(KeySet, ProviderEndpoints), String> {
     let (origin, path) = origin_of(&one.issuer);
     let authority = origin.split_once("://").map_or("", |(_, authority)| authority).to_owned();
     let ask = async |target: String, bytes_max: usize| {
@@ -218,21 +223,22 @@ async fn fetch(one: &Kept, now_unix_seconds: u64) -> Result<KeySet, String> {
     };
     let target = format!("{}/.well-known/openid-configuration", path.trim_end_matches('/'));
     let document = ask(target, DOCUMENT_BYTES_MAX).await?;
+    let document = Json::parse(&document).ok_or("the discovery document is not a JSON object, no member twice")?;
     let target = target_of_keys(&document, &one.issuer, origin)?;
-    let document = ask(target, KEY_SET_BYTES_MAX).await?;
-    KeySet::parse(&document).map(|(keys, _)| keys).map_err(|fault| fault.as_str().to_owned())
+    let keys = ask(target, KEY_SET_BYTES_MAX).await?;
+    let (keys, _) = KeySet::parse(&keys).map_err(|fault| fault.as_str().to_owned())?;
+    Ok((keys, ProviderEndpoints::read(&document, origin)))
 }
 
 /// A URL's scheme and host, and the rest.
-fn origin_of(url: &str) -> (&str, &str) {
+pub(crate) fn origin_of(url: &str) -> (&str, &str) {
     let begin = url.find("://").map_or(0, |at| at + 3);
     let end = url.get(begin..).and_then(|rest| rest.find('/')).map_or(url.len(), |at| begin + at);
     url.split_at_checked(end).unwrap_or((url, ""))
 }
 
 /// Where a discovery document says that the keys are: on the issuer's own host.
-fn target_of_keys(document: &[u8], issuer: &str, origin: &str) -> Result<String, String> {
-    let document = Json::parse(document).ok_or("the discovery document is not a JSON object, no member twice")?;
+fn target_of_keys(document: &Json, issuer: &str, origin: &str) -> Result<String, String> {
     let text = |name: &str| document.member(name).and_then(Json::as_text);
     // A document of another issuer must not stand for this one (OpenID Connect Discovery section 4.3).
     if text("issuer") != Some(issuer) {
@@ -248,7 +254,7 @@ fn target_of_keys(document: &[u8], issuer: &str, origin: &str) -> Result<String,
 
 #[cfg(test)]
 mod tests {
-    use super::{origin_of, target_of_keys};
+    use super::{Json, origin_of, target_of_keys};
 
     #[test]
     fn a_url_is_cut_behind_its_host() {
@@ -260,7 +266,7 @@ mod tests {
     fn e111_keys_are_looked_for_on_the_issuers_own_host_alone() {
         let target = |issuer: &str, url: &str| {
             let document = format!("{{\"issuer\":\"{issuer}\",\"jwks_uri\":\"{url}\"}}");
-            target_of_keys(document.as_bytes(), "https://id.test/a", "https://id.test").ok()
+            target_of_keys(&Json::parse(document.as_bytes()).unwrap(), "https://id.test/a", "https://id.test").ok()
         };
         assert_eq!(target("https://id.test/a", "https://id.test/keys?v=1").as_deref(), Some("/keys?v=1"));
         for (issuer, url) in [
@@ -278,7 +284,7 @@ mod tests {
         ] {
             assert_eq!(target(issuer, url), None, "{issuer} {url}");
         }
-        assert!(target_of_keys(b"{\"issuer\":\"https://id.test/a\"}", "https://id.test/a", "https://id.test").is_err());
-        assert!(target_of_keys(b"<html>", "https://id.test/a", "https://id.test").is_err());
+        let without = Json::parse(b"{\"issuer\":\"https://id.test/a\"}").unwrap();
+        assert!(target_of_keys(&without, "https://id.test/a", "https://id.test").is_err());
     }
 }

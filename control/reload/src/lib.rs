@@ -8,6 +8,7 @@ mod expiries;
 mod files;
 mod key_sets;
 mod last_good;
+mod logins;
 mod pipelines;
 mod reloader;
 mod revocations;

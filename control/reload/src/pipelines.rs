@@ -3,8 +3,8 @@
 use portcullis_control_config::{Access, IdentityPlan, Plan, PolicyLevels};
 use portcullis_engines_authz::Vocabulary;
 use portcullis_gateway_policy::{
-    AccessContext, CertificatesPlan, LiveFiles, Making, Pipeline, PipelineStep, PolicyDefinition, ProviderPlan, RouteAccess,
-    StatePool,
+    AccessContext, CertificatesPlan, LiveFiles, LoginEndpoint, LoginPlan, Making, Pipeline, PipelineStep, PolicyDefinition,
+    ProviderPlan, RouteAccess, StatePool,
 };
 use portcullis_model::PolicyId;
 use std::collections::HashMap;
@@ -28,6 +28,7 @@ pub(crate) struct Pipelines<'b> {
     files: Vec<LiveFiles>,
     providers: &'b [Arc<ProviderPlan>],
     client_certificates: &'b [Arc<CertificatesPlan>],
+    logins: &'b [Arc<LoginPlan>],
     words: Arc<Vocabulary>,
     states: &'b StatePool,
     made: HashMap<(usize, usize), Pipeline>,
@@ -44,8 +45,9 @@ impl<'b> Pipelines<'b> {
         plan: &'b Plan,
         states: &'b StatePool,
     ) -> Result<Self, String> {
-        let IdentityPlan { providers, client_certificates, .. } = &plan.identity;
-        Ok(Self { definitions, files, providers, client_certificates, words: words(plan)?, states, made: HashMap::new() })
+        let IdentityPlan { providers, client_certificates, logins, .. } = &plan.identity;
+        let (words, made) = (words(plan)?, HashMap::new());
+        Ok(Self { definitions, files, providers, client_certificates, logins, words, states, made })
     }
 
     /// The pipeline of these policies and this access.
@@ -87,6 +89,7 @@ impl<'b> Pipelines<'b> {
                     let Some(access) = access else { continue };
                     compile(&self.context(access, files))
                 }
+                Making::Login(_) => continue,
             };
             let policy = made.map_err(|error| format!("policy `{name}`: {}", error.0))?;
             steps.push(PipelineStep { id: PolicyId(u8::try_from(index).unwrap_or(u8::MAX)), name, policy });
@@ -96,11 +99,34 @@ impl<'b> Pipelines<'b> {
         Ok(pipeline)
     }
 
+    /// The endpoints of a login: what answers each, behind the policies that apply where no route matches.
+    ///
+    /// # Errors
+    /// When one cannot be made.
+    pub(crate) fn of_login(
+        &mut self,
+        defaults: &PolicyLevels,
+        login: &Arc<LoginPlan>,
+    ) -> Result<Vec<(LoginEndpoint, Pipeline)>, String> {
+        let mut made = Vec::new();
+        for (index, definition) in self.definitions.iter().enumerate() {
+            let Making::Login(compile) = definition.compile else { continue };
+            let endpoints = compile(login, self.states).map_err(|error| error.0)?;
+            let id = PolicyId(u8::try_from(index).unwrap_or(u8::MAX));
+            for endpoint in endpoints {
+                let step = PipelineStep { id, name: definition.settings.name, policy: Arc::clone(&endpoint.policy) };
+                made.push((endpoint, self.of(defaults, &Access::Public)?.with(step)));
+            }
+        }
+        Ok(made)
+    }
+
     fn context<'c>(&'c self, access: &'c RouteAccess, files: &'c LiveFiles) -> AccessContext<'c> {
         AccessContext {
             access,
             providers: self.providers,
             client_certificates: self.client_certificates,
+            logins: self.logins,
             words: &self.words,
             files,
             pool: self.states,

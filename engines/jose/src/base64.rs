@@ -32,16 +32,29 @@ pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// The text of bytes.
+#[must_use]
+pub fn encode(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut out = String::with_capacity(bytes.len() / 3 * 4 + 4);
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let digits = [18, 12, 6, 0].map(|shift| DIGITS.get((bits >> shift & 0x3f) as usize).copied().unwrap_or(b'A'));
+        out.extend(digits.iter().take(chunk.len() + 1).map(|digit| char::from(*digit)));
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
-    use super::decode;
+    use super::{decode, encode};
 
     #[test]
     fn each_sequence_of_bytes_has_one_spelling() {
         let good: [(&str, &[u8]); 6] =
             [("", b""), ("Zg", b"f"), ("Zm8", b"fo"), ("Zm9v", b"foo"), ("Zm9vYmE", b"fooba"), ("-_-_", &[0xfb, 0xff, 0xbf])];
         for (text, bytes) in good {
-            assert_eq!(decode(text.as_bytes()).as_deref(), Some(bytes), "{text}");
+            assert_eq!((decode(text.as_bytes()).as_deref(), encode(bytes).as_str()), (Some(bytes), text));
         }
         for bad in ["Z", "Zg==", "Zh", "Zm9", "Zm8=", "Zm9v\n", " Zm9v", "+/+/", "Zm9vY", "Zm\u{0}v", "Zm9v."] {
             assert_eq!(decode(bad.as_bytes()), None, "{bad}");

@@ -7,6 +7,7 @@ mod algorithm;
 mod base64;
 mod binding;
 mod der;
+mod id_token;
 mod json;
 mod jwk;
 mod path;
@@ -14,7 +15,9 @@ mod token;
 mod verify;
 
 pub use algorithm::{Algorithm, Algorithms};
+pub use base64::encode as base64url;
 pub use binding::{Binding, Holding, Holdings, Thumbprint};
+pub use id_token::{Login, check_id_token};
 pub use json::{Json, MEMBERS_MAX};
 pub use jwk::{KEY_SET_BYTES_MAX, KeyMark, KeySet, KeySetFault, Unfit};
 pub use path::ClaimPath;

@@ -73,6 +73,10 @@ pub enum Fault {
     KeyUnknown,
     /// The key of this id is for something else, or several could be meant.
     KeyUnfit,
+    /// It is of another login, or says nothing of which.
+    NonceOther,
+    /// It belongs to another access token.
+    AccessTokenOther,
     /// The signature is not by the issuer's key.
     SignatureWrong,
 }
@@ -102,6 +106,8 @@ impl Fault {
             Self::LivesTooLong => "the token is valid for longer than lifetime_max",
             Self::KeyUnknown => "the provider has no key with the token's kid",
             Self::KeyUnfit => "the key with the token's kid is not for this, or several could be meant",
+            Self::NonceOther => "the ID token is of another login",
+            Self::AccessTokenOther => "the ID token belongs to another access token",
             Self::SignatureWrong => "the token's signature is wrong",
         }
     }
@@ -161,7 +167,7 @@ fn check_type(token: &Token<'_>, rules: &Rules) -> Result<(), Fault> {
 }
 
 /// Checks the times. Also to be asked of a token that was verified before: time passes.
-fn check_times(claims: &Claims, rules: &Rules, now: u64) -> Result<(), Fault> {
+pub(crate) fn check_times(claims: &Claims, rules: &Rules, now: u64) -> Result<(), Fault> {
     if claims.expires.saturating_add(rules.leeway) <= now {
         return Err(Fault::Expired);
     }

@@ -1,6 +1,6 @@
 //! A row of the table of policies.
 
-use crate::{CompileAccess, FileFormat, LiveFiles, Phase, Policy};
+use crate::{CompileAccess, CompileLogin, FileFormat, LiveFiles, Phase, Policy};
 use portcullis_model_settings::PolicySchema;
 use std::any::Any;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub enum Making {
     SettingsOf(&'static str, CompilePart),
     /// From who may call, for each route that is not for everybody.
     Access(CompileAccess),
+    /// From a login, for its endpoints alone.
+    Login(CompileLogin),
 }
 
 /// A policy as the table of policies lists it: its settings and how they become a running policy.

@@ -1,6 +1,6 @@
 //! Who may call a route, as control has decided it, and what the policies of identity are made from.
 
-use crate::{CertificatesPlan, CompileError, LiveFiles, LiveKeys, Policy};
+use crate::{CertificatesPlan, CompileError, LiveEndpoints, LiveFiles, LiveKeys, LoginPlan, Policy};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_engines_authz::{Line, Vocabulary};
 use portcullis_engines_jose::{ClaimPath, Rules};
@@ -45,6 +45,17 @@ impl ProviderPlan {
     /// The keys that control fetches; policies and control have the same ones by the same pool. Nothing when they are in a file.
     #[must_use]
     pub fn live_keys(&self, pool: &StatePool) -> Option<Arc<LiveKeys>> {
+        Some(pool.state(&format!("keys/{}", self.name), self.where_found()?, LiveKeys::default))
+    }
+
+    /// Where the provider is asked, as control finds out with the keys.
+    #[must_use]
+    pub fn live_endpoints(&self, pool: &StatePool) -> Option<Arc<LiveEndpoints>> {
+        Some(pool.state(&format!("endpoints/{}", self.name), self.where_found()?, LiveEndpoints::default))
+    }
+
+    /// A hash of whom control asks; nothing when it asks nobody.
+    fn where_found(&self) -> Option<StateDigest> {
         let KeySource::Discover(plan) = &self.keys else { return None };
         let mut digest = Context::new(&SHA256);
         for part in [&*self.rules.issuer, &*plan.upstream] {
@@ -53,7 +64,7 @@ impl ProviderPlan {
         }
         let mut bytes = StateDigest::default();
         bytes.iter_mut().zip(digest.finish().as_ref()).for_each(|(slot, byte)| *slot = *byte);
-        Some(pool.state(&format!("keys/{}", self.name), bytes, LiveKeys::default))
+        Some(bytes)
     }
 }
 
@@ -111,6 +122,8 @@ pub struct AccessContext<'c> {
     pub providers: &'c [Arc<ProviderPlan>],
     /// All clients that are known by certificates.
     pub client_certificates: &'c [Arc<CertificatesPlan>],
+    /// All ways to log in with a browser.
+    pub logins: &'c [Arc<LoginPlan>],
     /// The words of all lines of the configuration.
     pub words: &'c Arc<Vocabulary>,
     /// The files of the policy.

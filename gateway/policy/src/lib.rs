@@ -9,6 +9,7 @@ mod exchange;
 mod identity;
 mod live;
 mod live_keys;
+mod login;
 mod pipeline;
 mod preflight;
 mod revocation;
@@ -22,6 +23,10 @@ pub use identity::{
 };
 pub use live::{FileContent, FileFormat, FileProblem, LiveFile, LiveFiles};
 pub use live_keys::LiveKeys;
+pub use login::{
+    CompileLogin, LiveEndpoints, LoginDesk, LoginEndpoint, LoginPlan, ProviderEndpoints, SESSION_COOKIE_PREFIX, SecretSource,
+    TokenFailure, TokenQuestion,
+};
 pub use pipeline::{
     Cleared, DroppedTrailers, LocalAnswer, Phase, Pipeline, PipelineStep, Policy, Step, Stop, Stopped, TrailerNames, Verdict,
 };

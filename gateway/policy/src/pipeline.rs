@@ -1,8 +1,8 @@
 //! The fixed order of policies, and [`Cleared`].
 
-use crate::{Exchange, Grant};
+use crate::{Exchange, Grant, SESSION_COOKIE_PREFIX};
 use portcullis_model::{PolicyId, PolicyVerdict, Reason, Rejection, VerdictKind};
-use portcullis_wire::{RequestHead, ResponseHead};
+use portcullis_wire::{KnownName, RequestHead, ResponseHead, cookie::remove_cookies};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -148,6 +148,12 @@ impl Pipeline {
         Self { steps, request_trailers: shared(of_requests), response_trailers: shared(of_answers) }
     }
 
+    /// The same with one more.
+    #[must_use]
+    pub fn with(&self, step: PipelineStep) -> Self {
+        Self::new(self.steps.iter().cloned().chain([step]).collect())
+    }
+
     /// The names of the policies in order.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.steps.iter().map(|step| step.name)
@@ -180,6 +186,8 @@ impl Pipeline {
             let stop = Stop::Reject(Rejection::new(Reason::MethodUnknown, "no policy of the route answers preflights"));
             return Err(Box::new(Stopped { exchange, stop }));
         }
+        // SECURITY: who has a session of the gateway shows it to the gateway alone, also where nobody is asked who they are.
+        remove_cookies(exchange.request.fields_mut(), KnownName::Cookie, SESSION_COOKIE_PREFIX);
         Ok(Cleared { exchange, trailers_dropped: self.request_trailers.clone() })
     }
 

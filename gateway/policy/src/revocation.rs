@@ -24,6 +24,13 @@ pub enum Revocable<'t> {
         /// `sub`
         subject: &'t str,
     },
+    /// A session at a provider, by its `sid` (OpenID Connect Back-Channel Logout section 2.1).
+    Session {
+        /// `iss`
+        issuer: &'t str,
+        /// `sid`
+        id: &'t str,
+    },
     /// A client's certificate, by the SHA-256 of its DER.
     Certificate {
         /// The hash.
@@ -38,6 +45,7 @@ impl Revocable<'_> {
         let (kind, first, second): (&[u8], &[u8], &[u8]) = match self {
             Self::Token { issuer, id } => (b"token", issuer.as_bytes(), id.as_bytes()),
             Self::Subject { issuer, subject } => (b"subject", issuer.as_bytes(), subject.as_bytes()),
+            Self::Session { issuer, id } => (b"session", issuer.as_bytes(), id.as_bytes()),
             Self::Certificate { fingerprint } => (b"certificate", fingerprint, b""),
         };
         let mut context = Context::new(&SHA256);
@@ -117,6 +125,7 @@ mod tests {
             Revocable::Token { issuer: "a", id: "bc" },
             Revocable::Token { issuer: "ab", id: "c" },
             Revocable::Subject { issuer: "a", subject: "bc" },
+            Revocable::Session { issuer: "a", id: "bc" },
             Revocable::Certificate { fingerprint: b"abc" },
         ];
         assert_eq!(things.iter().map(Revocable::mark).collect::<HashSet<_>>().len(), things.len());

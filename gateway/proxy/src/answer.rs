@@ -5,7 +5,8 @@ use crate::connection::Connection;
 use crate::forward::Forwarded;
 use crate::snapshot::Route;
 use crate::worker::Worker;
-use portcullis_wire::{BodyFraming, ChunkedDecoder, KnownName, ResponseFraming, Version};
+use portcullis_gateway_policy::SESSION_COOKIE_PREFIX;
+use portcullis_wire::{BodyFraming, ChunkedDecoder, KnownName, ResponseFraming, Version, cookie::remove_cookies};
 
 /// How the answer will be written.
 pub(crate) struct Answered {
@@ -29,6 +30,8 @@ pub(crate) fn answer(forwarded: &mut Forwarded, route: &Route, connection: &mut 
     let response = &mut forwarded.response;
     let upgraded = exchange.request.wants_websocket() && response.status() == 101;
     response.strip_hop_by_hop();
+    // SECURITY: an upstream gives nobody a session of the gateway (threats E 120).
+    remove_cookies(response.fields_mut(), KnownName::SetCookie, SESSION_COOKIE_PREFIX);
     if response.fields().first(KnownName::Date).is_none() {
         // INVARIANT: a date made here is a valid field value.
         let _always_valid = response.fields_mut().set(KnownName::Date, &worker.date.at(worker.unix_micros() / 1_000_000)).is_ok();

@@ -11,10 +11,10 @@ use crate::snapshot::Route;
 use crate::stream::ByteStream;
 use crate::upstream_head::{HeadOutcome, UpstreamHead};
 use crate::worker::Worker;
-use portcullis_gateway_policy::{Cleared, Exchange};
+use portcullis_gateway_policy::{Cleared, Exchange, SESSION_COOKIE_PREFIX};
 use portcullis_gateway_upstream::{Failure, Timeouts, Tries, UpstreamConnection, checkout, put_request};
 use portcullis_model::{Attempt, AttemptOutcome, Blame, Phase, Reason, Rejection};
-use portcullis_wire::{BodyFraming, ChunkedDecoder, Method, ResponseHead, Version};
+use portcullis_wire::{BodyFraming, ChunkedDecoder, KnownName, Method, ResponseHead, Version, cookie::remove_cookies};
 use std::future::poll_fn;
 use std::task::{Context, Poll};
 use tokio::time::Instant;
@@ -272,6 +272,7 @@ impl Sending {
     async fn pass_on_interim(&mut self, connection: &mut Connection, worker: &Worker) -> Result<(), Failed> {
         let mut out = worker.out();
         self.head.response.strip_hop_by_hop();
+        remove_cookies(self.head.response.fields_mut(), KnownName::SetCookie, SESSION_COOKIE_PREFIX);
         connection.io.put_head(&self.head.response, portcullis_wire::ResponseFraming::None, None, false, &mut out);
         connection.alarm.set(Instant::now() + connection.listener.limits.rate_window);
         let written = connection.write_all(&out, &[]).await;

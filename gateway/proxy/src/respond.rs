@@ -108,7 +108,8 @@ fn make(
             response.reset_local(200);
             describe_to_grpc(&mut response, rejection)
         }
-        Stop::Respond(answer) => answer.fields.iter().try_for_each(|(name, value)| response.fields_mut().set_named(name, value)),
+        // Appended: an answer may set several cookies.
+        Stop::Respond(answer) => answer.fields.iter().try_for_each(|(name, value)| response.fields_mut().append_named(name, value)),
         Stop::Reject(rejection) => {
             body = problem(rejection, exchange);
             describe(&mut response, rejection, exchange, connection)

@@ -6,6 +6,7 @@ use crate::connection::Stream;
 use crate::errand::send;
 use crate::{Endpoint, Upstream};
 use portcullis_model::Secret;
+use portcullis_wire::form_encode;
 use portcullis_wire::{ChunkStep, ChunkedDecoder, HeadFinder, HeadLimits, KnownName, Method, ResponseFraming, ResponseHead};
 use std::fmt;
 use std::future::poll_fn;
@@ -33,6 +34,29 @@ pub struct PostedForm {
     pub body: Secret<Vec<u8>>,
     /// The value of `Authorization`, without line ends.
     pub authorization: Option<Secret<String>>,
+}
+
+impl PostedForm {
+    /// A form with the gateway's credentials as a client of the provider that gets it (RFC 6749 section 2.3.1).
+    #[must_use]
+    pub fn by_client(body: Secret<Vec<u8>>, client_id: &str, secret: &Secret<String>) -> Self {
+        let encoded = |text: &str| form_encode(&[("", text)]).split_off(1);
+        let pair = Secret::new(format!("{}:{}", encoded(client_id), encoded(secret.reveal())));
+        let authorization = Secret::new(format!("Basic {}", base64(pair.reveal().as_bytes())));
+        Self { body, authorization: Some(authorization) }
+    }
+}
+
+/// The standard alphabet with padding (RFC 4648 section 4).
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len() / 3 * 4 + 4);
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let digits = [18, 12, 6, 0].map(|shift| DIGITS.get((bits >> shift & 0x3f) as usize).copied().unwrap_or(b'='));
+        out.extend(digits.iter().enumerate().map(|(at, digit)| if at > chunk.len() { '=' } else { char::from(*digit) }));
+    }
+    out
 }
 
 /// Why a document could not be fetched.
@@ -242,20 +266,26 @@ async fn receive_head(stream: &mut Stream) -> Result<(ResponseHead, Vec<u8>), Fe
 
 #[cfg(test)]
 mod tests {
-    use super::{Fetch, PostedForm};
+    use super::{Fetch, PostedForm, base64};
     use portcullis_model::Secret;
+
+    #[test]
+    fn base64_is_padded() {
+        let all = ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|text| base64(text.as_bytes()));
+        assert_eq!(all, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]);
+    }
 
     #[test]
     fn a_form_is_posted_whole_and_does_not_print() {
         let fetch = Fetch { authority: "id.test:8443".to_owned(), target: "/token?a=b".to_owned(), bytes_max: 1 };
-        let form = PostedForm {
-            body: Secret::new(b"code=hidden".to_vec()),
-            authorization: Some(Secret::new("Basic aGlkZGVu".to_owned())),
-        };
+        let form = PostedForm::by_client(Secret::new(b"code=hidden".to_vec()), "a:b", &Secret::new("hid+den".to_owned()));
         let sent = String::from_utf8(fetch.request(Some(&form)).reveal().clone()).unwrap();
         let (head, body) = sent.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("POST /token?a=b HTTP/1.1\r\nhost: id.test:8443\r\n"), "{head}");
-        assert!(head.contains("\r\nauthorization: Basic aGlkZGVu\r\n") && head.ends_with("\r\ncontent-length: 11"), "{head}");
+        assert!(
+            head.contains("\r\nauthorization: Basic YSUzQWI6aGlkJTJCZGVu\r\n") && head.ends_with("\r\ncontent-length: 11"),
+            "{head}"
+        );
         assert_eq!(body, "code=hidden");
         assert!(!format!("{form:?}").contains("idden"));
         let got = String::from_utf8(fetch.request(None).reveal().clone()).unwrap();

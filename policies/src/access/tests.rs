@@ -11,6 +11,7 @@ fn judge(roles: &[&str], scopes: &[&str], caller: Option<(&str, &[&str], &[&str]
         access: &route,
         providers: &[],
         client_certificates: &[],
+        logins: &[],
         words: &words,
         files: &files,
         pool: &pool,

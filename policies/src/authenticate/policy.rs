@@ -3,12 +3,13 @@
 use super::binding::check_certificate;
 use super::cache::{TokenCache, TokenHash, Verified};
 use super::certificates::Certificates;
+use crate::login::{Granting, Login};
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use portcullis_engines_authz::Vocabulary;
 use portcullis_engines_jose::{Claims, Fault, KeyMark, KeySet, Token, check_claims, verify_signature};
 use portcullis_gateway_policy::{
-    AccessContext, AuthenticatePlan, CompileError, Credentials, Exchange, KeySource, LiveFile, LiveKeys, Policy, ProviderPlan,
-    Revocable, StateDigest, Step, Verdict,
+    AccessContext, AuthenticatePlan, CompileError, Credentials, Exchange, KeySource, LiveFile, LiveKeys, LoginPlan, Policy,
+    ProviderPlan, Revocable, StateDigest, Step, Verdict,
 };
 use portcullis_model::{Mark, Principal, Reason, Rejection};
 use portcullis_wire::KnownName;
@@ -21,7 +22,11 @@ use std::sync::Arc;
 /// When a provider that is named is not there, or control has not read its key set.
 pub fn compile(context: &AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileError> {
     let plan = &context.access.authenticate;
-    let is_other = |name: &&Arc<str>| context.client_certificates.iter().any(|other| other.name == **name);
+    let is_other = |name: &&Arc<str>| {
+        context.client_certificates.iter().any(|other| other.name == **name)
+            || context.logins.iter().any(|other| other.name == **name)
+    };
+    let login = context.logins.iter().find(|login| plan.any_of.contains(&login.name));
     let providers = plan.any_of.iter().filter(|name| !is_other(name)).map(|name| {
         let plan = context.providers.iter().find(|provider| provider.name == *name);
         let plan = plan.ok_or_else(|| CompileError(format!("there is no provider `{name}`")))?;
@@ -35,6 +40,7 @@ pub fn compile(context: &AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileEr
     Ok(Arc::new(Authenticate {
         providers: providers.collect::<Result<_, CompileError>>()?,
         certificates: Certificates::of(context),
+        login: login.map(|login| BrowserLogin::of(login, context)).transpose()?,
         plan: Arc::clone(plan),
         cache: context.pool.state("authenticate", [0; 32], TokenCache::default),
     }))
@@ -150,22 +156,52 @@ fn no_keys() -> Rejection {
     )
 }
 
+/// People who log in with a browser.
+struct BrowserLogin {
+    login: Login,
+    digest: StateDigest,
+    words: Arc<Vocabulary>,
+}
+
+impl BrowserLogin {
+    fn of(plan: &Arc<LoginPlan>, context: &AccessContext<'_>) -> Result<Self, CompileError> {
+        let digest = digest_of(&**plan, context.words);
+        Ok(Self { login: Login::of(plan, context.pool)?, digest, words: Arc::clone(context.words) })
+    }
+
+    fn judge(&self, exchange: &Exchange) -> Result<Arc<Principal>, Verdict> {
+        self.login.judge(exchange, &Granting { words: &self.words, digest: self.digest })
+    }
+}
+
 /// The running policy.
 struct Authenticate {
     providers: Box<[Provider]>,
     certificates: Certificates,
+    login: Option<BrowserLogin>,
     plan: Arc<AuthenticatePlan>,
     cache: Arc<TokenCache>,
 }
 
 impl Authenticate {
-    /// Who is calling: by the token if there is one, by the certificate of the connection if there is none.
-    fn judge(&self, exchange: &Exchange, now: u64) -> Result<Arc<Principal>, Rejection> {
+    /// Who is calling: by the token if there is one, else by the session if one is shown, else by the certificate of the connection; without any,
+    /// whoever may log in is asked to.
+    fn judge(&self, exchange: &Exchange, now: u64) -> Result<Arc<Principal>, Verdict> {
         let has_token = exchange.request.fields().first(KnownName::Authorization).is_some();
-        if !self.certificates.is_empty() && (self.providers.is_empty() || !has_token) {
-            return self.certificates.judge(exchange, now);
+        let takes_token = has_token && !self.providers.is_empty();
+        let has_certificate = exchange.connection.tls.as_ref().is_some_and(|tls| tls.client.is_some());
+        if !takes_token
+            && let Some(login) = &self.login
+            && (self.certificates.is_empty() || !has_certificate || login.login.is_shown(exchange))
+        {
+            return login.judge(exchange);
         }
-        self.judge_token(exchange, now)
+        let judged = if !takes_token && !self.certificates.is_empty() {
+            self.certificates.judge(exchange, now)
+        } else {
+            self.judge_token(exchange, now)
+        };
+        judged.map_err(|rejection| Verdict::Reject(self.asking(rejection)))
     }
 
     /// What is asked for when a caller has to show a credential: the kinds that this API takes (RFC 9110 section 11.6.1).
@@ -234,7 +270,7 @@ impl Policy for Authenticate {
         let now = exchange.record.started_unix_micros / 1_000_000;
         let principal = match self.judge(exchange, now) {
             Ok(principal) => principal,
-            Err(rejection) => return Step::Ready(Verdict::Reject(self.asking(rejection))),
+            Err(verdict) => return Step::Ready(verdict),
         };
         exchange.identify(principal);
         if self.plan.credentials == Credentials::Remove {

@@ -30,6 +30,11 @@ impl Response {
         first
     }
 
+    /// Every field of a name, in order.
+    pub fn fields<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r str> {
+        self.fields.iter().filter(move |(field, _)| field == name).map(|(_, value)| value.as_str())
+    }
+
     /// The body as text; what is not UTF-8 is replaced.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()

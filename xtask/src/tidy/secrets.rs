@@ -16,9 +16,15 @@ const CALLS: &[(&str, usize, &str)] = &[
     ),
     (
         "gateway/upstream/src/fetch.rs",
-        3,
+        5,
         "the gateway's own credentials, and what only a provider may see, are sent to that provider",
     ),
+    (
+        "policies/src/login/logout.rs",
+        1,
+        "an ID token goes back to the provider that signed it, by the browser of the one it is about",
+    ),
+    ("control/reload/src/logins.rs", 1, "the gateway's secret at a provider is cut at the end of its line"),
     ("app/src/handover/channel.rs", 1, "ticket keys are sent to the next version over a socket that it alone has"),
 ];
 

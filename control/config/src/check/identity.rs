@@ -2,9 +2,10 @@
 
 use super::Checker;
 use super::client_certificates::{self, Certificates};
+use super::logins::{self, Logins};
 use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
-use crate::plan::{Access, IdentityPlan};
+use crate::plan::{Access, ApiPlan, IdentityPlan};
 use crate::settings::{
     AcceptName, AccessSettings, AllowSettings, ApiSettings, AuthenticateSettings, ClientCertificateMode, KeysSettings, Part,
     ProviderRole, ProviderSettings, TokenTypeName, UpstreamProtocolKind, Word,
@@ -23,6 +24,8 @@ pub(super) struct Identity<'f> {
     named: BTreeMap<&'f str, Option<Arc<ProviderPlan>>>,
     /// Clients with certificates, likewise.
     certificates: Certificates<'f>,
+    /// Logins with a browser, likewise.
+    logins: Logins<'f>,
     roles: BTreeMap<Arc<str>, Vec<ProviderRole>>,
     /// A hash of all of it.
     pub(super) digest: Digest,
@@ -53,7 +56,8 @@ pub(super) fn check<'f>(merged: &Merged<'f>, checker: &mut Checker<'_>) -> Ident
         }
     }
     let certificates = client_certificates::check(merged, &mut hasher, checker);
-    let mut identity = Identity { named, certificates, roles: BTreeMap::new(), digest: Digest([0; 32]) };
+    let logins = logins::check(merged, &named, &mut hasher, checker);
+    let mut identity = Identity { named, certificates, logins, roles: BTreeMap::new(), digest: Digest([0; 32]) };
     identity.check_names(merged, checker);
     for entry in merged.roles.iter().flat_map(|roles| &roles.0) {
         hasher.text(&entry.name);
@@ -168,17 +172,23 @@ impl Identity<'_> {
         IdentityPlan {
             providers: self.named.values().flatten().cloned().collect(),
             client_certificates: self.certificates.values().flatten().cloned().collect(),
+            logins: self.logins.values().flatten().cloned().collect(),
             roles: self.roles.clone().into_iter().collect(),
         }
     }
 
     /// The names that an API may list.
     fn names(&self) -> impl Iterator<Item = &str> {
-        self.named.keys().chain(self.certificates.keys()).copied()
+        self.named.keys().chain(self.certificates.keys()).chain(self.logins.keys()).copied()
     }
 
     fn knows(&self, name: &str) -> bool {
-        self.named.contains_key(name) || self.certificates.contains_key(name)
+        self.named.contains_key(name) || self.certificates.contains_key(name) || self.logins.contains_key(name)
+    }
+
+    /// Checks that no route lies where a login has its paths.
+    pub(super) fn check_routes(&self, apis: &[Arc<ApiPlan>], merged: &Merged<'_>, checker: &mut Checker<'_>) {
+        logins::check_routes(&self.logins, apis, merged, checker);
     }
 
     /// One name must not mean two.
@@ -188,6 +198,14 @@ impl Identity<'_> {
                 let path = format!("/identity/client_certificates/{}", &*part.name.value);
                 let help = "roles are known by these names: choose another for one of the two";
                 checker.error(&part.name, path, "a provider has this name already", help);
+            }
+        }
+        for part in merged.identity.iter().flat_map(|identity| &identity.logins.0) {
+            let name = &*part.name.value;
+            if self.named.contains_key(name) || self.certificates.contains_key(name) {
+                let path = format!("/identity/logins/{name}");
+                let help = "roles are known by these names: choose another for one of the two";
+                checker.error(&part.name, path, "a provider, or clients with certificates, have this name already", help);
             }
         }
     }
@@ -211,6 +229,7 @@ impl Identity<'_> {
                 checker.error(name, path, format!("the provider `{}` is listed twice", &***name), "remove one of the two");
             }
         }
+        logins::check_api(&self.logins, api, settings, &written.any_of.0, checker);
         if settings.routes.0.iter().all(|(_, route)| matches!(route.access, AccessSettings::Public)) {
             let help = "remove it, or write `allow` in the `access` of the routes that it is for";
             checker.warning(written, path, "everybody may call each route of this API, so nobody is asked who they are", help);
@@ -302,10 +321,12 @@ impl Identity<'_> {
                 let help = format!("add it to the `roles` of a client: `identity.client_certificates.{}.clients`", role.provider);
                 checker.error(word, path(), format!("no client of `{}` has the role {}", role.provider, quoted(&role.role)), help);
             }
-            let Some(Some(provider)) = self.named.get(&*role.provider) else { continue };
+            let by_login = self.logins.get(&*role.provider).and_then(Option::as_ref).map(|login| &login.provider);
+            let provider = self.named.get(&*role.provider).and_then(Option::as_ref).or(by_login);
+            let Some(provider) = provider else { continue };
             if provider.roles.is_none() {
-                let help = format!("write where they are: `identity.providers.{}.roles: {{ claim: … }}`", role.provider);
-                checker.error(word, path(), format!("tokens of the provider `{}` name no roles", role.provider), help);
+                let help = format!("write where they are: `identity.providers.{}.roles: {{ claim: … }}`", provider.name);
+                checker.error(word, path(), format!("tokens of the provider `{}` name no roles", provider.name), help);
             }
         }
         own.into_iter().map(|role| (Arc::clone(&role.provider), Arc::clone(&role.role))).collect()

@@ -6,6 +6,7 @@ mod client_certificates;
 mod dues;
 mod identity;
 mod listeners;
+mod logins;
 mod upstreams;
 
 pub(crate) use apis::ApiCache;
@@ -113,6 +114,7 @@ pub(crate) fn check(
     let client_ip = check_client_ip(merged.defend.map(|defend| &defend.client_ip), &mut checker)?;
     let identity = identity::check(&merged, &mut checker);
     let (defaults, apis) = apis.check(&merged, policies, &identity, &mut checker);
+    identity.check_routes(&apis, &merged, &mut checker);
     listeners::check_reach(&merged, &mut checker);
     upstreams::check_use(&merged, &mut checker);
     let reminders = dues::reminders(&merged, policies, &mut checker);

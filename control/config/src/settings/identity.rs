@@ -1,6 +1,6 @@
 //! `identity`, `roles`, and how an API finds out who is calling.
 
-use super::{CertificatesSettings, Numbered, Parts};
+use super::{CertificatesSettings, LoginSettings, Numbered, Parts};
 use portcullis_engines_jose::{Algorithm, ClaimPath, Holding};
 use portcullis_gateway_policy::Credentials;
 use portcullis_model_settings::{
@@ -16,6 +16,8 @@ section! {
         pub providers: Parts<ProviderSettings>,
         /// Clients that are known by the certificate of their connection, by names of their own; to an API such a name is another provider.
         pub client_certificates: Parts<CertificatesSettings>,
+        /// Logins with a browser, by names of their own; to an API such a name is another provider, and it takes one of them at the most.
+        pub logins: Parts<LoginSettings>,
     }
 }
 

@@ -10,6 +10,7 @@ mod file;
 mod hosts;
 mod identity;
 mod listeners;
+mod logins;
 mod parts;
 mod paths;
 mod rest;
@@ -35,6 +36,7 @@ pub use listeners::{
     CertificateFiles, CertificateSettings, ClientCertificateMode, ClientCertificateSettings, DangerSettings, ListenerLimits,
     ListenerProtocol, ListenerSettings, ProxyProtocolSettings, RevocationSettings, StaleList, TlsSettings, TlsVersion, TlsVersions,
 };
+pub use logins::{HttpsOrigin, LoginPrompt, LoginSettings};
 pub use parts::{Numbered, Once, Part, Parts};
 pub use paths::{BasePath, Template};
 pub use rest::{

@@ -1,0 +1,212 @@
+//! Asks providers for tokens on behalf of logins, on a thread of its own.
+//!
+//! SECURITY: as for keys only the upstream that the configuration names is asked, under the issuer's own host (threats E 111).
+
+use crate::build::Upstreams;
+use crate::key_sets::{Tell, origin_of};
+use crate::pipelines::Pipelines;
+use portcullis_control_config::{Plan, PolicyLevels};
+use portcullis_gateway_policy::{
+    KeySource, LiveEndpoints, LoginDesk, LoginPlan, SecretSource, StatePool, TokenFailure, TokenQuestion,
+};
+use portcullis_gateway_proxy::Route;
+use portcullis_gateway_router::{HostPattern, PathTemplate, RouteSpec};
+use portcullis_gateway_upstream::{Fetch, FetchFailure, PostedForm, Upstream};
+use portcullis_model::{Clock, Secret};
+use std::io::Read;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
+
+/// The longest answer for tokens.
+const ANSWER_BYTES_MAX: usize = 128 * 1024;
+/// How long an answer for tokens may take, for each endpoint.
+const WITHIN: Duration = Duration::from_secs(5);
+/// How long it may take at all.
+const WITHIN_AT_ALL: Duration = Duration::from_secs(10);
+/// How many are asked for at the same time.
+const ASKING_MAX: usize = 64;
+/// The longest secret.
+const SECRET_BYTES_MAX: usize = 4096;
+
+/// Looks up a variable of the environment.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// A login for which tokens are asked.
+#[derive(Clone)]
+pub(crate) struct KeptLogin {
+    plan: Arc<LoginPlan>,
+    upstream: Arc<Upstream>,
+    endpoints: Arc<LiveEndpoints>,
+    environment: Environment,
+}
+
+/// The logins of a plan.
+///
+/// # Errors
+/// When a secret is not there.
+pub(crate) fn kept_by<D>(
+    plan: &Plan,
+    upstreams: &[(D, Arc<Upstream>)],
+    states: &StatePool,
+    environment: &Environment,
+) -> Result<Vec<KeptLogin>, String> {
+    let mut kept = Vec::new();
+    for login in &plan.identity.logins {
+        secret(&login.client_secret, environment).map_err(|problem| format!("login `{}`: client_secret: {problem}", login.name))?;
+        let KeySource::Discover(discovery) = &login.provider.keys else { continue };
+        let upstream = upstreams.iter().map(|(_, upstream)| upstream).find(|one| one.settings.name == discovery.upstream);
+        let Some((upstream, endpoints)) = upstream.zip(login.provider.live_endpoints(states)) else { continue };
+        let (plan, upstream) = (Arc::clone(login), Arc::clone(upstream));
+        kept.push(KeptLogin { plan, upstream, endpoints, environment: Arc::clone(environment) });
+    }
+    Ok(kept)
+}
+
+/// The routes of the gateway's own endpoints. The upstream is there because a route has one; the last policy of each answers every request.
+pub(crate) fn endpoints(
+    login: &Arc<LoginPlan>,
+    defaults: &PolicyLevels,
+    upstreams: &Upstreams,
+    pipelines: &mut Pipelines<'_>,
+) -> Result<Vec<RouteSpec<Arc<Route>>>, String> {
+    let error = |what: String| format!("login `{}`: {what}", login.name);
+    let KeySource::Discover(discovery) = &login.provider.keys else { return Ok(Vec::new()) };
+    let upstream = upstreams.get(&discovery.upstream).map(|(_, upstream)| Arc::clone(upstream));
+    let upstream = upstream.ok_or_else(|| error(format!("there is no upstream `{}`", discovery.upstream)))?;
+    let host = HostPattern::parse(&login.host).map_err(|problem| error(problem.to_string()))?;
+    let spec = |(endpoint, pipeline): (portcullis_gateway_policy::LoginEndpoint, _)| {
+        let path =
+            PathTemplate::parse(&format!("{}/{}", login.path(), endpoint.name)).map_err(|problem| error(problem.to_string()))?;
+        let name: Arc<str> = endpoint.name.into();
+        let target = Arc::new(Route {
+            name: Arc::clone(&name),
+            api: format!("identity.logins.{}", login.name).into(),
+            pipeline,
+            upstream: Arc::clone(&upstream),
+            split: None,
+            encoded_slash_kept: false,
+            websocket: false,
+            stream_age_max: None,
+        });
+        Ok(RouteSpec { name, hosts: vec![host.clone()], path, methods: vec![endpoint.method.into()], headers: Vec::new(), target })
+    };
+    pipelines.of_login(defaults, login)?.into_iter().map(spec).collect()
+}
+
+/// The gateway's secret at a provider, without the end of a line.
+fn secret(source: &SecretSource, environment: &Environment) -> Result<Secret<String>, String> {
+    let text = match source {
+        SecretSource::Env(name) => environment(name).ok_or_else(|| format!("there is no variable `{name}` in the environment"))?,
+        SecretSource::File(path) => {
+            let mut text = String::new();
+            let read = std::fs::File::open(path).and_then(|file| file.take(SECRET_BYTES_MAX as u64 + 2).read_to_string(&mut text));
+            read.map_err(|error| format!("`{}` cannot be read: {}", path.display(), error.kind()))?;
+            text
+        }
+    };
+    let text = Secret::new(text);
+    let bare = text.reveal().trim_end_matches(['\r', '\n']);
+    if bare.is_empty() || bare.len() > SECRET_BYTES_MAX || bare.chars().any(char::is_control) {
+        return Err(format!("it is not one line of 1 to {SECRET_BYTES_MAX} bytes"));
+    }
+    Ok(Secret::new(bare.to_owned()))
+}
+
+type Shared = Arc<Mutex<Vec<KeptLogin>>>;
+
+/// Asks for tokens, by a thread that runs as soon as there is a login.
+#[derive(Default)]
+pub(crate) struct LoginKeeper {
+    kept: Shared,
+    running: Mutex<Option<watch::Sender<()>>>,
+}
+
+impl LoginKeeper {
+    /// Asks for these from now on, and for no others.
+    pub(crate) fn keep(&self, kept: Vec<KeptLogin>, states: &StatePool, clock: &Clock, tell: &Tell) {
+        let is_needed = !kept.is_empty();
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_needed || running.as_ref().is_some_and(|running| running.receiver_count() > 0) {
+            return;
+        }
+        let desk = states.state("login-desk", [0; 32], LoginDesk::default);
+        let Some(questions) = desk.attend() else { return };
+        match start(questions, Arc::clone(&self.kept), clock.clone(), Arc::clone(tell)) {
+            Ok(until_dropped) => *running = Some(until_dropped),
+            Err(error) => tell(&format!("nobody can log in: {error}")),
+        }
+    }
+}
+
+fn start(mut questions: Receiver<TokenQuestion>, kept: Shared, clock: Clock, tell: Tell) -> std::io::Result<watch::Sender<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (until_dropped, mut ended) = watch::channel(());
+    let work = async move {
+        let mut asking = tokio::task::JoinSet::new();
+        loop {
+            tokio::select! {
+                _ = ended.changed() => return,
+                Some(_) = asking.join_next() => {}
+                question = questions.recv(), if asking.len() < ASKING_MAX => {
+                    let Some(question) = question else { return };
+                    let found = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                    let login = found.iter().find(|login| login.plan.name == question.login).cloned();
+                    drop(found);
+                    let (now, tell) = (clock.unix_seconds(), Arc::clone(&tell));
+                    asking.spawn(async move { answer(question, login, now, &tell).await });
+                }
+            }
+        }
+    };
+    std::thread::Builder::new().name("logins".to_owned()).spawn(move || runtime.block_on(work))?;
+    Ok(until_dropped)
+}
+
+async fn answer(question: TokenQuestion, login: Option<KeptLogin>, now: u64, tell: &Tell) {
+    let TokenQuestion { login: name, form, answer } = question;
+    let asked = match login {
+        Some(login) => tokio::time::timeout(WITHIN_AT_ALL, ask(&login, form, now)).await.unwrap_or(Err(Problem::Late)),
+        None => Err(Problem::Other("the configuration has no such login any more".to_owned())),
+    };
+    let answered = asked.map_err(|problem| match problem {
+        Problem::Fetch(FetchFailure::Status(400)) => TokenFailure::Refused,
+        problem => {
+            tell(&format!("login `{name}`: the provider gives no tokens: {problem}"));
+            TokenFailure::Unavailable
+        }
+    });
+    // Whoever has asked may have gone.
+    let _waited = answer.send(answered);
+}
+
+/// Why there are no tokens.
+enum Problem {
+    Late,
+    Fetch(FetchFailure),
+    Other(String),
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Late => f.write_str("no whole answer in time"),
+            Self::Fetch(FetchFailure::Status(401)) => f.write_str("status 401; check `client_id` and `client_secret`"),
+            Self::Fetch(failure) => failure.fmt(f),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+async fn ask(login: &KeptLogin, body: Secret<Vec<u8>>, now: u64) -> Result<Vec<u8>, Problem> {
+    let endpoints = login.endpoints.get().unwrap_or_default();
+    let target = endpoints.token.as_deref().ok_or_else(|| Problem::Other("it does not say where, on its own host".to_owned()))?;
+    let secret = secret(&login.plan.client_secret, &login.environment).map_err(Problem::Other)?;
+    let (origin, _) = origin_of(&login.plan.provider.rules.issuer);
+    let authority = origin.split_once("://").map_or("", |(_, authority)| authority).to_owned();
+    let fetch = Fetch { authority, target: target.to_owned(), bytes_max: ANSWER_BYTES_MAX };
+    let form = PostedForm::by_client(body, &login.plan.client_id, &secret);
+    fetch.post(&form, &login.upstream, WITHIN, now).await.map_err(Problem::Fetch)
+}
