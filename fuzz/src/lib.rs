@@ -23,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     ("http2_head", targets::http2_head),
     ("frame_meter", targets::frame_meter),
     ("token", targets::token),
+    ("proof", targets::proof),
     ("key_set", targets::key_set),
     ("config", targets::config),
     ("differential", differential::differential),

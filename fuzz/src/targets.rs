@@ -1,7 +1,9 @@
 //! What must hold for any bytes.
 
 use portcullis_control_config::load_text;
-use portcullis_engines_jose::{Algorithm, Holding, KeySet, Rules, Token, TokenType, check_claims, verify_signature};
+use portcullis_engines_jose::{
+    Algorithm, Holding, KeySet, Proof, ProofRules, Rules, Token, TokenType, check_claims, verify_signature,
+};
 use portcullis_model::Clock;
 use portcullis_wire::{
     ChunkStep, ChunkedDecoder, FrameMeter, HeadFinder, HeadLimits, Method, PROXY_HEADER_BYTES_MAX, PseudoFields, RequestHead,
@@ -227,6 +229,28 @@ pub(crate) fn token(data: &[u8]) {
         assert!(!claims.audiences.is_empty() && !claims.subject.chars().any(char::is_control), "{claims:?}");
         let _judged = check_claims(&token, &rules, 1_800_000_000);
         assert!(verify_signature(&token, &keys).is_err(), "nobody has signed this");
+    };
+    judge(data);
+    let (header, claims) = data.split_at(data.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1));
+    judge([encoded(header), encoded(claims), encoded(&[7; 64])].join(".").as_bytes());
+}
+
+/// A proof is read the same each time; one that was signed is not what it says when a bit of it is another; and none is for a key or a token
+/// that it does not name.
+pub(crate) fn proof(data: &[u8]) {
+    let rules = ProofRules { algorithms: Algorithm::ALL.into_iter().collect(), age_max: u64::MAX, leeway: u64::MAX, nonces: false };
+    let judge = |text: &[u8]| {
+        let Ok(proof) = Proof::parse(text) else { return };
+        assert!(!proof.id.is_empty() && !proof.id.chars().any(char::is_control), "{proof:?}");
+        assert_eq!(proof.check(&rules, &proof.key, &proof.token, 0), Ok(()));
+        assert!(proof.check(&rules, &[7; 32], &proof.token, 0).is_err() && proof.check(&rules, &proof.key, &[7; 32], 0).is_err());
+        if proof.verify().is_err() {
+            return;
+        }
+        let mut other = text.to_vec();
+        let last = other.iter().rposition(|byte| *byte == b'.').and_then(|dot| dot.checked_sub(3)).unwrap_or(0);
+        other.get_mut(last).into_iter().for_each(|byte| *byte ^= 1);
+        assert!(Proof::parse(&other).map_or(true, |other| other.verify().is_err()), "another text with the same signature");
     };
     judge(data);
     let (header, claims) = data.split_at(data.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1));

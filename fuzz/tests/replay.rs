@@ -62,6 +62,11 @@ fn token() {
 }
 
 #[test]
+fn proof() {
+    replay("proof");
+}
+
+#[test]
 fn key_set() {
     replay("key_set");
 }

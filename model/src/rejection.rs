@@ -65,6 +65,8 @@ macro_rules! reasons {
                     Self::CredentialsMissing => Some("Bearer realm=\"api\""),
                     Self::CredentialsAmbiguous => Some("Bearer realm=\"api\", error=\"invalid_request\""),
                     Self::CredentialsInvalid | Self::CredentialsExpired | Self::CredentialsRevoked => Some("Bearer realm=\"api\", error=\"invalid_token\""),
+                    Self::ProofInvalid => Some("DPoP realm=\"api\", error=\"invalid_dpop_proof\""),
+                    Self::ProofNonceNeeded => Some("DPoP realm=\"api\", error=\"use_dpop_nonce\""),
                     Self::AccessDenied => Some("Bearer realm=\"api\", error=\"insufficient_scope\""),
                     _ => None,
                 }
@@ -134,6 +136,13 @@ reasons! {
     CredentialsRevoked = "credentials_revoked", 401, Policy, true, "the credentials are not valid";
     /// The exchange has gone on for as long as one may (`stream_age_max`); whoever is calling must ask again.
     StreamAged = "stream_aged", 503, Policy, true, "the request must be made anew";
+    /// The proof that comes with a token (`DPoP`) is missing, malformed, stale, for another request, by another key, or was shown before; which
+    /// it is, is in the log (RFC 9449 section 7.1).
+    ProofInvalid = "proof_invalid", 401, Downstream, false, "the proof of the credentials is not valid";
+    /// The proof that comes with a token has no nonce of the gateway's, or an old one; a new one is in `DPoP-Nonce` (RFC 9449 section 9).
+    ProofNonceNeeded = "proof_nonce_needed", 401, Downstream, false, "the proof of the credentials must have the nonce given";
+    /// So many proofs came that no more can be remembered, so that a proof that was shown before could not be told.
+    ProofsExhausted = "proofs_exhausted", 503, Gateway, false, "credentials cannot be checked now";
     /// No key set of the provider is there, so that tokens cannot be judged.
     KeysUnavailable = "keys_unavailable", 503, Gateway, false, "credentials cannot be checked now";
     /// The login that a browser comes back from is not one that it has begun, or its provider's answer is not well-formed; or it has begun too many.
@@ -238,13 +247,15 @@ pub struct Rejection {
     pub allow: Option<Box<str>>,
     /// What goes into WWW-Authenticate instead of what [`Reason::challenge`] says.
     pub challenge: Option<Cow<'static, str>>,
+    /// What goes into DPoP-Nonce (RFC 9449 section 8.1): visible ASCII.
+    pub nonce: Option<Box<str>>,
 }
 
 impl Rejection {
     /// A refusal for `reason` with a detail for the logs.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, detail: detail.into(), allow: None, challenge: None }
+        Self { reason, detail: detail.into(), allow: None, challenge: None, nonce: None }
     }
 
     /// The same refusal, which asks for credentials in these words (RFC 9110 section 11.6.1).
@@ -268,7 +279,7 @@ impl Rejection {
 
 impl From<Reason> for Rejection {
     fn from(reason: Reason) -> Self {
-        Self { reason, detail: Cow::Borrowed(""), allow: None, challenge: None }
+        Self { reason, detail: Cow::Borrowed(""), allow: None, challenge: None, nonce: None }
     }
 }
 

@@ -96,6 +96,7 @@ fn measure(key: &SigningKey) {
         name: "corp".into(),
         keys: KeySource::File("k".into()),
         rules,
+        proofs: None,
         roles: ClaimPath::parse("roles"),
         scopes: ClaimPath::member("scope"),
     };

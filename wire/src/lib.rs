@@ -25,6 +25,7 @@ mod request;
 mod response;
 mod span;
 mod status;
+mod uri;
 
 pub use chunked::{ChunkStep, ChunkedDecoder, Trailers, write_chunk_head, write_last_chunk};
 pub use error::WireError;
@@ -41,3 +42,4 @@ pub use proxy_protocol::{PROXY_HEADER_BYTES_MAX, ProxyHeader, parse_proxy_header
 pub use query::query_pairs;
 pub use request::{PseudoFields, RequestHead, Version};
 pub use response::ResponseHead;
+pub use uri::CanonicalUri;

@@ -46,6 +46,7 @@ known_names! {
     ContentType = "content-type",
     Cookie = "cookie",
     Date = "date",
+    Dpop = "dpop",
     Etag = "etag",
     Expect = "expect",
     Expires = "expires",

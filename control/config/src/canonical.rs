@@ -4,8 +4,8 @@ use crate::plan::{
     Access, AccessLogPlan, ApiPlan, ClientCertificatePlan, IdentityPlan, ListenerMode, ListenerPlan, Plan, RoutePlan, TlsPlan,
     UpstreamPlan, UpstreamTlsPlan, Weakening,
 };
-use crate::settings::{AcceptName, written};
-use portcullis_engines_jose::{Algorithm, TokenType};
+use crate::settings::{AcceptName, NonceName, written};
+use portcullis_engines_jose::{Algorithm, ProofRules, TokenType};
 use portcullis_gateway_policy::{
     AuthenticatePlan, CertificateClient, CertificatesPlan, Credentials, KeySource, LoginPlan, ProviderPlan, SecretSource,
 };
@@ -173,6 +173,15 @@ fn login_json(plan: &LoginPlan) -> Value {
     out
 }
 
+fn proofs_json(rules: &ProofRules) -> Value {
+    json!({
+        "algorithms": rules.algorithms.iter().map(Algorithm::as_str).collect::<Vec<_>>(),
+        "age_max": Duration::from_secs(rules.age_max).encode(),
+        "leeway": Duration::from_secs(rules.leeway).encode(),
+        "nonce": if rules.nonces { NonceName::Required } else { NonceName::Off }.encode(),
+    })
+}
+
 fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
     let provider = |provider: &ProviderPlan| {
         let types = provider.rules.types.iter().map(|one| if *one == TokenType::Jwt { "JWT" } else { "at+jwt" });
@@ -189,6 +198,9 @@ fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
         });
         if let (Value::Object(out), Some(roles)) = (&mut out, &provider.roles) {
             out.insert("roles".to_owned(), json!({ "claim": roles.as_str() }));
+        }
+        if let (Value::Object(out), Some(proofs)) = (&mut out, &provider.proofs) {
+            out.insert("dpop".to_owned(), proofs_json(proofs));
         }
         out
     };

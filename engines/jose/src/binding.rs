@@ -85,7 +85,7 @@ impl Binding {
 }
 
 /// Thirty-two bytes in base64url.
-fn thumbprint(text: &str) -> Option<Thumbprint> {
+pub(crate) fn thumbprint(text: &str) -> Option<Thumbprint> {
     base64::decode(text.as_bytes())?.try_into().ok()
 }
 

@@ -175,7 +175,18 @@ impl KeySet {
     }
 }
 
-fn read_key(json: &Json) -> Result<Key, Unfit> {
+/// What a JSON Web Key says of a public key.
+pub(crate) struct Public {
+    /// What it is made of.
+    pub(crate) kind: Kind,
+    /// As the cryptography takes it; whether a point lies on its curve is not known yet.
+    pub(crate) bytes: Vec<u8>,
+    /// The only algorithm that it is for, if it says so.
+    pub(crate) only: Option<Algorithm>,
+}
+
+/// Reads the public key of a JSON Web Key that is for verifying.
+pub(crate) fn read_public(json: &Json) -> Result<Public, Unfit> {
     let text = |name: &str| match json.member(name) {
         None => Ok(None),
         Some(value) => value.as_text().map(Some).ok_or(Unfit::Malformed),
@@ -202,7 +213,15 @@ fn read_key(json: &Json) -> Result<Key, Unfit> {
         }
         _ => return Err(Unfit::ForOther),
     };
-    let id = text("kid")?.filter(|id| !id.is_empty()).map(Box::<str>::from);
+    Ok(Public { kind, bytes: public, only })
+}
+
+fn read_key(json: &Json) -> Result<Key, Unfit> {
+    let Public { kind, bytes: public, only } = read_public(json)?;
+    let id = match json.member("kid") {
+        None => None,
+        Some(id) => Some(id.as_text().ok_or(Unfit::Malformed)?).filter(|id| !id.is_empty()).map(Box::<str>::from),
+    };
     let algorithms =
         Algorithm::ALL.into_iter().filter(|algorithm| algorithm.kind() == kind && only.is_none_or(|only| only == *algorithm));
     // Whether a point lies on its curve is found out here (threats E 109).

@@ -11,6 +11,7 @@ mod id_token;
 mod json;
 mod jwk;
 mod path;
+mod proof;
 mod token;
 mod verify;
 
@@ -21,6 +22,7 @@ pub use id_token::{Login, check_id_token};
 pub use json::{Json, MEMBERS_MAX};
 pub use jwk::{KEY_SET_BYTES_MAX, KeyMark, KeySet, KeySetFault, Unfit};
 pub use path::ClaimPath;
+pub use proof::{PROOF_BYTES_MAX, Proof, ProofFault, ProofRules};
 pub use token::{Claims, Header, TOKEN_BYTES_MAX, Token};
 pub use verify::{Fault, Rules, TokenType, check_claims, verify_signature};
 

@@ -8,14 +8,14 @@ use crate::{Algorithm, base64};
 /// The longest token that is looked at, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// The longest header and the longest signature, as they are written.
-const HEADER_BYTES_MAX: usize = 2048;
-const SIGNATURE_BYTES_MAX: usize = 2048;
+pub(crate) const HEADER_BYTES_MAX: usize = 2048;
+pub(crate) const SIGNATURE_BYTES_MAX: usize = 2048;
 /// The longest text that tells who somebody or something is.
 const NAME_BYTES_MAX: usize = 512;
 /// How many audiences a token may name.
 const AUDIENCES_MAX: usize = 64;
 /// The last second of the year 9999.
-const TIME_MAX: u64 = 253_402_300_799;
+pub(crate) const TIME_MAX: u64 = 253_402_300_799;
 
 /// Members of a header that bring a key along, say where one is, or demand what is not understood here (RFC 8725 sections 3.1, 3.10).
 const FORBIDDEN: [&str; 9] = ["jwk", "jku", "x5u", "x5c", "crit", "b64", "zip", "enc", "p2c"];
@@ -88,15 +88,19 @@ impl<'t> Token<'t> {
 }
 
 /// A token, cut at its dots.
-struct Parts<'t> {
-    signed: &'t [u8],
-    signature: &'t [u8],
-    header: &'t [u8],
-    payload: &'t [u8],
+pub(crate) struct Parts<'t> {
+    /// Header and payload.
+    pub(crate) signed: &'t [u8],
+    /// The signature.
+    pub(crate) signature: &'t [u8],
+    /// The header.
+    pub(crate) header: &'t [u8],
+    /// The payload.
+    pub(crate) payload: &'t [u8],
 }
 
 /// Cuts a token. Stops at the fifth part: a text of dots alone costs nothing.
-fn parts(text: &[u8]) -> Result<Parts<'_>, Fault> {
+pub(crate) fn parts(text: &[u8]) -> Result<Parts<'_>, Fault> {
     let mut dots = text.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
     let (Some(first), Some(second)) = (dots.next(), dots.next()) else { return Err(Fault::NotCompact) };
     if dots.next().is_some() {
@@ -113,7 +117,12 @@ fn parts(text: &[u8]) -> Result<Parts<'_>, Fault> {
 }
 
 fn json(part: &[u8], fault: Fault) -> Result<Json, Fault> {
-    base64::decode(part).and_then(|bytes| Json::parse(&bytes)).filter(|json| matches!(json, Json::Object(_))).ok_or(fault)
+    object(part).ok_or(fault)
+}
+
+/// The object that a part of a token is.
+pub(crate) fn object(part: &[u8]) -> Option<Json> {
+    base64::decode(part).and_then(|bytes| Json::parse(&bytes)).filter(|json| matches!(json, Json::Object(_)))
 }
 
 fn read_header(json: &Json) -> Result<Header, Fault> {
@@ -134,7 +143,7 @@ fn read_header(json: &Json) -> Result<Header, Fault> {
 }
 
 /// Whether a text may tell who somebody is: bounded, not empty, and without what could be read as something else in a log or a field.
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control)
 }
 

@@ -59,6 +59,10 @@ pub enum Fault {
     Unbound,
     /// It is bound to a client certificate that is not this connection's.
     CertificateOther,
+    /// It is bound to a key, and shown as if it were not.
+    ProofMissing,
+    /// It is bound to no key, and shown with a proof as if it were.
+    KeyUnbound,
     /// It comes from another issuer.
     IssuerOther,
     /// It is for another audience.
@@ -99,6 +103,8 @@ impl Fault {
             Self::Bound => "the token is bound to something that its provider's accept does not list",
             Self::Unbound => "the token is bound to nothing, and its provider's accept does not list bearer",
             Self::CertificateOther => "the token is bound to a client certificate that is not this connection's",
+            Self::ProofMissing => "the token is bound to a key and was shown as Bearer, not as DPoP",
+            Self::KeyUnbound => "the token was shown as DPoP and is bound to no key",
             Self::IssuerOther => "the token's issuer is none of the API's providers",
             Self::AudienceOther => "the token is for another audience",
             Self::Expired => "the token has expired",

@@ -3,7 +3,7 @@
 use crate::{CertificatesPlan, CompileError, LiveEndpoints, LiveFiles, LiveKeys, LoginPlan, Policy};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_engines_authz::{Line, Vocabulary};
-use portcullis_engines_jose::{ClaimPath, Rules};
+use portcullis_engines_jose::{ClaimPath, ProofRules, Rules};
 use std::any::Any;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -77,6 +77,8 @@ pub struct ProviderPlan {
     pub keys: KeySource,
     /// What its tokens must be.
     pub rules: Rules,
+    /// What proofs must be that come with its tokens, where such tokens are taken (RFC 9449).
+    pub proofs: Option<ProofRules>,
     /// Where its tokens name roles, if they do.
     pub roles: Option<ClaimPath>,
     /// Where its tokens name scopes.

@@ -128,6 +128,9 @@ fn make(
 fn describe_to_grpc(response: &mut ResponseHead, rejection: &Rejection) -> Result<(), WireError> {
     let fields = response.fields_mut();
     fields.set(KnownName::ContentType, b"application/grpc")?;
+    if let Some(nonce) = &rejection.nonce {
+        fields.set_named("dpop-nonce", nonce.as_bytes())?;
+    }
     tell_grpc(fields, rejection.reason)
 }
 
@@ -159,7 +162,10 @@ fn describe(
     let fields = response.fields_mut();
     fields.set(KnownName::ContentType, b"application/problem+json")?;
     fields.set(KnownName::CacheControl, b"no-store")?;
-    if rejection.reason == Reason::Overloaded {
+    if let Some(nonce) = &rejection.nonce {
+        fields.set_named("dpop-nonce", nonce.as_bytes())?;
+    }
+    if matches!(rejection.reason, Reason::Overloaded | Reason::ProofsExhausted) {
         fields.set_named("retry-after", RETRY_AFTER)?;
     }
     if let Some(challenge) = rejection.challenge() {

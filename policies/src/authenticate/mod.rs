@@ -16,8 +16,11 @@
 mod binding;
 mod cache;
 mod certificates;
+mod challenge;
 mod keys;
 mod policy;
+mod proofs;
+mod shown;
 #[cfg(test)]
 mod tests;
 

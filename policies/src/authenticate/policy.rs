@@ -3,6 +3,9 @@
 use super::binding::check_certificate;
 use super::cache::{TokenCache, TokenHash, Verified};
 use super::certificates::Certificates;
+use super::challenge::Challenge;
+use super::proofs::Proofs;
+use super::shown::{Scheme, scheme_of, token_of};
 use crate::login::{Granting, Login};
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use portcullis_engines_authz::Vocabulary;
@@ -37,12 +40,16 @@ pub fn compile(context: &AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileEr
         let keys = keys.ok_or_else(|| CompileError(format!("the key set of the provider `{name}` has not been read")))?;
         Ok(Provider { digest: digest_of(&**plan, context.words), plan: Arc::clone(plan), keys, words: Arc::clone(context.words) })
     });
+    let providers = providers.collect::<Result<Box<[Provider]>, CompileError>>()?;
     Ok(Arc::new(Authenticate {
-        providers: providers.collect::<Result<_, CompileError>>()?,
+        challenge: Challenge::of(providers.iter().map(|provider| &*provider.plan)),
+        providers,
         certificates: Certificates::of(context),
         login: login.map(|login| BrowserLogin::of(login, context)).transpose()?,
         plan: Arc::clone(plan),
         cache: context.pool.state("authenticate", [0; 32], TokenCache::default),
+        // SECURITY: one memory for every configuration: a reload makes no proof worth something again.
+        proofs: context.pool.state("authenticate/proofs", [0; 32], Proofs::default),
     }))
 }
 
@@ -181,6 +188,8 @@ struct Authenticate {
     login: Option<BrowserLogin>,
     plan: Arc<AuthenticatePlan>,
     cache: Arc<TokenCache>,
+    proofs: Arc<Proofs>,
+    challenge: Challenge,
 }
 
 impl Authenticate {
@@ -201,21 +210,11 @@ impl Authenticate {
         } else {
             self.judge_token(exchange, now)
         };
-        judged.map_err(|rejection| Verdict::Reject(self.asking(rejection)))
-    }
-
-    /// What is asked for when a caller has to show a credential: the kinds that this API takes (RFC 9110 section 11.6.1).
-    fn asking(&self, rejection: Rejection) -> Rejection {
-        match rejection.reason {
-            Reason::CredentialsMissing | Reason::CredentialsInvalid if self.providers.is_empty() => {
-                rejection.asking("ClientCertificate realm=\"api\"")
-            }
-            _ => rejection,
-        }
+        judged.map_err(|rejection| Verdict::Reject(self.challenge.put(rejection, scheme_of(exchange))))
     }
 
     fn judge_token(&self, exchange: &Exchange, now: u64) -> Result<Arc<Principal>, Rejection> {
-        let token = bearer_token(exchange)?;
+        let (scheme, token) = token_of(exchange, self.challenge.takes_proofs())?;
         let hash: TokenHash = bytes_of(digest(&SHA256, token).as_ref());
         let verified = match self.known(&hash, now) {
             Some(verified) => verified,
@@ -231,7 +230,32 @@ impl Authenticate {
         let is_meant = verified.audiences.iter().any(|audience| self.plan.audiences.iter().any(|own| **own == **audience));
         // SECURITY: what is kept of a bound token is worth nothing without its proof, which belongs to the connection.
         check_certificate(&verified.binding, exchange).map_err(invalid)?;
-        if is_meant { Ok(Arc::clone(&verified.principal)) } else { Err(invalid(Fault::AudienceOther)) }
+        if !is_meant {
+            return Err(invalid(Fault::AudienceOther));
+        }
+        self.check_proof(exchange, scheme, &verified, &hash, now)?;
+        Ok(Arc::clone(&verified.principal))
+    }
+
+    /// Checks that a token is shown as what it is, with a proof if it is bound to a key.
+    fn check_proof(
+        &self,
+        exchange: &Exchange,
+        scheme: Scheme,
+        verified: &Verified,
+        hash: &TokenHash,
+        now: u64,
+    ) -> Result<(), Rejection> {
+        let Some(key) = &verified.binding.key else {
+            return if scheme == Scheme::Bearer { Ok(()) } else { Err(invalid(Fault::KeyUnbound)) };
+        };
+        // SECURITY: a token that is bound to a key is never a bearer token as well (RFC 9449 section 7.2).
+        if scheme == Scheme::Bearer {
+            return Err(invalid(Fault::ProofMissing));
+        }
+        let provider = self.providers.iter().find(|provider| provider.digest == verified.provider);
+        let rules = provider.and_then(|provider| provider.plan.proofs.as_ref()).ok_or_else(|| invalid(Fault::Bound))?;
+        self.proofs.check(exchange, rules, key, hash, now)
     }
 
     /// What was found out about a token before, if it still holds and came from a provider of this API.
@@ -243,28 +267,6 @@ impl Authenticate {
     }
 }
 
-/// The token of the one Authorization field (RFC 6750 section 2.1).
-fn bearer_token(exchange: &Exchange) -> Result<&[u8], Rejection> {
-    let mut values = exchange.request.fields().values(KnownName::Authorization);
-    let Some(value) = values.next() else {
-        return Err(Rejection::new(Reason::CredentialsMissing, "there is no Authorization field"));
-    };
-    if values.next().is_some() {
-        return Err(Rejection::new(Reason::CredentialsAmbiguous, "there is more than one Authorization field"));
-    }
-    let at = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
-    let (scheme, token) = value.split_at_checked(at).unwrap_or((value, b""));
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
-        return Err(Rejection::new(Reason::CredentialsMissing, "the Authorization field is of another scheme than Bearer"));
-    }
-    let token = token.trim_ascii_start();
-    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-    if token.is_empty() || !token.iter().all(is_token) {
-        return Err(Rejection::new(Reason::CredentialsAmbiguous, "the Authorization field does not hold one token"));
-    }
-    Ok(token)
-}
-
 impl Policy for Authenticate {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         let now = exchange.record.started_unix_micros / 1_000_000;
@@ -273,6 +275,8 @@ impl Policy for Authenticate {
             Err(verdict) => return Step::Ready(verdict),
         };
         exchange.identify(principal);
+        // A proof is for this request to the gateway; to an upstream it proves nothing.
+        exchange.request.fields_mut().remove(KnownName::Dpop);
         if self.plan.credentials == Credentials::Remove {
             exchange.request.fields_mut().remove(KnownName::Authorization);
         }

@@ -45,6 +45,7 @@ impl World {
                     leeway: 30,
                     lifetime_max: 86_400,
                 },
+                proofs: None,
                 roles: ClaimPath::parse("roles"),
                 scopes: ClaimPath::member("scope"),
             })

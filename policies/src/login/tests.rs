@@ -36,6 +36,7 @@ impl World {
                 leeway: 30,
                 lifetime_max: 86_400,
             },
+            proofs: None,
             roles: ClaimPath::parse("groups"),
             scopes: ClaimPath::member("scope"),
         };

@@ -1,6 +1,7 @@
 //! Tokens made by hand, right ones and wrong ones, and the keys that sign them.
 #![expect(clippy::indexing_slicing, reason = "for tests: keys and objects are as this file makes them")]
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKey, KeySize};
 use aws_lc_rs::signature::{
@@ -122,6 +123,34 @@ impl SigningKey {
     pub fn token(&self, claims: &Value) -> String {
         self.sign(&self.header(), claims)
     }
+}
+
+impl SigningKey {
+    /// A proof of this key for a request (RFC 9449), made now, with other claims where they are given; for a token if there is one.
+    pub fn proof(&self, method: &str, target: &str, token: Option<&str>, changes: &Value) -> String {
+        let mut jwk = self.jwk();
+        ["kid", "use", "alg"].iter().for_each(|name| drop(jwk.as_object_mut().map(|members| members.remove(*name))));
+        let id = base64url(&random());
+        let mut claims = json!({ "jti": id, "htm": method, "htu": target, "iat": unix_seconds() });
+        if let Some(token) = token {
+            claims["ath"] = json!(base64url(digest(&SHA256, token.as_bytes()).as_ref()));
+        }
+        changes.as_object().into_iter().flatten().for_each(|(name, value)| claims[name] = value.clone());
+        self.sign(&json!({ "typ": "dpop+jwt", "alg": self.algorithm(), "jwk": jwk }), &claims)
+    }
+
+    /// The thumbprint of a key on P-256, as `cnf` of a token has it (RFC 7638).
+    pub fn thumbprint(&self) -> String {
+        let jwk = self.jwk();
+        let text = format!("{{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":{},\"y\":{}}}", jwk["x"], jwk["y"]);
+        base64url(digest(&SHA256, text.as_bytes()).as_ref())
+    }
+}
+
+fn random() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).expect("randomness");
+    bytes
 }
 
 /// A key set of these keys.

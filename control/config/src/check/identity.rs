@@ -7,11 +7,11 @@ use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
 use crate::plan::{Access, ApiPlan, IdentityPlan};
 use crate::settings::{
-    AcceptName, AccessSettings, AllowSettings, ApiSettings, AuthenticateSettings, ClientCertificateMode, KeysSettings, Part,
-    ProviderRole, ProviderSettings, TokenTypeName, UpstreamProtocolKind, Word,
+    AcceptName, AccessSettings, AllowSettings, ApiSettings, AuthenticateSettings, ClientCertificateMode, DpopSettings,
+    KeysSettings, NonceName, Part, ProviderRole, ProviderSettings, TokenTypeName, UpstreamProtocolKind, Word,
 };
 use portcullis_engines_authz::Line;
-use portcullis_engines_jose::{Rules, TokenType};
+use portcullis_engines_jose::{ProofRules, Rules, TokenType};
 use portcullis_gateway_policy::{AuthenticatePlan, DiscoveryPlan, KeySource, ProviderPlan, RouteAccess};
 use portcullis_model_settings::{Decode, Spanned, nearest, quoted};
 use std::collections::{BTreeMap, HashSet};
@@ -119,6 +119,25 @@ fn check_accept(part: &Part<ProviderSettings>, settings: &ProviderSettings, merg
         let what = "`mtls_bound` needs certificates of clients, and no listener asks for them";
         checker.error(&part.name, path, what, help);
     }
+    let takes_proofs = settings.accept.0.iter().any(|(_, name)| *name == AcceptName::Dpop);
+    if let (Some(dpop), false) = (&settings.dpop, takes_proofs) {
+        let path = format!("/identity/providers/{}/dpop", &*part.name.value);
+        let help = "add `dpop` to `accept`, or remove it here";
+        checker.error(dpop, path, "it says what proofs must be, and `accept` does not take tokens with proofs", help);
+    }
+}
+
+/// What proofs must be that come with the tokens of a provider, if it takes any.
+fn proofs(settings: &ProviderSettings) -> Option<ProofRules> {
+    let takes_proofs = settings.accept.0.iter().any(|(_, name)| *name == AcceptName::Dpop);
+    let written = settings.dpop.as_ref().map(|dpop| dpop.value.clone());
+    let dpop = written.unwrap_or_else(DpopSettings::standard);
+    takes_proofs.then(|| ProofRules {
+        algorithms: dpop.algorithms.0.iter().map(|(_, name)| name.algorithm()).collect(),
+        age_max: dpop.age_max.as_secs(),
+        leeway: dpop.leeway.as_secs(),
+        nonces: dpop.nonce == NonceName::Required,
+    })
 }
 
 /// Whether some listener asks its clients for certificates.
@@ -161,6 +180,7 @@ fn provider(part: &Part<ProviderSettings>, settings: &ProviderSettings, folder: 
             leeway: settings.leeway.as_secs(),
             lifetime_max: settings.lifetime_max.as_secs(),
         },
+        proofs: proofs(settings),
         roles: settings.roles.as_ref().map(|roles| roles.claim.0.clone()),
         scopes: settings.scopes.claim.0.clone(),
     }

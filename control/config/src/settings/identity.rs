@@ -35,6 +35,8 @@ section! {
         /// How its tokens may be shown. A token that is bound to something (`cnf`) is taken only when that is proven and listed here; without
         /// `bearer` every token must be bound.
         pub accept: Numbered<AcceptName> = Numbered(vec![(0, AcceptName::Bearer)]),
+        /// What proofs must be that come with its tokens; with `dpop` in `accept`.
+        pub dpop: Option<Spanned<DpopSettings>>,
         /// How far the provider's clock and this one may differ.
         pub leeway: Duration where (Duration::ZERO, Duration::from_mins(5)) = Duration::from_secs(30),
         /// For how long from now a token may be valid at the most; one that lives longer is refused.
@@ -43,6 +45,43 @@ section! {
         pub roles: Option<ClaimSettings>,
         /// Where its tokens name scopes.
         pub scopes: ClaimSettings = ClaimSettings::scope(),
+    }
+}
+
+section! {
+    /// What a proof must be that a client has the key of its token (DPoP, RFC 9449). Each is taken once.
+    pub struct DpopSettings {
+        /// The algorithms that clients may sign proofs with. There are only asymmetric ones.
+        pub algorithms: Numbered<SignatureAlgorithm> = Numbered(SignatureAlgorithm::STANDARD.into_iter().map(|one| (0, one)).collect()),
+        /// How old a proof may be.
+        pub age_max: Duration where (Duration::from_secs(5), Duration::from_mins(5)) = Duration::from_mins(1),
+        /// How far the clock of a client may be ahead.
+        pub leeway: Duration where (Duration::ZERO, Duration::from_mins(1)) = Duration::from_secs(5),
+        /// Whether a proof must have a nonce of the gateway's, so that none can be made ahead.
+        pub nonce: NonceName = NonceName::Off,
+    }
+}
+
+impl DpopSettings {
+    /// What holds where nothing is written.
+    #[must_use]
+    pub fn standard() -> Self {
+        Self {
+            algorithms: Numbered(SignatureAlgorithm::STANDARD.into_iter().map(|one| (0, one)).collect()),
+            age_max: Duration::from_mins(1),
+            leeway: Duration::from_secs(5),
+            nonce: NonceName::Off,
+        }
+    }
+}
+
+choice! {
+    /// Whether proofs must have a nonce of the gateway's.
+    pub enum NonceName {
+        /// They need none.
+        Off = "off",
+        /// They must. A client is told the nonce with a 401 (`use_dpop_nonce`) and asks again, once in one to two minutes.
+        Required = "required",
     }
 }
 
@@ -197,13 +236,15 @@ choice! {
         /// By the client whose certificate it is bound to, on a connection with this very certificate (RFC 8705). A listener must ask for
         /// certificates.
         MtlsBound = "mtls_bound",
+        /// By the client whose key it is bound to, with a proof made for this very request (DPoP, RFC 9449).
+        Dpop = "dpop",
     }
-    later "dpop", "introspection"
+    later "introspection"
 }
 
 impl AcceptName {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Bearer, Self::MtlsBound];
+    pub const ALL: [Self; 3] = [Self::Bearer, Self::MtlsBound, Self::Dpop];
 
     /// As the rules of tokens have it.
     #[must_use]
@@ -211,6 +252,7 @@ impl AcceptName {
         match self {
             Self::Bearer => Holding::Bearer,
             Self::MtlsBound => Holding::Certificate,
+            Self::Dpop => Holding::Key,
         }
     }
 }

@@ -29,8 +29,8 @@ pub use endpoints::{EndpointHost, EndpointUrl, ServerName};
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};
 pub use hosts::Host;
 pub use identity::{
-    AcceptName, AuthenticateSettings, Claim, ClaimSettings, CredentialsUpstream, DiscoverSettings, IdentitySettings, Issuer,
-    KeysSettings, ProviderRole, ProviderSettings, SignatureAlgorithm, TokenTypeName, Word,
+    AcceptName, AuthenticateSettings, Claim, ClaimSettings, CredentialsUpstream, DiscoverSettings, DpopSettings, IdentitySettings,
+    Issuer, KeysSettings, NonceName, ProviderRole, ProviderSettings, SignatureAlgorithm, TokenTypeName, Word,
 };
 pub use listeners::{
     CertificateFiles, CertificateSettings, ClientCertificateMode, ClientCertificateSettings, DangerSettings, ListenerLimits,

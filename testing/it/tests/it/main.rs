@@ -49,6 +49,7 @@ mod policies_header_rules;
 mod policies_ip_rules;
 mod policies_limits;
 mod policies_refused;
+mod proofs;
 mod proxy_protocol;
 mod record;
 mod reload;

@@ -1,0 +1,62 @@
+//! What a client is asked for that has to show a credential, or a better one (RFC 9110 section 11.6.1).
+
+use super::shown::Scheme;
+use portcullis_engines_jose::{Algorithm, Holding};
+use portcullis_gateway_policy::ProviderPlan;
+use portcullis_model::{Reason, Rejection};
+
+/// The kinds of credentials that an API takes.
+pub(super) struct Challenge {
+    /// Whether it takes tokens at all; else it knows callers by their certificates.
+    takes_tokens: bool,
+    /// Whether tokens may be shown as Bearer.
+    bearer: bool,
+    /// The algorithms of proofs, where tokens may be shown as DPoP.
+    algorithms: Option<Box<str>>,
+}
+
+impl Challenge {
+    /// For what these providers take.
+    pub(super) fn of<'p>(providers: impl Iterator<Item = &'p ProviderPlan> + Clone) -> Self {
+        let mut names: Vec<&str> = Vec::new();
+        for rules in providers.clone().filter_map(|plan| plan.proofs.as_ref()) {
+            names.extend(rules.algorithms.iter().map(Algorithm::as_str).filter(|name| !names.contains(name)).collect::<Vec<_>>());
+        }
+        let is_bearer =
+            |plan: &ProviderPlan| [Holding::Bearer, Holding::Certificate].iter().any(|way| plan.rules.holdings.contains(*way));
+        Self {
+            takes_tokens: providers.clone().next().is_some(),
+            bearer: providers.clone().any(is_bearer),
+            algorithms: (!names.is_empty()).then(|| names.join(" ").into()),
+        }
+    }
+
+    /// Whether tokens may be shown as DPoP.
+    pub(super) fn takes_proofs(&self) -> bool {
+        self.algorithms.is_some()
+    }
+
+    /// A refusal with what is asked for, by how the credential was shown (RFC 6750 section 3, RFC 9449 section 7.1).
+    pub(super) fn put(&self, rejection: Rejection, shown: Scheme) -> Rejection {
+        let error = match rejection.reason {
+            Reason::CredentialsMissing => None,
+            Reason::CredentialsInvalid => Some("invalid_token"),
+            Reason::CredentialsAmbiguous => Some("invalid_request"),
+            Reason::ProofInvalid => Some("invalid_dpop_proof"),
+            Reason::ProofNonceNeeded => Some("use_dpop_nonce"),
+            _ => return rejection,
+        };
+        if !self.takes_tokens {
+            return match rejection.reason {
+                Reason::CredentialsAmbiguous => rejection,
+                _ => rejection.asking("ClientCertificate realm=\"api\""),
+            };
+        }
+        let Some(algorithms) = &self.algorithms else { return rejection };
+        let error = error.map_or(String::new(), |error| format!(", error=\"{error}\""));
+        let is_proof = shown == Scheme::Dpop || !self.bearer;
+        let (of_bearer, of_proof) = if is_proof { ("", &*error) } else { (&*error, "") };
+        let bearer = if self.bearer { format!("Bearer realm=\"api\"{of_bearer}, ") } else { String::new() };
+        rejection.asking(format!("{bearer}DPoP realm=\"api\"{of_proof}, algs=\"{algorithms}\""))
+    }
+}
