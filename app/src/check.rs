@@ -11,7 +11,8 @@ pub fn load_plan(config: &Path, clock: &Clock, output: Output) -> Result<Plan, S
     load(config, &portcullis_policies::settings(), clock).map_err(|report| refused(&report, output))
 }
 
-fn refused(report: &Report, output: Output) -> String {
+/// What people or programs are shown of a refusal; empty when it has been shown already.
+pub fn refused(report: &Report, output: Output) -> String {
     if output.is_json() {
         output.json(&report.to_json());
         return String::new();

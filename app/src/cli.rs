@@ -122,6 +122,19 @@ pub enum Command {
         /// The configuration: a file, or a folder of files.
         #[arg(long, short, value_hint = ValueHint::AnyPath)]
         config: PathBuf,
+        /// Write it to this file instead, as a page that needs nothing else.
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        html: Option<PathBuf>,
+    },
+    /// Run tests: requests, who sends them, and what is to become of each, by the engine that decides at run time. Exits with 1 when one
+    /// fails, with 2 when the file or the configuration cannot be read.
+    Test {
+        /// The file of tests.
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// The configuration: a file, or a folder of files; by default the one that the file of tests names.
+        #[arg(long, short, value_hint = ValueHint::AnyPath)]
+        config: Option<PathBuf>,
     },
     /// Write a secure, commented starter configuration with a development CA of its own.
     Init {

@@ -41,7 +41,10 @@ pub fn explain(
 }
 
 /// The head that a client would send for this URL.
-fn head(method: &str, url: &str, headers: &[String]) -> Result<String, String> {
+///
+/// # Errors
+/// When the URL or a header is none.
+pub fn head(method: &str, url: &str, headers: &[String]) -> Result<String, String> {
     let rest = url
         .strip_prefix("https://")
         .or_else(|| url.strip_prefix("http://"))

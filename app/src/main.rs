@@ -16,6 +16,7 @@ mod management;
 mod output;
 mod overload;
 mod process;
+mod rehearsal;
 mod reload;
 mod reminders;
 mod revocations;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.format);
     match perform(cli.command, output) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(problem) => {
             if !problem.is_empty() {
                 output.complain(&problem);
@@ -50,9 +51,10 @@ fn main() -> ExitCode {
 }
 
 /// Does what was asked. The error is for the operator; an empty one has been shown already.
-fn perform(command: Command, output: Output) -> Result<(), String> {
+fn perform(command: Command, output: Output) -> Result<ExitCode, String> {
     let clock = Clock::System;
-    match command {
+    let done = match command {
+        Command::Test { file, config } => return Ok(rehearsal::test(&file, config, &clock, output)),
         Command::Run { config, workers, or_last_known_good, take_over } => {
             let how = How { config: &config, workers, or_last_known_good, output };
             if take_over { run::take_over(&how) } else { run::run(&how) }
@@ -61,7 +63,7 @@ fn perform(command: Command, output: Output) -> Result<(), String> {
         Command::Explain { config, request, headers, caller } => {
             explain::explain(&config, &request, &headers, &caller, &clock, output)
         }
-        Command::Exposure { config } => exposure::exposure(&config, &clock, output),
+        Command::Exposure { config, html } => exposure::exposure(&config, html.as_deref(), &clock, output),
         Command::Init { folder, host, upstream } => {
             init::init(&folder, &host, &upstream, &clock, output).map_err(|error| error.to_string())
         }
@@ -87,5 +89,6 @@ fn perform(command: Command, output: Output) -> Result<(), String> {
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
             Ok(())
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

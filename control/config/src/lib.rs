@@ -24,7 +24,7 @@ mod source;
 
 pub use digest::Digest;
 pub use document::{reference, schema};
-pub use loader::{Loader, load, load_text};
+pub use loader::{Loader, load, load_text, read_settings};
 pub use plan::{
     Access, AccessLogPlan, ApiPlan, CertificatePlan, ClientCertificatePlan, DrainPlan, IdentityPlan, ListenerMode, ListenerPlan,
     ManagementPlan, Plan, PolicyLevels, Reminder, RotatePlan, RoutePlan, TlsPlan, UpstreamPlan, UpstreamTlsPlan, Weakening,

@@ -5,7 +5,7 @@ use crate::digest::Digest;
 use crate::later::LATER;
 use crate::plan::Plan;
 use crate::report::{Finding, Report, RoutePlace};
-use crate::settings::ConfigFile;
+use crate::settings::{AccessSettings, ConfigFile};
 use crate::source::{Caps, Source, Unreadable, folder_of, list, read_all, too_large};
 use portcullis_model::Clock;
 use portcullis_model_settings::{Decode, Diagnostic, Diagnostics, FileId, PolicySchema, Severity};
@@ -118,7 +118,9 @@ impl Loader {
                     }
                     let (position, width) = (route.name.position, route.name.width);
                     let path = format!("/apis/{api}/routes/{at}");
-                    let place = RoutePlace { file: Arc::clone(&file), line: position.line, column: position.column, width, path };
+                    let (file, line, column, allow_lines) =
+                        (Arc::clone(&file), position.line, position.column, lines_of(&route.access));
+                    let place = RoutePlace { file, line, column, width, path, allow_lines };
                     places.insert((api.to_owned(), name.to_owned()), place);
                 }
             }
@@ -186,6 +188,34 @@ impl Loader {
             findings.extend(with_lines(&here, source));
         }
         Report { findings, omitted: diagnostics.omitted() }
+    }
+}
+
+/// Where the lines of `allow` are written.
+fn lines_of(access: &AccessSettings) -> Vec<(u32, u32)> {
+    match access {
+        AccessSettings::Public => Vec::new(),
+        AccessSettings::Allow(lines) => lines.iter().map(|(_, line)| (line.position.line, line.position.column)).collect(),
+    }
+}
+
+/// Reads a file of settings that is no configuration, by the same rules, and with the same findings.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn read_settings<T: Decode>(path: &Path) -> Result<T, Report> {
+    let caps = Caps::default();
+    let sources = read_all(vec![path.to_owned()], &caps).map_err(unreadable)?;
+    let mut diagnostics = Diagnostics::new(Arc::default(), &[]).in_folder(folder_of(path));
+    let tree = sources.first().and_then(|one| crate::read::read(FileId(0), &one.bytes, caps.values_max, &mut diagnostics));
+    match tree.and_then(|tree| T::decode(&tree.root(), &mut diagnostics)) {
+        Some(settings) if !diagnostics.has_errors() => Ok(settings),
+        _ => {
+            let mut found: Vec<&Diagnostic> = diagnostics.found().iter().collect();
+            found.sort_by_key(|one| one.position);
+            let findings = sources.first().map(|one| with_lines(&found, one)).unwrap_or_default();
+            Err(Report { findings, omitted: diagnostics.omitted() })
+        }
     }
 }
 

@@ -41,6 +41,8 @@ pub struct RoutePlace {
     pub width: u32,
     /// The place as a JSON pointer.
     pub path: String,
+    /// Where each line of its `allow` is written: line and column.
+    pub allow_lines: Vec<(u32, u32)>,
 }
 
 impl fmt::Display for RoutePlace {

@@ -20,6 +20,7 @@ pub use build::{Builder, Built, Following, Routing};
 pub use checks::{HealthChange, HealthChecks};
 pub use expiries::{Expiry, ExpiryKind, expiries};
 pub use last_good::{LastGood, read as read_last_good};
+pub use pipelines::vocabulary;
 pub use portcullis_control_names::{NameFacts, Names};
 pub use reloader::{Inherited, Outcome, Reloader, Running};
 pub use revocations::{REVOCATIONS_MAX, Revocation, RevocationLog, Target};

@@ -11,7 +11,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The words that the lines of all routes speak of.
-fn words(plan: &Plan) -> Result<Arc<Vocabulary>, String> {
+///
+/// # Errors
+/// When there are more than can be told apart.
+pub fn vocabulary(plan: &Plan) -> Result<Arc<Vocabulary>, String> {
     let routes = plan.apis.iter().flat_map(|api| &api.routes);
     let lines = routes.filter_map(|route| match &route.access {
         Access::Public => None,
@@ -46,7 +49,7 @@ impl<'b> Pipelines<'b> {
         states: &'b StatePool,
     ) -> Result<Self, String> {
         let IdentityPlan { providers, client_certificates, logins, .. } = &plan.identity;
-        let (words, made) = (words(plan)?, HashMap::new());
+        let (words, made) = (vocabulary(plan)?, HashMap::new());
         Ok(Self { definitions, files, providers, client_certificates, logins, words, states, made })
     }
 

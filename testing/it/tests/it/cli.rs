@@ -42,9 +42,21 @@ const BROKEN: &str = "version: 1\n\
 fn every_command_is_in_the_help_and_has_its_own() {
     let folder = TempDir::new();
     let help = printed(folder.path(), &["--help"]);
-    for command in
-        ["run", "check", "explain", "exposure", "init", "schema", "demo", "status", "routes", "reload", "drain", "completions"]
-    {
+    for command in [
+        "run",
+        "check",
+        "explain",
+        "exposure",
+        "test",
+        "init",
+        "schema",
+        "demo",
+        "status",
+        "routes",
+        "reload",
+        "drain",
+        "completions",
+    ] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help}");
         assert!(printed(folder.path(), &[command, "--help"]).contains("Usage: portcullis"), "{command}");
     }

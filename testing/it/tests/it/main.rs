@@ -10,6 +10,7 @@
     reason = "these are tests: to fail is their way to tell"
 )]
 
+mod access_commands;
 mod attack_framing;
 mod attack_http2;
 mod attack_http2_requests;

@@ -1,5 +1,8 @@
 //! `portcullis exposure`: who may call what, those routes first that everybody may.
 
+mod html;
+mod limits;
+
 use crate::check::{counted, load_plan};
 use crate::output::{Colour, Output};
 use portcullis_control_config::{Access, ApiPlan, Plan, RoutePlan};
@@ -9,22 +12,35 @@ use portcullis_model_settings::Decode;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Shows every route of a configuration with everybody whom it lets in.
+/// Shows every route of a configuration with everybody whom it lets in, or writes that to `html` as a page.
 ///
 /// # Errors
-/// When the configuration is refused.
-pub fn exposure(config: &Path, clock: &Clock, output: Output) -> Result<(), String> {
+/// When the configuration is refused, or the page cannot be written.
+pub fn exposure(config: &Path, html: Option<&Path>, clock: &Clock, output: Output) -> Result<(), String> {
     let plan = load_plan(config, clock, output)?;
     let rows = rows(&plan);
+    if let Some(file) = html {
+        let page = html::page(&plan, &rows)?;
+        std::fs::write(file, page).map_err(|error| format!("`{}`: {error}", file.display()))?;
+        output.line(&format!("written to {}: {}", file.display(), counted(rows.len(), "route")));
+        return Ok(());
+    }
     if output.is_json() {
         output.json(&rows.iter().map(|row| row.to_json()).collect::<Vec<_>>());
         return Ok(());
     }
     let cells: Vec<Vec<String>> = rows.iter().flat_map(Row::cells).collect();
-    output.table(&["who", "by", "for", "api", "route", "hosts", "methods", "path"], &cells);
+    output.table(&["who", "by", "for", "api", "route", "hosts", "methods", "path", "limits"], &cells);
     let open = rows.iter().filter(|row| row.is_public()).count();
     output.line(&output.paint(Colour::Dim, &format!("\n{}, {open} of them for everybody", counted(rows.len(), "route"))));
     Ok(())
+}
+
+/// Whom a line lets in.
+struct Granted {
+    who: String,
+    by: String,
+    audiences: String,
 }
 
 /// A route and who may call it.
@@ -44,8 +60,13 @@ fn rows(plan: &Plan) -> Vec<Row<'_>> {
 
 /// What callers of a provider show.
 fn credential(plan: &Plan, provider: &str) -> &'static str {
-    let is_certificates = plan.identity.client_certificates.iter().any(|known| *known.name == *provider);
-    if is_certificates { "certificate" } else { "token" }
+    if plan.identity.client_certificates.iter().any(|known| *known.name == *provider) {
+        "certificate"
+    } else if plan.identity.logins.iter().any(|known| *known.name == *provider) {
+        "session"
+    } else {
+        "token"
+    }
 }
 
 /// What a caller must have, in words.
@@ -66,23 +87,37 @@ impl Row<'_> {
         self.route.access == Access::Public
     }
 
-    /// One for each line that lets somebody in.
-    fn cells(&self) -> Vec<Vec<String>> {
-        let hosts: Vec<&str> = self.api.hosts.iter().map(|host| &**host).collect();
-        let methods = self.route.methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(",");
-        let row = |who: String, by: String, audiences: String| {
-            let (api, route) = (self.api.name.to_string(), self.route.name.to_string());
-            vec![who, by, audiences, api, route, hosts.join(","), methods.clone(), self.route.path.to_string()]
-        };
+    /// Whom it lets in: one for each line that does.
+    fn granted(&self) -> Vec<Granted> {
         match &self.route.access {
-            Access::Public => vec![row("everybody".to_owned(), "nothing".to_owned(), String::new())],
+            Access::Public => {
+                vec![Granted { who: "everybody".to_owned(), by: "nothing".to_owned(), audiences: String::new() }]
+            }
             Access::Allow { access, .. } => {
                 let plan = &access.authenticate;
                 let by: Vec<String> = plan.any_of.iter().map(|name| format!("{} of {name}", credential(self.plan, name))).collect();
-                let by = by.join(" or ");
-                access.lines.iter().map(|line| row(told(line), by.clone(), plan.audiences.join(" or "))).collect()
+                let (by, audiences) = (by.join(" or "), plan.audiences.join(" or "));
+                access.lines.iter().map(|line| Granted { who: told(line), by: by.clone(), audiences: audiences.clone() }).collect()
             }
         }
+    }
+
+    fn hosts(&self) -> String {
+        self.api.hosts.iter().map(|host| &**host).collect::<Vec<_>>().join(",")
+    }
+
+    fn methods(&self) -> String {
+        self.route.methods.iter().map(|method| method.as_str()).collect::<Vec<_>>().join(",")
+    }
+
+    /// One for each line that lets somebody in.
+    fn cells(&self) -> Vec<Vec<String>> {
+        let limits = limits::told(self.plan, &self.route.policies).join(", ");
+        let row = |one: Granted| {
+            let (api, route, path) = (self.api.name.to_string(), self.route.name.to_string(), self.route.path.to_string());
+            vec![one.who, one.by, one.audiences, api, route, self.hosts(), self.methods(), path, limits.clone()]
+        };
+        self.granted().into_iter().map(row).collect()
     }
 
     fn to_json(&self) -> Value {
@@ -104,7 +139,7 @@ impl Row<'_> {
         let kinds = |names: &[std::sync::Arc<str>]| names.iter().map(|name| credential(self.plan, name)).collect::<Vec<_>>();
         json!({
             "api": *self.api.name, "route": *self.route.name, "hosts": texts(&self.api.hosts), "path": *self.route.path,
-            "methods": self.route.methods.encode(), "everybody": self.is_public(), "allow": allow,
+            "methods": self.route.methods.encode(), "limits": limits::told(self.plan, &self.route.policies), "everybody": self.is_public(), "allow": allow,
             "providers": plan.map(|plan| texts(&plan.any_of)), "credentials": plan.map(|plan| kinds(&plan.any_of)), "audiences": plan.map(|plan| texts(&plan.audiences)),
         })
     }
