@@ -103,7 +103,9 @@ impl Gateway {
         let warnings = warnings(&plan, &overlaps, &snapshot.routes, &loader);
         let recorder = Recorder::start(workers, &record_settings(&plan));
         let (recorder, seeds) = recorder.map_err(|error| format!("the recorder cannot be started: {error}"))?;
-        let published = Arc::new(Published::new(snapshot, clock.clone()));
+        let mut published = Published::new(snapshot, clock.clone());
+        published.revocations = Arc::clone(builder.revocations());
+        let published = Arc::new(published);
         // Before anybody is served: who was revoked stays out.
         let revocations = Arc::clone(&published.revocations);
         let revocations = RevocationLog::open(beside_socket(&plan, "revocations.jsonl"), clock.clone(), revocations)?;

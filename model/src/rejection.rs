@@ -151,6 +151,8 @@ reasons! {
     LoginRefused = "login_refused", 403, Policy, false, "the login was refused";
     /// The provider cannot be asked for a login, or there are as many logins or sessions as there may be.
     LoginUnavailable = "login_unavailable", 503, Gateway, false, "logging in is not possible now";
+    /// What a provider says of a logout is not one of its logout tokens, or has come before.
+    LogoutInvalid = "logout_invalid", 400, Downstream, false, "the logout token is not valid";
     /// No line of the route's `allow` fits the caller.
     AccessDenied = "access_denied", 403, Policy, false, "the caller may not do this";
     /// The TLS handshake did not finish in time.

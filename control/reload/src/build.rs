@@ -14,7 +14,7 @@ use portcullis_control_config::{
 };
 use portcullis_control_names::{Follower, Names, Report};
 use portcullis_gateway_listener::{CertificateFiles, ClientCertificates, OldestVersion, Revocation, TicketKeys, TlsContext};
-use portcullis_gateway_policy::{Pipeline, PolicyDefinition, StatePool};
+use portcullis_gateway_policy::{Pipeline, PolicyDefinition, Revocations, StatePool};
 use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Route, Snapshot, Split};
 use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
 use portcullis_gateway_upstream::{Origin, Timeouts, Upstream, UpstreamSettings, Wheel};
@@ -79,6 +79,7 @@ pub struct Builder {
     keys: KeySets,
     logins: LoginKeeper,
     environment: Environment,
+    revocations: Arc<Revocations>,
     report: Report,
     names: Names,
 }
@@ -105,6 +106,7 @@ impl Builder {
             keys: KeySets::default(),
             logins: LoginKeeper::default(),
             environment: Arc::new(|_| None),
+            revocations: Arc::default(),
             report: Arc::new(|_| ()),
             names: Names::new(Arc::new(|_| ())),
         }
@@ -120,6 +122,12 @@ impl Builder {
     #[must_use]
     pub fn in_environment(self, environment: Environment) -> Self {
         Self { environment, ..self }
+    }
+
+    /// What has been revoked, and which sessions have ended, for workers to look at.
+    #[must_use]
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
     }
 
     /// Keeps the names of this configuration resolved from now on, and no others. Waits a moment for those that are new, so that
@@ -200,7 +208,7 @@ impl Builder {
 
     fn route(&mut self, plan: &Plan, upstreams: Upstreams) -> Result<Routing, String> {
         let files = self.files.open(plan)?;
-        let mut pipelines = Pipelines::new(self.policies, files, plan, &self.states)?;
+        let mut pipelines = Pipelines::new(self.policies, files, plan, &self.states, &self.revocations)?;
         let unrouted = pipelines.of(plan.defaults(), &Access::Public)?;
         let mut specs = Vec::new();
         for api in &plan.apis {
@@ -391,6 +399,7 @@ fn spec(
             split,
             encoded_slash_kept: route.encoded_slash == portcullis_control_config::settings::EncodedSlash::Keep,
             websocket: route.websocket,
+            body_read_max: 0,
             stream_age_max: match &route.access {
                 Access::Public => None,
                 Access::Allow { access, .. } => Some(access.authenticate.stream_age_max),

@@ -88,6 +88,7 @@ pub(crate) fn endpoints(
             split: None,
             encoded_slash_kept: false,
             websocket: false,
+            body_read_max: endpoint.body_bytes_max,
             stream_age_max: None,
         });
         Ok(RouteSpec { name, hosts: vec![host.clone()], path, methods: vec![endpoint.method.into()], headers: Vec::new(), target })

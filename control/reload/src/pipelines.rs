@@ -4,7 +4,7 @@ use portcullis_control_config::{Access, IdentityPlan, Plan, PolicyLevels};
 use portcullis_engines_authz::Vocabulary;
 use portcullis_gateway_policy::{
     AccessContext, CertificatesPlan, LiveFiles, LoginEndpoint, LoginPlan, Making, Pipeline, PipelineStep, PolicyDefinition,
-    ProviderPlan, RouteAccess, StatePool,
+    ProviderPlan, Revocations, RouteAccess, StatePool,
 };
 use portcullis_model::PolicyId;
 use std::collections::HashMap;
@@ -34,6 +34,7 @@ pub(crate) struct Pipelines<'b> {
     logins: &'b [Arc<LoginPlan>],
     words: Arc<Vocabulary>,
     states: &'b StatePool,
+    revocations: &'b Arc<Revocations>,
     made: HashMap<(usize, usize), Pipeline>,
 }
 
@@ -47,10 +48,11 @@ impl<'b> Pipelines<'b> {
         files: Vec<LiveFiles>,
         plan: &'b Plan,
         states: &'b StatePool,
+        revocations: &'b Arc<Revocations>,
     ) -> Result<Self, String> {
         let IdentityPlan { providers, client_certificates, logins, .. } = &plan.identity;
         let (words, made) = (vocabulary(plan)?, HashMap::new());
-        Ok(Self { definitions, files, providers, client_certificates, logins, words, states, made })
+        Ok(Self { definitions, files, providers, client_certificates, logins, words, states, revocations, made })
     }
 
     /// The pipeline of these policies and this access.
@@ -114,7 +116,7 @@ impl<'b> Pipelines<'b> {
         let mut made = Vec::new();
         for (index, definition) in self.definitions.iter().enumerate() {
             let Making::Login(compile) = definition.compile else { continue };
-            let endpoints = compile(login, self.states).map_err(|error| error.0)?;
+            let endpoints = compile(login, self.states, self.revocations).map_err(|error| error.0)?;
             let id = PolicyId(u8::try_from(index).unwrap_or(u8::MAX));
             for endpoint in endpoints {
                 let step = PipelineStep { id, name: definition.settings.name, policy: Arc::clone(&endpoint.policy) };

@@ -116,7 +116,7 @@ pub(crate) fn parts(text: &[u8]) -> Result<Parts<'_>, Fault> {
     })
 }
 
-fn json(part: &[u8], fault: Fault) -> Result<Json, Fault> {
+pub(crate) fn json(part: &[u8], fault: Fault) -> Result<Json, Fault> {
     object(part).ok_or(fault)
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn object(part: &[u8]) -> Option<Json> {
     base64::decode(part).and_then(|bytes| Json::parse(&bytes)).filter(|json| matches!(json, Json::Object(_)))
 }
 
-fn read_header(json: &Json) -> Result<Header, Fault> {
+pub(crate) fn read_header(json: &Json) -> Result<Header, Fault> {
     if FORBIDDEN.iter().any(|name| json.member(name).is_some()) {
         return Err(Fault::HeaderForbidden);
     }

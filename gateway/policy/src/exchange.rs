@@ -85,6 +85,8 @@ pub struct Exchange {
     pub arrived: Duration,
     /// Where its client stands with the limit that has least left, for the answer to tell.
     pub limit: Option<LimitStanding>,
+    /// The whole body, on a route with a policy that reads it; such a request is never forwarded.
+    pub body: Option<Vec<u8>>,
     body_bytes_max: u64,
     preflight: Option<Others>,
 }
@@ -99,7 +101,17 @@ impl Exchange {
         client: IpAddr,
         body_bytes_max: u64,
     ) -> Self {
-        Self { request, record, connection, client, arrived: Duration::ZERO, limit: None, body_bytes_max, preflight: None }
+        Self {
+            request,
+            record,
+            connection,
+            client,
+            arrived: Duration::ZERO,
+            limit: None,
+            body: None,
+            body_bytes_max,
+            preflight: None,
+        }
     }
 
     /// Says that this is a preflight, which has the route of the request that it asks about, and what other routes say that the request

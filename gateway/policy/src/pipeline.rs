@@ -186,6 +186,11 @@ impl Pipeline {
             let stop = Stop::Reject(Rejection::new(Reason::MethodUnknown, "no policy of the route answers preflights"));
             return Err(Box::new(Stopped { exchange, stop }));
         }
+        // A body that a policy has read is not there any more to be sent.
+        if exchange.body.is_some() {
+            let stop = Stop::Reject(Rejection::new(Reason::Internal, "a policy that reads the body has not answered"));
+            return Err(Box::new(Stopped { exchange, stop }));
+        }
         // SECURITY: who has a session of the gateway shows it to the gateway alone, also where nobody is asked who they are.
         remove_cookies(exchange.request.fields_mut(), KnownName::Cookie, SESSION_COOKIE_PREFIX);
         Ok(Cleared { exchange, trailers_dropped: self.request_trailers.clone() })

@@ -68,13 +68,21 @@ pub struct Reach {
     pub until: u64,
 }
 
-/// What has been revoked. Looking at it takes no lock.
+/// For how long what has ended by itself is remembered, in seconds: every exchange that could still begin by it has begun by then.
+const ENDED_FOR: u64 = 600;
+/// How many such are remembered; workers have long seen those that came first.
+const ENDED_MAX: usize = 65_536;
+
+/// What has been revoked, and what has ended by itself. Looking at it takes no lock.
 #[derive(Default)]
 pub struct Revocations {
     /// How many there are: most gateways have none, and look no further.
     count: AtomicU64,
+    ended_count: AtomicU64,
     revision: AtomicU64,
     reaches: ArcSwap<HashMap<Mark, Reach>>,
+    /// Sessions that are over, until when that is remembered; they are not to be found any more, but what goes on by them has to end.
+    ended: ArcSwap<HashMap<Mark, u64>>,
 }
 
 impl Revocations {
@@ -83,6 +91,21 @@ impl Revocations {
         let count = reaches.len() as u64;
         self.reaches.store(Arc::new(reaches));
         self.count.store(count, Ordering::Release);
+        self.revision.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Ends what goes on by these, which nobody can begin anything by any more.
+    pub fn end(&self, marks: &[Mark], now_unix_seconds: u64) {
+        self.ended.rcu(|ended| {
+            let is_remembered = |until: &u64| now_unix_seconds < *until;
+            let mut next: HashMap<Mark, u64> = match ended.len() < ENDED_MAX {
+                true => ended.iter().filter(|(_, until)| is_remembered(until)).map(|(mark, until)| (*mark, *until)).collect(),
+                false => HashMap::new(),
+            };
+            next.extend(marks.iter().map(|mark| (*mark, now_unix_seconds.saturating_add(ENDED_FOR))));
+            next
+        });
+        self.ended_count.store(self.ended.load().len() as u64, Ordering::Release);
         self.revision.fetch_add(1, Ordering::AcqRel);
     }
 
@@ -105,6 +128,12 @@ impl Revocations {
     }
 
     fn has_any(&self, marks: &[Mark], issued: u64, now: u64) -> bool {
+        if self.ended_count.load(Ordering::Acquire) > 0 {
+            let ended = self.ended.load();
+            if marks.iter().any(|mark| ended.get(mark).is_some_and(|until| now < *until)) {
+                return true;
+            }
+        }
         if self.count.load(Ordering::Acquire) == 0 {
             return false;
         }
@@ -149,6 +178,8 @@ mod tests {
         ] {
             assert_eq!(revocations.has_any(marks, issued, now), revoked, "{issued} {now}");
         }
+        revocations.end(&[other], 100);
+        assert!(revocations.has_any(&[other], 0, 699) && !revocations.has_any(&[other], 0, 700));
         revocations.replace([].into());
         assert!(!revocations.has_any(&[mark], 0, 0));
     }

@@ -1,12 +1,24 @@
 //! Step 5: every policy of the route is asked, in the fixed order; who has been revoked is refused whatever they say.
 
+use crate::connection::Connection;
+use crate::short_body::take_body;
 use crate::snapshot::Route;
 use crate::worker::Worker;
 use portcullis_gateway_policy::{Cleared, Exchange, Stop, Stopped};
 use portcullis_model::Rejection;
 
 /// Clears the exchange, or says why not.
-pub(crate) async fn decide(route: &Route, exchange: Exchange, worker: &Worker) -> Result<Cleared, Box<Stopped>> {
+pub(crate) async fn decide(
+    route: &Route,
+    mut exchange: Exchange,
+    connection: &mut Connection,
+    worker: &Worker,
+) -> Result<Cleared, Box<Stopped>> {
+    if route.body_read_max > 0
+        && let Err(rejection) = take_body(connection, worker, &mut exchange, route.body_read_max).await
+    {
+        return Err(Box::new(Stopped { exchange, stop: Stop::Reject(rejection) }));
+    }
     let cleared = route.pipeline.clear(exchange).await?;
     // SECURITY: here and not among the policies, so that it holds however the caller has been found, also by what is kept of a token.
     match worker.revoked(cleared.exchange()) {

@@ -26,6 +26,7 @@ mod plane;
 mod replay;
 mod respond;
 mod route;
+mod short_body;
 mod snapshot;
 mod stream;
 mod tunnel;

@@ -41,7 +41,7 @@ pub(crate) async fn life_of_a_request(connection: &mut Connection, worker: &Work
         Err(rejection) => return respond(connection, worker, &view.unrouted, exchange, rejection, begin).await,
     };
     // Step 5: decide.
-    let cleared = match decide(route, exchange, worker).await {
+    let cleared = match decide(route, exchange, connection, worker).await {
         Ok(cleared) => cleared,
         Err(stopped) => {
             return respond(connection, worker, &route.pipeline, stopped.exchange, stopped.stop, begin).await;

@@ -75,6 +75,9 @@ fn closes(stop: &Stop) -> bool {
 
 /// Passes over a body that has come whole with the head. Says whether there is one that has not.
 fn skip_body(connection: &mut Connection, exchange: &Exchange) -> bool {
+    if exchange.body.is_some() {
+        return false;
+    }
     match exchange.request.framing() {
         BodyFraming::None => false,
         BodyFraming::Chunked => true,

@@ -98,6 +98,8 @@ pub struct Route {
     pub encoded_slash_kept: bool,
     /// Whether an upgrade to WebSocket is allowed.
     pub websocket: bool,
+    /// How long a body may be that a policy of it reads; 0 where none does.
+    pub body_read_max: u64,
     /// How long an exchange of a caller may go on; nothing where nobody is asked who they are.
     pub stream_age_max: Option<Duration>,
 }

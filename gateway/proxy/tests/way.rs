@@ -96,6 +96,7 @@ fn snapshot(generation: u64) -> Snapshot {
         split: None,
         encoded_slash_kept: false,
         websocket: false,
+        body_read_max: 0,
         stream_age_max: None,
     });
     let spec = RouteSpec {

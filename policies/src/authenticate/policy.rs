@@ -6,7 +6,7 @@ use super::certificates::Certificates;
 use super::challenge::Challenge;
 use super::proofs::Proofs;
 use super::shown::{Scheme, scheme_of, token_of};
-use crate::login::{Granting, Login};
+use crate::login::{Granting, Judged, Login, StaleSession};
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use portcullis_engines_authz::Vocabulary;
 use portcullis_engines_jose::{Claims, Fault, KeyMark, KeySet, Token, check_claims, verify_signature};
@@ -176,8 +176,12 @@ impl BrowserLogin {
         Ok(Self { login: Login::of(plan, context.pool)?, digest, words: Arc::clone(context.words) })
     }
 
-    fn judge(&self, exchange: &Exchange) -> Result<Arc<Principal>, Verdict> {
-        self.login.judge(exchange, &Granting { words: &self.words, digest: self.digest })
+    fn granting(&self) -> Granting<'_> {
+        Granting { words: &self.words, digest: self.digest }
+    }
+
+    async fn judge_again(&self, stale: StaleSession, exchange: &Exchange) -> Result<Arc<Principal>, Verdict> {
+        self.login.judge_again(stale, exchange, &self.granting()).await
     }
 }
 
@@ -195,7 +199,7 @@ struct Authenticate {
 impl Authenticate {
     /// Who is calling: by the token if there is one, else by the session if one is shown, else by the certificate of the connection; without any,
     /// whoever may log in is asked to.
-    fn judge(&self, exchange: &Exchange, now: u64) -> Result<Arc<Principal>, Verdict> {
+    fn judge(&self, exchange: &Exchange, now: u64) -> Judged {
         let has_token = exchange.request.fields().first(KnownName::Authorization).is_some();
         let takes_token = has_token && !self.providers.is_empty();
         let has_certificate = exchange.connection.tls.as_ref().is_some_and(|tls| tls.client.is_some());
@@ -203,14 +207,15 @@ impl Authenticate {
             && let Some(login) = &self.login
             && (self.certificates.is_empty() || !has_certificate || login.login.is_shown(exchange))
         {
-            return login.judge(exchange);
+            return login.login.judge(exchange, &login.granting());
         }
         let judged = if !takes_token && !self.certificates.is_empty() {
             self.certificates.judge(exchange, now)
         } else {
             self.judge_token(exchange, now)
         };
-        judged.map_err(|rejection| Verdict::Reject(self.challenge.put(rejection, scheme_of(exchange))))
+        let asking = |rejection| Judged::Answer(Verdict::Reject(self.challenge.put(rejection, scheme_of(exchange))));
+        judged.map_or_else(asking, Judged::Caller)
     }
 
     fn judge_token(&self, exchange: &Exchange, now: u64) -> Result<Arc<Principal>, Rejection> {
@@ -270,16 +275,28 @@ impl Authenticate {
 impl Policy for Authenticate {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         let now = exchange.record.started_unix_micros / 1_000_000;
-        let principal = match self.judge(exchange, now) {
-            Ok(principal) => principal,
-            Err(verdict) => return Step::Ready(verdict),
-        };
+        match (self.judge(exchange, now), &self.login) {
+            (Judged::Caller(principal), _) => Step::Ready(self.admit(exchange, principal)),
+            (Judged::Answer(verdict), _) => Step::Ready(verdict),
+            (Judged::Stale(stale), Some(login)) => Step::Later(Box::pin(async move {
+                match login.judge_again(stale, exchange).await {
+                    Ok(principal) => self.admit(exchange, principal),
+                    Err(verdict) => verdict,
+                }
+            })),
+            (Judged::Stale(_), None) => Step::Ready(Verdict::Reject(Reason::Internal.into())),
+        }
+    }
+}
+
+impl Authenticate {
+    fn admit(&self, exchange: &mut Exchange, principal: Arc<Principal>) -> Verdict {
         exchange.identify(principal);
         // A proof is for this request to the gateway; to an upstream it proves nothing.
         exchange.request.fields_mut().remove(KnownName::Dpop);
         if self.plan.credentials == Credentials::Remove {
             exchange.request.fields_mut().remove(KnownName::Authorization);
         }
-        Step::Ready(Verdict::Continue)
+        Verdict::Continue
     }
 }

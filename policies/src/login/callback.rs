@@ -4,7 +4,7 @@ use super::browser::{cookie, pending_cookie, redirect, session_cookie, set_cooki
 use super::pending::Pending;
 use super::policy::Login;
 use super::sessions::Session;
-use super::tokens;
+use super::tokens::{self, Proof};
 use portcullis_gateway_policy::{Exchange, Policy, ProviderEndpoints, Step, TokenFailure, Verdict};
 use portcullis_model::{Reason, Rejection, Secret};
 use portcullis_wire::{form_decode, form_encode, query_pairs};
@@ -107,10 +107,10 @@ impl Callback {
             TokenFailure::Refused => Rejection::new(Reason::LoginRefused, failure.to_string()),
             TokenFailure::Unavailable | TokenFailure::Busy => Rejection::new(Reason::LoginUnavailable, failure.to_string()),
         })?;
-        let word = tokens::judge(login, &answer, &coming.pending.nonce, coming.now)?;
+        let word = tokens::judge(login, &answer, Proof::Nonce(&coming.pending.nonce), coming.now)?;
         // SECURITY: a name that the browser had before, or was made to have, is never the name of the new session (threats E 120).
         if let Some(before) = &coming.before {
-            login.state.sessions.end(before);
+            login.end(before, coming.now);
         }
         let session = Session::new(word, coming.arrived);
         let name = login.state.sessions.begin(session, &login.limits, coming.arrived);

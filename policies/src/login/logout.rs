@@ -26,7 +26,8 @@ impl Logout {
         let login = &self.0;
         let name = session_cookie(&login.plan.name);
         let shown = cookie(&exchange.request, &name).ok().flatten();
-        let session = shown.and_then(|shown| login.state.sessions.end(shown));
+        let now = exchange.record.started_unix_micros / 1_000_000;
+        let session = shown.and_then(|shown| login.end(shown, now));
         let gone = set_cookie(&name, "", None);
         let endpoints = login.endpoints.get().unwrap_or_default();
         let Some(end_session) = &endpoints.end_session else {

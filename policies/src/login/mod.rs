@@ -16,15 +16,17 @@
 //!     authenticate: { any_of: [staff] }
 //! ```
 
+mod backchannel;
 mod browser;
 mod callback;
 mod logout;
 mod pending;
 mod policy;
+mod refresh;
 mod seal;
 mod sessions;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
-pub use policy::{Granting, Login, compile};
+pub use policy::{Granting, Judged, Login, StaleSession, compile};

@@ -1,18 +1,21 @@
 //! A login: who has a session, and where those are sent who have none.
 
+use super::backchannel::{BODY_BYTES_MAX, BackChannel, LogoutTokens};
 use super::browser::{cookie, is_from_own_page, is_navigation, pending_cookie, redirect, session_cookie, set_cookie};
 use super::callback::Callback;
 use super::logout::Logout;
 use super::pending::{LOGIN_WITHIN, NotBegun, PendingLogins};
+use super::refresh::NotRefreshed;
 use super::seal::Sealer;
-use super::sessions::{Limits, Sessions, Word};
+use super::sessions::{Limits, Session, Sessions, Word};
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use portcullis_engines_authz::Vocabulary;
 use portcullis_engines_jose::base64url;
 use portcullis_gateway_policy::{
-    CompileError, Exchange, LiveEndpoints, LiveKeys, LoginDesk, LoginEndpoint, LoginPlan, StateDigest, StatePool, Verdict,
+    CompileError, Exchange, LiveEndpoints, LiveKeys, LoginDesk, LoginEndpoint, LoginPlan, Revocations, StateDigest, StatePool,
+    Verdict,
 };
-use portcullis_model::{Principal, Reason, Rejection};
+use portcullis_model::{Mark, Principal, Reason, Rejection};
 use portcullis_wire::form_encode;
 use std::sync::Arc;
 
@@ -20,11 +23,16 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// When the provider's keys are not found by discovery, or the system gives no random bytes.
-pub fn compile(plan: &Arc<LoginPlan>, pool: &StatePool) -> Result<Vec<LoginEndpoint>, CompileError> {
-    let login = Arc::new(Login::of(plan, pool)?);
+pub fn compile(
+    plan: &Arc<LoginPlan>,
+    pool: &StatePool,
+    revocations: &Arc<Revocations>,
+) -> Result<Vec<LoginEndpoint>, CompileError> {
+    let login = Arc::new(Login { revocations: Arc::clone(revocations), ..Login::of(plan, pool)? });
     Ok(vec![
-        LoginEndpoint { name: "callback", method: "GET", policy: Arc::new(Callback(Arc::clone(&login))) },
-        LoginEndpoint { name: "logout", method: "POST", policy: Arc::new(Logout(login)) },
+        LoginEndpoint { name: "callback", method: "GET", body_bytes_max: 0, policy: Arc::new(Callback(Arc::clone(&login))) },
+        LoginEndpoint { name: "logout", method: "POST", body_bytes_max: 0, policy: Arc::new(Logout(Arc::clone(&login))) },
+        LoginEndpoint { name: "backchannel", method: "POST", body_bytes_max: BODY_BYTES_MAX, policy: Arc::new(BackChannel(login)) },
     ])
 }
 
@@ -33,6 +41,7 @@ pub(super) struct LoginState {
     pub(super) pending: PendingLogins,
     pub(super) sessions: Sessions,
     pub(super) sealer: Sealer,
+    pub(super) logout_tokens: LogoutTokens,
 }
 
 /// A login that runs.
@@ -43,6 +52,24 @@ pub struct Login {
     pub(super) endpoints: Arc<LiveEndpoints>,
     pub(super) state: Arc<LoginState>,
     pub(super) desk: Arc<LoginDesk>,
+    /// Where workers look for what has ended.
+    pub(super) revocations: Arc<Revocations>,
+}
+
+/// What is found out of a caller with a session.
+pub enum Judged {
+    /// Who it is.
+    Caller(Arc<Principal>),
+    /// The answer: a redirect to the provider for somebody who wants to see a page, or why the request is refused.
+    Answer(Verdict),
+    /// The provider has to be asked again first: [`Login::judge_again`].
+    Stale(StaleSession),
+}
+
+/// A session whose provider has to be asked again.
+pub struct StaleSession {
+    name: String,
+    session: Arc<Session>,
 }
 
 /// What the grants of a session are made by.
@@ -63,14 +90,20 @@ impl Login {
         let found = plan.provider.live_keys(pool).zip(plan.provider.live_endpoints(pool));
         let (keys, endpoints) = found.ok_or_else(|| error("the keys of its provider are not found by discovery"))?;
         let make = || {
-            Sealer::new()
-                .map(|sealer| Arc::new(LoginState { pending: PendingLogins::default(), sessions: Sessions::default(), sealer }))
+            Sealer::new().map(|sealer| {
+                Arc::new(LoginState {
+                    pending: PendingLogins::default(),
+                    sessions: Sessions::default(),
+                    sealer,
+                    logout_tokens: LogoutTokens::default(),
+                })
+            })
         };
         let state = pool.state(&format!("login/{}", plan.name), digest_of(plan), make);
         let state = Option::clone(&state).ok_or_else(|| error("the system gives no random bytes"))?;
         let limits = Limits { idle: plan.idle, lifetime: plan.lifetime };
         let desk = pool.state("login-desk", [0; 32], LoginDesk::default);
-        Ok(Self { plan: Arc::clone(plan), limits, keys, endpoints, state, desk })
+        Ok(Self { plan: Arc::clone(plan), limits, keys, endpoints, state, desk, revocations: Arc::default() })
     }
 
     /// Whether a request brings the name of a session, whatever it is worth.
@@ -79,32 +112,61 @@ impl Login {
         !matches!(cookie(&exchange.request, &session_cookie(&self.plan.name)), Ok(None))
     }
 
-    /// Who is calling by a session; else what is answered.
-    ///
-    /// # Errors
-    /// The answer: a redirect to the provider for somebody who wants to see a page, or why the request is refused.
-    pub fn judge(&self, exchange: &Exchange, granting: &Granting<'_>) -> Result<Arc<Principal>, Verdict> {
-        let shown = cookie(&exchange.request, &session_cookie(&self.plan.name));
-        let shown = shown.map_err(|()| reject(Reason::CookieAmbiguous, "the cookie of a session is there twice"))?;
-        let session = shown.and_then(|name| self.state.sessions.find(name, &self.limits, exchange.arrived));
-        let Some(session) = session else { return Err(self.begin(exchange)) };
+    /// Who is calling by a session.
+    #[must_use]
+    pub fn judge(&self, exchange: &Exchange, granting: &Granting<'_>) -> Judged {
+        let Ok(shown) = cookie(&exchange.request, &session_cookie(&self.plan.name)) else {
+            return Judged::Answer(reject(Reason::CookieAmbiguous, "the cookie of a session is there twice"));
+        };
+        let found = shown.and_then(|name| Some((name, self.state.sessions.find(name, &self.limits, exchange.arrived)?)));
+        let Some((name, session)) = found else { return Judged::Answer(self.begin(exchange)) };
         if !is_from_own_page(&exchange.request, &self.plan.origin) {
-            return Err(reject(
-                Reason::CrossOriginRefused,
-                "a request with a session that does not come from a page of its own origin",
-            ));
+            let detail = "a request with a session that does not come from a page of its own origin";
+            return Judged::Answer(reject(Reason::CrossOriginRefused, detail));
         }
-        let now = exchange.record.started_unix_micros / 1_000_000;
-        if session.word().ends <= now {
-            if let Some(name) = shown {
-                self.state.sessions.end(name);
-            }
-            return Err(self.begin(exchange));
+        if session.word().ends <= unix_seconds(exchange) {
+            return Judged::Stale(StaleSession { name: name.to_owned(), session });
         }
-        Ok(session.principal(granting.digest, |word| self.principal(word, granting.words)))
+        Judged::Caller(session.principal(granting.digest, |word| self.principal(word, granting.words)))
     }
 
-    fn principal(&self, word: &Word, words: &Vocabulary) -> Principal {
+    /// The same once the provider has been asked again.
+    ///
+    /// # Errors
+    /// The answer, as for somebody without a session, or that the provider cannot be asked.
+    pub async fn judge_again(
+        &self,
+        stale: StaleSession,
+        exchange: &Exchange,
+        granting: &Granting<'_>,
+    ) -> Result<Arc<Principal>, Verdict> {
+        let now = unix_seconds(exchange);
+        match self.refresh(&stale.session, (now, exchange.arrived), granting).await {
+            Ok(principal) => Ok(principal),
+            Err(NotRefreshed::Unavailable(rejection)) => Err(Verdict::Reject(rejection)),
+            Err(NotRefreshed::Over) => {
+                self.state.sessions.end(&stale.name);
+                Err(self.begin(exchange))
+            }
+        }
+    }
+
+    /// Ends a session, and what goes on by it.
+    pub(super) fn end(&self, name: &str, now: u64) -> Option<Arc<Session>> {
+        let session = self.state.sessions.end(name)?;
+        self.revocations.end(&[session.own()], now);
+        Some(session)
+    }
+
+    /// Ends all sessions that are known by a mark, and what goes on by them.
+    pub(super) fn end_all(&self, mark: Mark, now: u64) {
+        let ended = self.state.sessions.end_all(mark);
+        if !ended.is_empty() {
+            self.revocations.end(&ended, now);
+        }
+    }
+
+    pub(super) fn principal(&self, word: &Word, words: &Vocabulary) -> Principal {
         let (roles, scopes) = (word.roles.iter().map(|role| &**role), word.scopes.iter().map(|scope| &**scope));
         Principal {
             provider: Arc::clone(&self.plan.name),
@@ -156,6 +218,10 @@ impl Login {
             Err(NotBegun::NoRandom) => reject(Reason::Internal, "the system gives no random bytes"),
         }
     }
+}
+
+fn unix_seconds(exchange: &Exchange) -> u64 {
+    exchange.record.started_unix_micros / 1_000_000
 }
 
 fn reject(reason: Reason, detail: &'static str) -> Verdict {

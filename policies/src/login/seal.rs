@@ -7,6 +7,7 @@ use portcullis_model::Secret;
 pub(super) struct Sealer(RandomizedNonceKey);
 
 /// What is sealed.
+#[derive(Clone)]
 pub(super) struct Sealed {
     nonce: [u8; 12],
     bytes: Box<[u8]>,

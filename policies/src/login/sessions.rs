@@ -56,6 +56,8 @@ pub(super) struct Word {
     pub(super) marks: Box<[Mark]>,
     /// The ID token, to log out with.
     pub(super) id_token: Option<Sealed>,
+    /// What the provider is asked again with, if it gave anything.
+    pub(super) refresh: Option<Sealed>,
 }
 
 /// A principal, with what it was made by.
@@ -66,28 +68,58 @@ pub(super) struct Session {
     began: Duration,
     /// When it was used last, in seconds.
     used: AtomicU64,
-    word: Arc<Word>,
+    word: Mutex<Arc<Word>>,
     made: Mutex<Option<Made>>,
+    /// What goes on by it is known by, beside the marks of its word.
+    own: Mark,
+    /// Held while the provider is asked again, with when that last failed.
+    refreshing: tokio::sync::Mutex<Option<Duration>>,
 }
 
 impl Session {
     /// One that begins now.
     pub(super) fn new(word: Word, now: Duration) -> Self {
-        Self { began: now, used: AtomicU64::new(now.as_secs()), word: Arc::new(word), made: Mutex::default() }
+        Self {
+            began: now,
+            used: AtomicU64::new(now.as_secs()),
+            word: Mutex::new(Arc::new(word)),
+            made: Mutex::default(),
+            own: Mark::default(),
+            refreshing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// What goes on by this session alone is known by.
+    pub(super) fn own(&self) -> Mark {
+        self.own
+    }
+
+    /// Waits until nobody asks the provider again.
+    pub(super) async fn refreshing(&self) -> tokio::sync::MutexGuard<'_, Option<Duration>> {
+        self.refreshing.lock().await
+    }
+
+    /// What the provider has said anew of the same person.
+    pub(super) fn replace(&self, word: Word) {
+        let mut made = lock(&self.made);
+        *lock(&self.word) = Arc::new(word);
+        *made = None;
     }
 
     /// What the provider has said.
     pub(super) fn word(&self) -> Arc<Word> {
-        Arc::clone(&self.word)
+        Arc::clone(&lock(&self.word))
     }
 
     /// Who it is, made once for each configuration.
     pub(super) fn principal(&self, by: StateDigest, make: impl FnOnce(&Word) -> Principal) -> Arc<Principal> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = lock(&self.made);
         match &*made {
             Some((known, principal)) if *known == by => Arc::clone(principal),
             _ => {
-                let principal = Arc::new(make(&self.word));
+                let mut principal = make(&self.word());
+                principal.marks = principal.marks.iter().copied().chain([self.own]).collect();
+                let principal = Arc::new(principal);
                 *made = Some((by, Arc::clone(&principal)));
                 principal
             }
@@ -150,10 +182,16 @@ impl Sessions {
     }
 
     /// Keeps a session under a new name. Nothing when there are as many as there may be.
-    pub(super) fn begin(&self, session: Session, limits: &Limits, now: Duration) -> Option<String> {
+    pub(super) fn begin(&self, mut session: Session, limits: &Limits, now: Duration) -> Option<String> {
         self.sweep(limits, now);
         let name = random()?;
         let key = key_of(&name);
+        session
+            .own
+            .0
+            .iter_mut()
+            .zip(digest(&SHA256, &[b"session".as_slice(), &key].concat()).as_ref())
+            .for_each(|(slot, byte)| *slot = *byte);
         let mut names = lock(&self.names);
         let word = session.word();
         if let Some(own) = word.marks.first().and_then(|person| names.get(person))
@@ -178,10 +216,17 @@ impl Sessions {
         self.forget(&key_of(name), &mut lock(&self.names))
     }
 
+    /// Ends all sessions that are known by a mark, and gives what goes on by them.
+    pub(super) fn end_all(&self, mark: Mark) -> Vec<Mark> {
+        let mut names = lock(&self.names);
+        let keys = names.get(&mark).cloned().unwrap_or_default();
+        keys.iter().filter_map(|key| self.forget(key, &mut names)).map(|session| session.own).collect()
+    }
+
     fn forget(&self, key: &Key, names: &mut HashMap<Mark, Vec<Key>>) -> Option<Arc<Session>> {
         let session = self.shard(key)?.remove(key)?;
         self.count.fetch_sub(1, Ordering::Relaxed);
-        for mark in &session.word.marks {
+        for mark in &session.word().marks {
             if let Some(keys) = names.get_mut(mark) {
                 keys.retain(|known| known != key);
                 if keys.is_empty() {
@@ -232,6 +277,7 @@ mod tests {
             ends: 0,
             marks: Box::new([mark]),
             id_token: None,
+            refresh: None,
         };
         Session::new(word, at(now))
     }

@@ -1,4 +1,4 @@
-use super::{Granting, Login, compile};
+use super::{Granting, Judged, Login, compile};
 use crate::testing::{access, exchange};
 use portcullis_engines_jose::{Algorithm, ClaimPath, Holding, Json, KeySet, Rules, TokenType, base64url};
 use portcullis_gateway_policy::{
@@ -65,14 +65,22 @@ impl World {
     }
 
     fn policy(&self, name: &str) -> Arc<dyn Policy> {
-        let endpoints = compile(&self.plan, &self.pool).unwrap_or_else(|error| panic!("{error:?}"));
+        let endpoints = compile(&self.plan, &self.pool, &Arc::default()).unwrap_or_else(|error| panic!("{error:?}"));
         endpoints.into_iter().find(|endpoint| endpoint.name == name).unwrap().policy
     }
 
     fn judge_at(&self, fields: &str, arrived: u64, unix: u64) -> Result<Arc<Principal>, Verdict> {
         let (_, words) = access(&["staff"], &["staff/members"], &["orders:read"]);
         let login = Login::of(&self.plan, &self.pool).unwrap_or_else(|error| panic!("{error:?}"));
-        login.judge(&asking("/a?b=c", fields, arrived, unix), &Granting { words: &words, digest: [1; 32] })
+        let (exchange, granting) = (asking("/a?b=c", fields, arrived, unix), Granting { words: &words, digest: [1; 32] });
+        match login.judge(&exchange, &granting) {
+            Judged::Caller(principal) => Ok(principal),
+            Judged::Answer(verdict) => Err(verdict),
+            Judged::Stale(stale) => {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(login.judge_again(stale, &exchange, &granting))
+            }
+        }
     }
 
     fn judge(&self, fields: &str) -> Result<Arc<Principal>, Verdict> {
@@ -295,4 +303,52 @@ fn a_cookie_that_is_there_twice_is_nobodys() {
     let world = World::new();
     let twice = "Cookie: __Host-portcullis-session-staff=a; __Host-portcullis-session-staff=b\r\n";
     assert_eq!(reason(world.judge(twice)), Some(Reason::CookieAmbiguous));
+}
+
+/// What becomes of a session whose word has ended, by what the provider answers.
+fn asked_again(answer: impl Fn(&World, &str) -> Result<Value, TokenFailure>) -> Result<(u64, String), Option<Reason>> {
+    let world = World::new();
+    let done = world.log_in_with(|_, answer| answer["refresh_token"] = json!("r1")).unwrap();
+    let session = format!("Cookie: {}\r\n", field(&done, "set-cookie").split(';').next().unwrap());
+    let (_, words) = access(&["staff"], &["staff/members"], &[]);
+    let login = Login::of(&world.plan, &world.pool).unwrap_or_else(|error| panic!("{error:?}"));
+    let desk = Arc::new(LoginDesk::default());
+    let login = Login { desk: Arc::clone(&desk), ..login };
+    let (exchange, granting) = (asking("/a", &session, 0, NOW + 330), Granting { words: &words, digest: [1; 32] });
+    let Judged::Stale(stale) = login.judge(&exchange, &granting) else { panic!("the word has not ended") };
+    let mut waiting = desk.attend().unwrap();
+    let answering = async {
+        let question = waiting.recv().await.unwrap();
+        let form = String::from_utf8(question.form.reveal().clone()).unwrap();
+        question.answer.send(answer(&world, &form).map(|answer| answer.to_string().into_bytes())).unwrap();
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (judged, ()) = runtime.block_on(async { tokio::join!(login.judge_again(stale, &exchange, &granting), answering) });
+    match judged {
+        Ok(principal) => Ok((principal.ends_unix_seconds, principal.subject.to_string())),
+        Err(Verdict::Reject(rejection)) => Err(Some(rejection.reason)),
+        Err(_) => Err(None),
+    }
+}
+
+#[test]
+fn e120_a_session_goes_on_for_the_same_person_alone() {
+    let tokens = |world: &World, changes: Value| {
+        let mut claims = json!({ "iss": "https://id.test", "sub": "alice", "aud": "app", "iat": NOW + 330, "exp": NOW + 600 });
+        changes.as_object().unwrap().iter().for_each(|(name, value)| claims[name] = value.clone());
+        let mut header = world.key.header();
+        header["typ"] = json!("JWT");
+        json!({ "access_token": "opaque", "token_type": "Bearer", "id_token": world.key.sign(&header, &claims) })
+    };
+    let good = asked_again(|world, form| {
+        assert_eq!(form, "grant_type=refresh_token&refresh_token=r1");
+        Ok(tokens(world, json!({})))
+    });
+    assert_eq!(good, Ok((NOW + 630, "alice".to_owned())));
+    let over = Err(Some(Reason::CredentialsMissing));
+    assert_eq!(asked_again(|world, _| Ok(tokens(world, json!({ "sub": "mallory" })))), over);
+    assert_eq!(asked_again(|world, _| Ok(tokens(world, json!({ "aud": "other" })))), over);
+    assert_eq!(asked_again(|_, _| Ok(json!({ "access_token": "opaque", "token_type": "Bearer" }))), over);
+    assert_eq!(asked_again(|_, _| Err(TokenFailure::Refused)), over);
+    assert_eq!(asked_again(|_, _| Err(TokenFailure::Unavailable)), Err(Some(Reason::LoginUnavailable)));
 }

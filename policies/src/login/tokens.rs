@@ -10,8 +10,16 @@ use portcullis_model::{Reason, Rejection};
 /// How many roles and scopes are kept, and how long each may be.
 const WORDS_MAX: usize = 256;
 const WORD_BYTES_MAX: usize = 256;
-/// The longest ID token that is kept to log out with.
-const HINT_BYTES_MAX: usize = 4096;
+/// The longest token that is kept.
+const KEPT_BYTES_MAX: usize = 4096;
+
+/// What a provider's answer has to fit.
+pub(super) enum Proof<'p> {
+    /// A login, by what was sent along.
+    Nonce(&'p str),
+    /// A session that there is.
+    Refresh(&'p Word),
+}
 
 fn refused(fault: Fault) -> Rejection {
     Rejection::new(Reason::LoginRefused, fault.as_str())
@@ -25,20 +33,44 @@ fn malformed(detail: &'static str) -> Rejection {
 ///
 /// # Errors
 /// Why it is not believed.
-pub(super) fn judge(login: &Login, answer: &[u8], nonce: &str, now: u64) -> Result<Word, Rejection> {
+pub(super) fn judge(login: &Login, answer: &[u8], proof: Proof<'_>, now: u64) -> Result<Word, Rejection> {
     let answer = Json::parse(answer).ok_or_else(|| malformed("the answer for tokens is not a JSON object, no member twice"))?;
     let text = |name: &str| answer.member(name).and_then(Json::as_text).filter(|text| !text.is_empty());
     let access_token = text("access_token").ok_or_else(|| malformed("the answer for tokens has no access token"))?;
     if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
         return Err(malformed("the answer for tokens has another `token_type` than Bearer"));
     }
-    let id_token = text("id_token").ok_or_else(|| malformed("the answer for tokens has no ID token"))?;
+    let no_id_token = match proof {
+        Proof::Nonce(_) => malformed("the answer for tokens has no ID token"),
+        // Without a word on who it is, the provider does not vouch any more.
+        Proof::Refresh(_) => Rejection::new(Reason::LoginRefused, "the answer for tokens has no ID token"),
+    };
+    let id_token = text("id_token").ok_or(no_id_token)?;
     let token = Token::parse(id_token.as_bytes()).map_err(refused)?;
     let rules = &login.plan.provider.rules;
-    let asked = Asked { client_id: &login.plan.client_id, nonce: Some(nonce), access_token };
+    let (nonce, before) = match proof {
+        Proof::Nonce(nonce) => (Some(nonce), None),
+        Proof::Refresh(before) => (None, Some(before)),
+    };
+    let asked = Asked { client_id: &login.plan.client_id, nonce, access_token };
     check_id_token(&token, rules, &asked, now).map_err(refused)?;
+    // SECURITY: a session never becomes somebody else's (OpenID Connect Core section 12.2).
+    if before.is_some_and(|before| before.subject != token.claims.subject) {
+        return Err(Rejection::new(Reason::LoginRefused, "the new ID token is of somebody else"));
+    }
     match login.keys.look(|keys| verify_signature(&token, keys)) {
-        Some(Ok(_)) => Ok(word(&login.plan, &token.claims, id_token, text("scope"), &login.state.sealer)),
+        Some(Ok(_)) => {
+            let mut word = word(&login.plan, &token.claims, id_token, text("scope"), &login.state.sealer);
+            word.refresh = text("refresh_token")
+                .filter(|token| token.len() <= KEPT_BYTES_MAX)
+                .and_then(|token| login.state.sealer.seal(token));
+            if let Some(before) = before {
+                // What it is found by stays; a refresh token that is not replaced is good for another time.
+                word.marks.clone_from(&before.marks);
+                word.refresh = word.refresh.or_else(|| before.refresh.clone());
+            }
+            Ok(word)
+        }
         Some(Err(Fault::KeyUnknown)) if !login.keys.is_certain(now) => {
             Err(malformed("the provider has signed with a key that it has to be asked for first"))
         }
@@ -63,6 +95,7 @@ fn word(plan: &LoginPlan, claims: &Claims, id_token: &str, granted: Option<&str>
         expires: claims.expires,
         ends: claims.expires.saturating_add(plan.provider.rules.leeway),
         marks: std::iter::once(&person).chain(&session).map(Revocable::mark).collect(),
-        id_token: Some(id_token).filter(|token| token.len() <= HINT_BYTES_MAX).and_then(|token| sealer.seal(token)),
+        id_token: Some(id_token).filter(|token| token.len() <= KEPT_BYTES_MAX).and_then(|token| sealer.seal(token)),
+        refresh: None,
     }
 }

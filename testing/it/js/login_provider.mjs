@@ -5,12 +5,25 @@
 // request. Whoever comes is asked for a name and nothing else. `/asked` tells how often each path was asked for. Ends when its standard input
 // does: so it cannot outlive the tests.
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, request as httpRequest } from 'node:http';
 import { pathToFileURL } from 'node:url';
 
 const [portFile, modules, keyFile, wishFile] = process.argv.slice(2);
 const { Provider } = await import(pathToFileURL(`${modules}/oidc-provider/lib/index.js`).href);
 const wishes = () => JSON.parse(readFileSync(wishFile, 'utf8'));
+
+// Logout tokens, as they were told; the application's origin is the gateway's plain listener, whose port the tests write.
+const told = [];
+function tellGateway(url, { body }) {
+  told.push(String(body));
+  return new Promise((resolve, reject) => {
+    const headers = { host: new URL(url).host, 'content-type': 'application/x-www-form-urlencoded' };
+    const call = httpRequest({ host: '127.0.0.1', port: wishes().gateway, path: new URL(url).pathname, method: 'POST', headers }, (answer) => {
+      answer.resume().on('end', () => resolve(new Response(null, { status: answer.statusCode })));
+    });
+    call.on('error', reject).end(String(body));
+  });
+}
 
 function make(issuer, { keys, algorithm }) {
   const { origin, client } = wishes();
@@ -26,6 +39,7 @@ function make(issuer, { keys, algorithm }) {
       id_token_signed_response_alg: algorithm,
       ...client,
     }],
+    fetch: tellGateway,
     cookies: { keys: ['only-for-tests'] },
     claims: { openid: ['sub', 'groups', 'sid'] },
     scopes: ['openid', 'offline_access', 'orders:read'],
@@ -61,6 +75,12 @@ let handle;
 
 async function interact(request, response) {
   const details = await provider.interactionDetails(request, response);
+  if (details.prompt.name === 'consent') {
+    const grant = new provider.Grant({ clientId: details.params.client_id, accountId: details.session.accountId });
+    grant.addOIDCScope('openid offline_access orders:read');
+    await provider.interactionFinished(request, response, { consent: { grantId: await grant.save() } });
+    return;
+  }
   if (request.method === 'POST') {
     let body = '';
     for await (const part of request) body += part;
@@ -78,6 +98,10 @@ const server = createServer((request, response) => {
   const path = request.url.split('?')[0];
   if (path === '/asked') {
     response.end(JSON.stringify(asked));
+    return;
+  }
+  if (path === '/told') {
+    response.end(JSON.stringify(told));
     return;
   }
   asked[path] = (asked[path] ?? 0) + 1;

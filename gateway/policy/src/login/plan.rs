@@ -1,6 +1,6 @@
 //! What is configured of a login.
 
-use crate::{CompileError, Policy, ProviderPlan, StatePool};
+use crate::{CompileError, Policy, ProviderPlan, Revocations, StatePool};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,9 +63,11 @@ pub struct LoginEndpoint {
     pub name: &'static str,
     /// The method.
     pub method: &'static str,
+    /// How long a body may be that the policy reads; 0 where it reads none.
+    pub body_bytes_max: u64,
     /// What answers it: every request, so that none is forwarded.
     pub policy: Arc<dyn Policy>,
 }
 
 /// Makes the endpoints of a login.
-pub type CompileLogin = fn(&Arc<LoginPlan>, &StatePool) -> Result<Vec<LoginEndpoint>, CompileError>;
+pub type CompileLogin = fn(&Arc<LoginPlan>, &StatePool, &Arc<Revocations>) -> Result<Vec<LoginEndpoint>, CompileError>;

@@ -39,6 +39,7 @@ mod identity;
 mod life;
 mod limits;
 mod login;
+mod login_life;
 mod management;
 mod openid;
 mod operations;
