@@ -153,6 +153,9 @@ reasons! {
     LoginUnavailable = "login_unavailable", 503, Gateway, false, "logging in is not possible now";
     /// What a provider says of a logout is not one of its logout tokens, or has come before.
     LogoutInvalid = "logout_invalid", 400, Downstream, false, "the logout token is not valid";
+    /// The provider that must be asked about the token cannot be asked, or gave no answer in time, or none that is understood; nothing that it has said
+    /// before is recent enough (RFC 7662).
+    IntrospectionUnavailable = "introspection_unavailable", 503, Gateway, false, "credentials cannot be checked now";
     /// No line of the route's `allow` fits the caller.
     AccessDenied = "access_denied", 403, Policy, false, "the caller may not do this";
     /// The TLS handshake did not finish in time.

@@ -97,6 +97,7 @@ fn measure(key: &SigningKey) {
         keys: KeySource::File("k".into()),
         rules,
         proofs: None,
+        introspection: None,
         roles: ClaimPath::parse("roles"),
         scopes: ClaimPath::member("scope"),
     };

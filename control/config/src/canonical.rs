@@ -4,10 +4,11 @@ use crate::plan::{
     Access, AccessLogPlan, ApiPlan, ClientCertificatePlan, IdentityPlan, ListenerMode, ListenerPlan, Plan, RoutePlan, TlsPlan,
     UpstreamPlan, UpstreamTlsPlan, Weakening,
 };
-use crate::settings::{AcceptName, NonceName, written};
+use crate::settings::{AcceptName, AskedTokens, NonceName, written};
 use portcullis_engines_jose::{Algorithm, ProofRules, TokenType};
 use portcullis_gateway_policy::{
-    AuthenticatePlan, CertificateClient, CertificatesPlan, Credentials, KeySource, LoginPlan, ProviderPlan, SecretSource,
+    AuthenticatePlan, CertificateClient, CertificatesPlan, Credentials, IntrospectionPlan, KeySource, LoginPlan, ProviderPlan,
+    SecretSource,
 };
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
 use serde_json::json;
@@ -153,15 +154,34 @@ fn certificates_json(plan: &CertificatesPlan) -> Value {
     json!({ "issuer": *plan.issuer, "clients": plan.clients.iter().map(client).collect::<Vec<_>>() })
 }
 
-fn login_json(plan: &LoginPlan) -> Value {
-    let secret = match &plan.client_secret {
+fn secret_text(source: &SecretSource) -> String {
+    match source {
         SecretSource::Env(name) => format!("env:{name}"),
         SecretSource::File(file) => format!("file:{}", file.display()),
-    };
+    }
+}
+
+fn introspection_json(plan: &IntrospectionPlan) -> Value {
+    let mut out = json!({
+        "client_id": *plan.client_id,
+        "client_secret": secret_text(&plan.client_secret),
+        "tokens": if plan.asks_all { AskedTokens::All } else { AskedTokens::Opaque }.encode(),
+        "upstream": *plan.upstream,
+        "cache": plan.cache.encode(),
+        "negative_cache": plan.negative_cache.encode(),
+        "deadline": plan.deadline.encode(),
+    });
+    if let (Value::Object(out), Some(path)) = (&mut out, &plan.path) {
+        out.insert("path".to_owned(), Value::from(&**path));
+    }
+    out
+}
+
+fn login_json(plan: &LoginPlan) -> Value {
     let mut out = json!({
         "provider": *plan.provider.name,
         "client_id": *plan.client_id,
-        "client_secret": secret,
+        "client_secret": secret_text(&plan.client_secret),
         "origin": *plan.origin,
         "scopes": plan.scopes.split(' ').collect::<Vec<_>>(),
         "idle": plan.idle.encode(),
@@ -185,7 +205,9 @@ fn proofs_json(rules: &ProofRules) -> Value {
 fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
     let provider = |provider: &ProviderPlan| {
         let types = provider.rules.types.iter().map(|one| if *one == TokenType::Jwt { "JWT" } else { "at+jwt" });
-        let accept = AcceptName::ALL.into_iter().filter(|name| provider.rules.holdings.contains(name.holding()));
+        let holds = |name: &AcceptName| name.holding().is_some_and(|holding| provider.rules.holdings.contains(holding));
+        let asked = provider.introspection.as_ref().map(|_| AcceptName::Introspection);
+        let accept = AcceptName::HOLDINGS.into_iter().filter(holds).chain(asked);
         let mut out = json!({
             "issuer": provider.rules.issuer,
             "keys": keys_json(&provider.keys),
@@ -201,6 +223,9 @@ fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
         }
         if let (Value::Object(out), Some(proofs)) = (&mut out, &provider.proofs) {
             out.insert("dpop".to_owned(), proofs_json(proofs));
+        }
+        if let (Value::Object(out), Some(plan)) = (&mut out, &provider.introspection) {
+            out.insert("introspection".to_owned(), introspection_json(plan));
         }
         out
     };

@@ -3,6 +3,7 @@
 use crate::care::{balance, breaker, health, outlier, protocol, retry};
 use crate::endpoints;
 use crate::files::PolicyFiles;
+use crate::introspection::{self, IntrospectionKeeper, KeptProvider};
 use crate::key_sets::{Kept, KeySets, kept_by};
 use crate::logins::{self, Environment, KeptLogin, LoginKeeper};
 use crate::pipelines::Pipelines;
@@ -52,6 +53,7 @@ pub struct Following {
     followers: Vec<Follower>,
     keys: Vec<Kept>,
     logins: Vec<KeptLogin>,
+    asked: Vec<KeptProvider>,
 }
 
 /// The routes of a plan.
@@ -78,6 +80,7 @@ pub struct Builder {
     states: Arc<StatePool>,
     keys: KeySets,
     logins: LoginKeeper,
+    introspection: IntrospectionKeeper,
     environment: Environment,
     revocations: Arc<Revocations>,
     report: Report,
@@ -105,6 +108,7 @@ impl Builder {
             states,
             keys: KeySets::default(),
             logins: LoginKeeper::default(),
+            introspection: IntrospectionKeeper::default(),
             environment: Arc::new(|_| None),
             revocations: Arc::default(),
             report: Arc::new(|_| ()),
@@ -139,6 +143,7 @@ impl Builder {
         self.names.wait(&names, NAMES_WITHIN);
         self.keys.keep(following.keys, &self.clock, &self.report, KEYS_WITHIN);
         self.logins.keep(following.logins, &self.states, &self.clock, &self.report);
+        self.introspection.keep(following.asked, &self.states, &self.clock, &self.report);
     }
 
     /// The names of upstreams, and what is known of them.
@@ -167,6 +172,7 @@ impl Builder {
         let fingerprint = fingerprint(plan, &routing);
         let keys = kept_by(plan, routing.upstreams.iter().map(|(_, upstream)| upstream), &self.states);
         let logins = logins::kept_by(plan, &routing.upstreams, &self.states, &self.environment)?;
+        let asked = introspection::kept_by(plan, &routing.upstreams, &self.states, &self.environment)?;
         // Only now is it certain that this is what will run.
         self.tls = tls;
         self.files.keep(plan);
@@ -189,7 +195,7 @@ impl Builder {
             snapshot,
             overlaps: routing.overlaps,
             fingerprint,
-            names: Following { servers: plan.dns_servers.clone(), followers, keys, logins },
+            names: Following { servers: plan.dns_servers.clone(), followers, keys, logins, asked },
         })
     }
 

@@ -6,6 +6,7 @@ mod checks;
 mod endpoints;
 mod expiries;
 mod files;
+mod introspection;
 mod key_sets;
 mod last_good;
 mod logins;

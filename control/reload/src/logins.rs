@@ -97,7 +97,7 @@ pub(crate) fn endpoints(
 }
 
 /// The gateway's secret at a provider, without the end of a line.
-fn secret(source: &SecretSource, environment: &Environment) -> Result<Secret<String>, String> {
+pub(crate) fn secret(source: &SecretSource, environment: &Environment) -> Result<Secret<String>, String> {
     let text = match source {
         SecretSource::Env(name) => environment(name).ok_or_else(|| format!("there is no variable `{name}` in the environment"))?,
         SecretSource::File(path) => {

@@ -81,7 +81,7 @@ impl<'t> Token<'t> {
             return Err(Fault::TooLong);
         }
         let header = read_header(&json(header, Fault::HeaderMalformed)?)?;
-        let claims = read_claims(json(payload, Fault::ClaimsMalformed)?)?;
+        let claims = read_claims(json(payload, Fault::ClaimsMalformed)?, None)?;
         let signature = base64::decode(signature).filter(|bytes| !bytes.is_empty()).ok_or(Fault::NotCompact)?;
         Ok(Self { signed, signature, header, claims })
     }
@@ -147,7 +147,9 @@ pub(crate) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control)
 }
 
-fn read_claims(all: Json) -> Result<Claims, Fault> {
+/// Reads claims: those of a token, or those that its issuer, which is then known, tells of it. Such a one need not name itself, nor a subject besides
+/// the client.
+pub(crate) fn read_claims(all: Json, told_by: Option<&str>) -> Result<Claims, Fault> {
     let text = |name: &str| match all.member(name) {
         None => Ok(None),
         Some(value) => value.as_text().filter(|text| is_name(text)).map(|text| Some(text.into())).ok_or(Fault::ClaimsMalformed),
@@ -159,8 +161,8 @@ fn read_claims(all: Json) -> Result<Claims, Fault> {
     };
     let client = text("client_id")?.or(text("azp")?);
     Ok(Claims {
-        issuer: text("iss")?.ok_or(Fault::ClaimMissing)?,
-        subject: text("sub")?.ok_or(Fault::ClaimMissing)?,
+        issuer: text("iss")?.or(told_by.map(Box::from)).ok_or(Fault::ClaimMissing)?,
+        subject: text("sub")?.or(client.clone().filter(|_| told_by.is_some())).ok_or(Fault::ClaimMissing)?,
         audiences: audiences(all.member("aud").ok_or(Fault::ClaimMissing)?)?,
         expires: time("exp")?.ok_or(Fault::ClaimMissing)?,
         not_before: time("nbf")?,

@@ -63,6 +63,8 @@ pub enum Fault {
     ProofMissing,
     /// It is bound to no key, and shown with a proof as if it were.
     KeyUnbound,
+    /// Its provider says that it is not active.
+    Inactive,
     /// It comes from another issuer.
     IssuerOther,
     /// It is for another audience.
@@ -105,6 +107,7 @@ impl Fault {
             Self::CertificateOther => "the token is bound to a client certificate that is not this connection's",
             Self::ProofMissing => "the token is bound to a key and was shown as Bearer, not as DPoP",
             Self::KeyUnbound => "the token was shown as DPoP and is bound to no key",
+            Self::Inactive => "the provider says that the token is not active",
             Self::IssuerOther => "the token's issuer is none of the API's providers",
             Self::AudienceOther => "the token is for another audience",
             Self::Expired => "the token has expired",

@@ -1,6 +1,6 @@
 //! Who may call a route, as control has decided it, and what the policies of identity are made from.
 
-use crate::{CertificatesPlan, CompileError, LiveEndpoints, LiveFiles, LiveKeys, LoginPlan, Policy};
+use crate::{CertificatesPlan, CompileError, IntrospectionPlan, LiveEndpoints, LiveFiles, LiveKeys, LoginPlan, Policy};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_engines_authz::{Line, Vocabulary};
 use portcullis_engines_jose::{ClaimPath, ProofRules, Rules};
@@ -79,6 +79,8 @@ pub struct ProviderPlan {
     pub rules: Rules,
     /// What proofs must be that come with its tokens, where such tokens are taken (RFC 9449).
     pub proofs: Option<ProofRules>,
+    /// How it is asked about its tokens, if it is.
+    pub introspection: Option<IntrospectionPlan>,
     /// Where its tokens name roles, if they do.
     pub roles: Option<ClaimPath>,
     /// Where its tokens name scopes.

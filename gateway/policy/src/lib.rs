@@ -7,6 +7,7 @@ mod client_certificates;
 mod definition;
 mod exchange;
 mod identity;
+mod introspection;
 mod live;
 mod live_keys;
 mod login;
@@ -21,6 +22,7 @@ pub use identity::{
     AccessContext, AuthenticatePlan, CompileAccess, Credentials, DiscoveryPlan, KeySource, ProviderPlan, RouteAccess, StateDigest,
     StatePool,
 };
+pub use introspection::{Flights, IntrospectionDesk, IntrospectionFailure, IntrospectionPlan, IntrospectionQuestion};
 pub use live::{FileContent, FileFormat, FileProblem, LiveFile, LiveFiles};
 pub use live_keys::LiveKeys;
 pub use login::{

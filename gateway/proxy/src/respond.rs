@@ -156,6 +156,12 @@ pub(crate) fn part(connection: &mut Connection, exchange: &Exchange, reason: Rea
     After::Linger
 }
 
+/// Whether it is worth coming again in a moment.
+fn passes(reason: Reason) -> bool {
+    use Reason::{IntrospectionUnavailable, KeysUnavailable, Overloaded, ProofsExhausted};
+    matches!(reason, Overloaded | ProofsExhausted | KeysUnavailable | IntrospectionUnavailable)
+}
+
 fn describe(
     response: &mut ResponseHead,
     rejection: &Rejection,
@@ -168,7 +174,7 @@ fn describe(
     if let Some(nonce) = &rejection.nonce {
         fields.set_named("dpop-nonce", nonce.as_bytes())?;
     }
-    if matches!(rejection.reason, Reason::Overloaded | Reason::ProofsExhausted) {
+    if passes(rejection.reason) {
         fields.set_named("retry-after", RETRY_AFTER)?;
     }
     if let Some(challenge) = rejection.challenge() {

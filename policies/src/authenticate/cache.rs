@@ -4,6 +4,7 @@ use portcullis_engines_jose::{Binding, KeyMark};
 use portcullis_gateway_policy::StateDigest;
 use portcullis_model::Principal;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// How many parts it has; each has a lock of its own.
 const SHARDS: usize = 64;
@@ -31,12 +32,21 @@ pub(super) struct Verified {
     pub(super) audiences: Box<[Box<str>]>,
     /// What whoever shows it must prove.
     pub(super) binding: Binding,
-    /// The key that signed it.
-    pub(super) key: KeyMark,
+    /// The key that signed it; nothing when its provider was asked about it.
+    pub(super) key: Option<KeyMark>,
+    /// Until when its provider is not asked again, by the clock that is never put back.
+    pub(super) fresh_until: Option<Duration>,
     /// From when on it is valid, in seconds since the Unix epoch.
     pub(super) not_before: u64,
     /// From when on it is not, leeway included.
     pub(super) ends: u64,
+}
+
+impl Verified {
+    /// Whether it still holds, at a moment of both clocks.
+    pub(super) fn is_now(&self, now: u64, arrived: Duration) -> bool {
+        self.not_before <= now && now < self.ends && self.fresh_until.is_none_or(|until| arrived < until)
+    }
 }
 
 impl Ends for Verified {

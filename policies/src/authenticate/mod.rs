@@ -17,6 +17,7 @@ mod binding;
 mod cache;
 mod certificates;
 mod challenge;
+mod introspection;
 mod keys;
 mod policy;
 mod proofs;

@@ -4,6 +4,7 @@ use super::binding::check_certificate;
 use super::cache::{TokenCache, TokenHash, Verified};
 use super::certificates::Certificates;
 use super::challenge::Challenge;
+use super::introspection::{Asker, Question};
 use super::proofs::Proofs;
 use super::shown::{Scheme, scheme_of, token_of};
 use crate::login::{Granting, Judged, Login, StaleSession};
@@ -18,6 +19,7 @@ use portcullis_model::{Mark, Principal, Reason, Rejection};
 use portcullis_wire::KnownName;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Makes the running policy.
 ///
@@ -38,7 +40,9 @@ pub fn compile(context: &AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileEr
             (_, live) => live.map(Keys::Live),
         };
         let keys = keys.ok_or_else(|| CompileError(format!("the key set of the provider `{name}` has not been read")))?;
-        Ok(Provider { digest: digest_of(&**plan, context.words), plan: Arc::clone(plan), keys, words: Arc::clone(context.words) })
+        let digest = digest_of(&**plan, context.words);
+        let asker = Asker::of(plan, digest, context);
+        Ok(Provider { digest, plan: Arc::clone(plan), keys, asker, words: Arc::clone(context.words) })
     });
     let providers = providers.collect::<Result<Box<[Provider]>, CompileError>>()?;
     Ok(Arc::new(Authenticate {
@@ -70,10 +74,11 @@ fn bytes_of(hash: &[u8]) -> [u8; 32] {
 }
 
 /// A provider whose word is taken.
-struct Provider {
-    plan: Arc<ProviderPlan>,
+pub(super) struct Provider {
+    pub(super) plan: Arc<ProviderPlan>,
     digest: StateDigest,
     keys: Keys,
+    asker: Option<Asker>,
     words: Arc<Vocabulary>,
 }
 
@@ -103,9 +108,10 @@ impl Keys {
 }
 
 impl Provider {
-    /// Whether a key that signed a token is still one of the provider's.
-    fn still_has(&self, key: &KeyMark) -> bool {
-        self.keys.look(|keys| keys.has(key)) == Some(true)
+    /// Whether it stands by what is known of a token: as it is configured now, and with the key that signed it.
+    pub(super) fn vouches_for(&self, verified: &Verified) -> bool {
+        let still_has = |key: &KeyMark| self.keys.look(|keys| keys.has(key)) == Some(true);
+        self.digest == verified.provider && verified.key.as_ref().is_none_or(still_has)
     }
 
     fn verify(&self, token: &Token<'_>, now: u64) -> Result<Verified, Rejection> {
@@ -119,7 +125,12 @@ impl Provider {
             Some(Err(fault)) => return Err(invalid(fault)),
             None => return Err(no_keys()),
         };
-        let claims = &token.claims;
+        Ok(self.verified(&token.claims, Some(key), None))
+    }
+
+    /// What is kept of a token that is good: by which key, or until when its provider is not asked again.
+    pub(super) fn verified(&self, claims: &Claims, key: Option<KeyMark>, fresh_until: Option<Duration>) -> Verified {
+        let leeway = self.plan.rules.leeway;
         let roles = self.plan.roles.as_ref().map(|path| path.texts(&claims.all, false)).unwrap_or_default();
         let scopes = self.plan.scopes.texts(&claims.all, true);
         let principal = Principal {
@@ -131,17 +142,18 @@ impl Provider {
             expires_unix_seconds: claims.expires,
             issued_unix_seconds: claims.issued.unwrap_or(0),
             marks: marks_of(claims),
-            ends_unix_seconds: claims.expires.saturating_add(rules.leeway),
+            ends_unix_seconds: claims.expires.saturating_add(leeway),
         };
-        Ok(Verified {
+        Verified {
             principal: Arc::new(principal),
             provider: self.digest,
             audiences: claims.audiences.clone(),
             binding: claims.binding,
             key,
-            not_before: claims.not_before.unwrap_or(0).saturating_sub(rules.leeway),
-            ends: claims.expires.saturating_add(rules.leeway),
-        })
+            fresh_until,
+            not_before: claims.not_before.unwrap_or(0).saturating_sub(leeway),
+            ends: claims.expires.saturating_add(leeway),
+        }
     }
 }
 
@@ -152,7 +164,7 @@ fn marks_of(claims: &Claims) -> Box<[Mark]> {
     token.iter().chain([&subject]).map(Revocable::mark).collect()
 }
 
-fn invalid(fault: Fault) -> Rejection {
+pub(super) fn invalid(fault: Fault) -> Rejection {
     Rejection::new(Reason::CredentialsInvalid, fault.as_str())
 }
 
@@ -196,10 +208,27 @@ struct Authenticate {
     challenge: Challenge,
 }
 
+/// What is known of whoever shows a token.
+enum Found<'a> {
+    /// Who it is.
+    Caller(Arc<Principal>),
+    /// The token's provider must be asked first.
+    Asked(Asked<'a>),
+}
+
+/// A token that its provider must be asked about.
+struct Asked<'a> {
+    provider: &'a Provider,
+    asker: &'a Asker,
+    scheme: Scheme,
+    question: Question,
+    now: u64,
+}
+
 impl Authenticate {
     /// Who is calling: by the token if there is one, else by the session if one is shown, else by the certificate of the connection; without any,
     /// whoever may log in is asked to.
-    fn judge(&self, exchange: &Exchange, now: u64) -> Judged {
+    fn judge<'a>(&'a self, exchange: &'a mut Exchange, now: u64) -> Step<'a> {
         let has_token = exchange.request.fields().first(KnownName::Authorization).is_some();
         let takes_token = has_token && !self.providers.is_empty();
         let has_certificate = exchange.connection.tls.as_ref().is_some_and(|tls| tls.client.is_some());
@@ -207,30 +236,86 @@ impl Authenticate {
             && let Some(login) = &self.login
             && (self.certificates.is_empty() || !has_certificate || login.login.is_shown(exchange))
         {
-            return login.login.judge(exchange, &login.granting());
+            return self.judge_session(login, exchange);
         }
         let judged = if !takes_token && !self.certificates.is_empty() {
-            self.certificates.judge(exchange, now)
+            self.certificates.judge(exchange, now).map(Found::Caller)
         } else {
             self.judge_token(exchange, now)
         };
-        let asking = |rejection| Judged::Answer(Verdict::Reject(self.challenge.put(rejection, scheme_of(exchange))));
-        judged.map_or_else(asking, Judged::Caller)
+        match judged {
+            Ok(Found::Caller(principal)) => Step::Ready(self.admit(exchange, principal)),
+            Ok(Found::Asked(asked)) => Step::Later(Box::pin(self.ask(exchange, asked))),
+            Err(rejection) => Step::Ready(self.refuse(exchange, rejection)),
+        }
     }
 
-    fn judge_token(&self, exchange: &Exchange, now: u64) -> Result<Arc<Principal>, Rejection> {
+    fn judge_session<'a>(&'a self, login: &'a BrowserLogin, exchange: &'a mut Exchange) -> Step<'a> {
+        match login.login.judge(exchange, &login.granting()) {
+            Judged::Caller(principal) => Step::Ready(self.admit(exchange, principal)),
+            Judged::Answer(verdict) => Step::Ready(verdict),
+            Judged::Stale(stale) => Step::Later(Box::pin(async move {
+                match login.judge_again(stale, exchange).await {
+                    Ok(principal) => self.admit(exchange, principal),
+                    Err(verdict) => verdict,
+                }
+            })),
+        }
+    }
+
+    fn refuse(&self, exchange: &Exchange, rejection: Rejection) -> Verdict {
+        Verdict::Reject(self.challenge.put(rejection, scheme_of(exchange)))
+    }
+
+    fn judge_token(&self, exchange: &Exchange, now: u64) -> Result<Found<'_>, Rejection> {
         let (scheme, token) = token_of(exchange, self.challenge.takes_proofs())?;
         let hash: TokenHash = bytes_of(digest(&SHA256, token).as_ref());
-        let verified = match self.known(&hash, now) {
-            Some(verified) => verified,
-            None => {
-                let token = Token::parse(token).map_err(invalid)?;
+        if let Some(verified) = self.known(&hash, now, exchange.arrived) {
+            return self.examine(exchange, scheme, &verified, &hash, now).map(Found::Caller);
+        }
+        let (provider, asker) = match Token::parse(token) {
+            Ok(token) => {
                 let provider = self.providers.iter().find(|one| one.plan.rules.issuer == token.claims.issuer);
-                let verified = Arc::new(provider.ok_or_else(|| invalid(Fault::IssuerOther))?.verify(&token, now)?);
-                self.cache.keep(hash, Arc::clone(&verified));
-                verified
+                let provider = provider.ok_or_else(|| invalid(Fault::IssuerOther))?;
+                match provider.asker.as_ref().filter(|asker| asker.plan.asks_all) {
+                    Some(asker) => (provider, asker),
+                    None => {
+                        let verified = Arc::new(provider.verify(&token, now)?);
+                        self.cache.keep(hash, Arc::clone(&verified));
+                        return self.examine(exchange, scheme, &verified, &hash, now).map(Found::Caller);
+                    }
+                }
             }
+            Err(fault) => self.opaque(fault)?,
         };
+        match asker.refused(&hash, exchange.arrived) {
+            Some(refused) => Err(refused),
+            None => {
+                let question = Question::new(token, hash, now, exchange.arrived);
+                Ok(Found::Asked(Asked { provider, asker, scheme, question, now }))
+            }
+        }
+    }
+
+    /// Who is asked about what is no signed token.
+    fn opaque(&self, fault: Fault) -> Result<(&Provider, &Asker), Rejection> {
+        // SECURITY: what is a signed token and not a good one is refused here, whatever its provider would say.
+        if !matches!(fault, Fault::NotCompact | Fault::Encrypted | Fault::HeaderMalformed) {
+            return Err(invalid(fault));
+        }
+        let asked = self.providers.iter().find_map(|provider| provider.asker.as_ref().map(|asker| (provider, asker)));
+        asked.ok_or_else(|| invalid(fault))
+    }
+
+    /// Who the holder of a good token is, if it is for this API and shown as it must be.
+    fn examine(
+        &self,
+        exchange: &Exchange,
+        scheme: Scheme,
+        verified: &Verified,
+        hash: &TokenHash,
+        now: u64,
+    ) -> Result<Arc<Principal>, Rejection> {
         // SECURITY: what is kept of a token holds for every API; whether it is meant for this one is asked each time (threats E 112).
         let is_meant = verified.audiences.iter().any(|audience| self.plan.audiences.iter().any(|own| **own == **audience));
         // SECURITY: what is kept of a bound token is worth nothing without its proof, which belongs to the connection.
@@ -238,7 +323,7 @@ impl Authenticate {
         if !is_meant {
             return Err(invalid(Fault::AudienceOther));
         }
-        self.check_proof(exchange, scheme, &verified, &hash, now)?;
+        self.check_proof(exchange, scheme, verified, hash, now)?;
         Ok(Arc::clone(&verified.principal))
     }
 
@@ -264,32 +349,13 @@ impl Authenticate {
     }
 
     /// What was found out about a token before, if it still holds and came from a provider of this API.
-    fn known(&self, hash: &TokenHash, now: u64) -> Option<Arc<Verified>> {
+    fn known(&self, hash: &TokenHash, now: u64, arrived: Duration) -> Option<Arc<Verified>> {
         let verified = self.cache.find(hash)?;
-        let provider = self.providers.iter().find(|provider| provider.digest == verified.provider)?;
-        let is_now = verified.not_before <= now && now < verified.ends;
-        (is_now && provider.still_has(&verified.key)).then_some(verified)
+        let is_known = self.providers.iter().any(|provider| provider.vouches_for(&verified));
+        (is_known && verified.is_now(now, arrived)).then_some(verified)
     }
-}
 
-impl Policy for Authenticate {
-    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
-        let now = exchange.record.started_unix_micros / 1_000_000;
-        match (self.judge(exchange, now), &self.login) {
-            (Judged::Caller(principal), _) => Step::Ready(self.admit(exchange, principal)),
-            (Judged::Answer(verdict), _) => Step::Ready(verdict),
-            (Judged::Stale(stale), Some(login)) => Step::Later(Box::pin(async move {
-                match login.judge_again(stale, exchange).await {
-                    Ok(principal) => self.admit(exchange, principal),
-                    Err(verdict) => verdict,
-                }
-            })),
-            (Judged::Stale(_), None) => Step::Ready(Verdict::Reject(Reason::Internal.into())),
-        }
-    }
-}
-
-impl Authenticate {
+    /// Admits an exchange whose caller is known.
     fn admit(&self, exchange: &mut Exchange, principal: Arc<Principal>) -> Verdict {
         exchange.identify(principal);
         // A proof is for this request to the gateway; to an upstream it proves nothing.
@@ -298,5 +364,22 @@ impl Authenticate {
             exchange.request.fields_mut().remove(KnownName::Authorization);
         }
         Verdict::Continue
+    }
+
+    async fn ask(&self, exchange: &mut Exchange, asked: Asked<'_>) -> Verdict {
+        let Asked { provider, asker, scheme, question, now } = asked;
+        let hash = question.hash;
+        let verified = asker.ask(provider, &self.cache, question).await;
+        match verified.and_then(|verified| self.examine(exchange, scheme, &verified, &hash, now)) {
+            Ok(principal) => self.admit(exchange, principal),
+            Err(rejection) => self.refuse(exchange, rejection),
+        }
+    }
+}
+
+impl Policy for Authenticate {
+    fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
+        let now = exchange.record.started_unix_micros / 1_000_000;
+        self.judge(exchange, now)
     }
 }

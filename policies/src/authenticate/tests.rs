@@ -46,6 +46,7 @@ impl World {
                     lifetime_max: 86_400,
                 },
                 proofs: None,
+                introspection: None,
                 roles: ClaimPath::parse("roles"),
                 scopes: ClaimPath::member("scope"),
             })
@@ -226,7 +227,8 @@ fn a_cache_that_is_full_goes_on_and_stays_as_large_as_it_is() {
             provider: [0; 32],
             audiences: Box::default(),
             binding: Binding::default(),
-            key,
+            key: Some(key),
+            fresh_until: None,
             not_before: 0,
             ends,
         })

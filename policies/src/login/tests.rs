@@ -37,6 +37,7 @@ impl World {
                 lifetime_max: 86_400,
             },
             proofs: None,
+            introspection: None,
             roles: ClaimPath::parse("groups"),
             scopes: ClaimPath::member("scope"),
         };

@@ -14,6 +14,9 @@ const { Provider } = await import(pathToFileURL(`${modules}/oidc-provider/lib/in
 
 function handler(issuer, { keys, algorithm }) {
   const signed = { audience: undefined, scope: 'orders:read orders:write', accessTokenFormat: 'jwt', jwt: { sign: { alg: algorithm } } };
+  // Of one resource the tokens are opaque: whoever gets one has to ask here what it is.
+  const opaque = { audience: 'https://opaque.test', scope: 'orders:read orders:write', accessTokenFormat: 'opaque' };
+  const resource = (_, name) => (name === opaque.audience ? opaque : { ...signed, audience: name });
   const client = (client_id, more) => ({
     client_id,
     client_secret: 'only-for-tests',
@@ -34,7 +37,9 @@ function handler(issuer, { keys, algorithm }) {
       mTLS: { enabled: true, certificateBoundAccessTokens: true, getCertificate: certificateOf },
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
-      resourceIndicators: { enabled: true, getResourceServerInfo: (_, resource) => ({ ...signed, audience: resource }) },
+      resourceIndicators: { enabled: true, getResourceServerInfo: resource },
+      introspection: { enabled: true },
+      revocation: { enabled: true },
     },
   });
   return provider.callback();

@@ -2,6 +2,7 @@
 
 use super::Checker;
 use super::client_certificates::{self, Certificates};
+use super::introspection;
 use super::logins::{self, Logins};
 use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
@@ -11,9 +12,9 @@ use crate::settings::{
     KeysSettings, NonceName, Part, ProviderRole, ProviderSettings, TokenTypeName, UpstreamProtocolKind, Word,
 };
 use portcullis_engines_authz::Line;
-use portcullis_engines_jose::{ProofRules, Rules, TokenType};
+use portcullis_engines_jose::{Holding, Holdings, ProofRules, Rules, TokenType};
 use portcullis_gateway_policy::{AuthenticatePlan, DiscoveryPlan, KeySource, ProviderPlan, RouteAccess};
-use portcullis_model_settings::{Decode, Spanned, nearest, quoted};
+use portcullis_model_settings::{Decode, Name, Spanned, nearest, quoted};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ pub(super) fn check<'f>(merged: &Merged<'f>, checker: &mut Checker<'_>) -> Ident
         if let Some(settings) = &part.value {
             check_keys(part, settings, merged, checker);
             check_accept(part, settings, merged, checker);
+            introspection::check(part, settings, merged, checker);
         }
         named.insert(&*part.name.value, plan);
         let Some(settings) = &part.value else { continue };
@@ -92,21 +94,22 @@ fn check_keys(part: &Part<ProviderSettings>, settings: &ProviderSettings, merged
             let help = "add `file`, or `discover` with the upstream that leads to the provider";
             checker.error(&part.name, path, "nothing is said about where the keys are", help);
         }
-        (None, Some(discover)) if !merged.upstreams.iter().any(|known| *known.name.value == *discover.upstream.value) => {
-            let help = unknown_help(&discover.upstream, merged.upstreams.iter().map(|known| &*known.name.value), "upstreams");
-            let what = format!("there is no upstream `{}`", &**discover.upstream);
-            checker.error(&discover.upstream, format!("{path}/discover/upstream"), what, help);
-        }
         (None, Some(discover)) => {
-            let named = merged.upstreams.iter().find(|known| *known.name.value == *discover.upstream.value);
-            let settings = named.and_then(|part| part.value.as_ref());
-            if settings.is_some_and(|settings| settings.protocol == UpstreamProtocolKind::H2) {
-                let what = format!("keys are fetched by HTTP/1.1, and the upstream `{}` has `protocol: h2`", &**discover.upstream);
-                let help = "name an upstream with `protocol: h1`, which is the default";
-                checker.error(&discover.upstream, format!("{path}/discover/upstream"), what, help);
-            }
+            check_upstream(&discover.upstream, &format!("{path}/discover/upstream"), "keys are fetched", merged, checker);
         }
         (Some(_), None) => {}
+    }
+}
+
+/// Checks that an upstream can be asked by the gateway itself.
+pub(super) fn check_upstream(upstream: &Spanned<Name>, path: &str, done: &str, merged: &Merged<'_>, checker: &mut Checker<'_>) {
+    let Some(named) = merged.upstreams.iter().find(|known| *known.name.value == *upstream.value) else {
+        let help = unknown_help(upstream, merged.upstreams.iter().map(|known| &*known.name.value), "upstreams");
+        return checker.error(upstream, path.to_owned(), format!("there is no upstream `{}`", &***upstream), help);
+    };
+    if named.value.as_ref().is_some_and(|settings| settings.protocol == UpstreamProtocolKind::H2) {
+        let what = format!("{done} by HTTP/1.1, and the upstream `{}` has `protocol: h2`", &***upstream);
+        checker.error(upstream, path.to_owned(), what, "name an upstream with `protocol: h1`, which is the default");
     }
 }
 
@@ -169,6 +172,11 @@ fn provider(part: &Part<ProviderSettings>, settings: &ProviderSettings, folder: 
         TokenTypeName::AccessToken => TokenType::AccessToken,
         TokenTypeName::Jwt => TokenType::Jwt,
     });
+    let introspection = introspection::plan(settings, folder);
+    // Where it is only said that the provider is asked, tokens are shown by whoever has them.
+    let asked_alone = settings.accept.0.iter().all(|(_, name)| *name == AcceptName::Introspection);
+    let implied = (introspection.is_some() && asked_alone).then_some(Holding::Bearer);
+    let holdings: Holdings = settings.accept.0.iter().filter_map(|(_, name)| name.holding()).chain(implied).collect();
     ProviderPlan {
         name: part.name.shared(),
         keys: keys(&settings.keys, folder),
@@ -176,11 +184,12 @@ fn provider(part: &Part<ProviderSettings>, settings: &ProviderSettings, folder: 
             issuer: (*settings.issuer.0).into(),
             algorithms: settings.algorithms.0.iter().map(|(_, name)| name.algorithm()).collect(),
             types: types.collect(),
-            holdings: settings.accept.0.iter().map(|(_, name)| name.holding()).collect(),
+            holdings,
             leeway: settings.leeway.as_secs(),
             lifetime_max: settings.lifetime_max.as_secs(),
         },
         proofs: proofs(settings),
+        introspection,
         roles: settings.roles.as_ref().map(|roles| roles.claim.0.clone()),
         scopes: settings.scopes.claim.0.clone(),
     }
@@ -249,6 +258,7 @@ impl Identity<'_> {
                 checker.error(name, path, format!("the provider `{}` is listed twice", &***name), "remove one of the two");
             }
         }
+        introspection::check_api(&self.named, api, &written.any_of.0, checker);
         logins::check_api(&self.logins, api, settings, &written.any_of.0, checker);
         if settings.routes.0.iter().all(|(_, route)| matches!(route.access, AccessSettings::Public)) {
             let help = "remove it, or write `allow` in the `access` of the routes that it is for";

@@ -5,6 +5,7 @@ mod care;
 mod client_certificates;
 mod dues;
 mod identity;
+mod introspection;
 mod listeners;
 mod logins;
 mod upstreams;

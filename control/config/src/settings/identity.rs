@@ -1,6 +1,6 @@
 //! `identity`, `roles`, and how an API finds out who is calling.
 
-use super::{CertificatesSettings, LoginSettings, Numbered, Parts};
+use super::{CertificatesSettings, IntrospectionSettings, LoginSettings, Numbered, Parts};
 use portcullis_engines_jose::{Algorithm, ClaimPath, Holding};
 use portcullis_gateway_policy::Credentials;
 use portcullis_model_settings::{
@@ -37,6 +37,8 @@ section! {
         pub accept: Numbered<AcceptName> = Numbered(vec![(0, AcceptName::Bearer)]),
         /// What proofs must be that come with its tokens; with `dpop` in `accept`.
         pub dpop: Option<Spanned<DpopSettings>>,
+        /// How the provider is asked about its tokens; with `introspection` in `accept`.
+        pub introspection: Option<Spanned<IntrospectionSettings>>,
         /// How far the provider's clock and this one may differ.
         pub leeway: Duration where (Duration::ZERO, Duration::from_mins(5)) = Duration::from_secs(30),
         /// For how long from now a token may be valid at the most; one that lives longer is refused.
@@ -238,21 +240,23 @@ choice! {
         MtlsBound = "mtls_bound",
         /// By the client whose key it is bound to, with a proof made for this very request (DPoP, RFC 9449).
         Dpop = "dpop",
+        /// As the others say, or else by whoever has it; its provider is asked about it (RFC 7662).
+        Introspection = "introspection",
     }
-    later "introspection"
 }
 
 impl AcceptName {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Bearer, Self::MtlsBound, Self::Dpop];
+    /// Those that say how a token is shown.
+    pub const HOLDINGS: [Self; 3] = [Self::Bearer, Self::MtlsBound, Self::Dpop];
 
-    /// As the rules of tokens have it.
+    /// As the rules of tokens have it; nothing when it says something else of them.
     #[must_use]
-    pub fn holding(self) -> Holding {
+    pub fn holding(self) -> Option<Holding> {
         match self {
-            Self::Bearer => Holding::Bearer,
-            Self::MtlsBound => Holding::Certificate,
-            Self::Dpop => Holding::Key,
+            Self::Bearer => Some(Holding::Bearer),
+            Self::MtlsBound => Some(Holding::Certificate),
+            Self::Dpop => Some(Holding::Key),
+            Self::Introspection => None,
         }
     }
 }

@@ -9,6 +9,7 @@ mod endpoints;
 mod file;
 mod hosts;
 mod identity;
+mod introspection;
 mod listeners;
 mod logins;
 mod parts;
@@ -32,6 +33,7 @@ pub use identity::{
     AcceptName, AuthenticateSettings, Claim, ClaimSettings, CredentialsUpstream, DiscoverSettings, DpopSettings, IdentitySettings,
     Issuer, KeysSettings, NonceName, ProviderRole, ProviderSettings, SignatureAlgorithm, TokenTypeName, Word,
 };
+pub use introspection::{AskedTokens, IntrospectionSettings};
 pub use listeners::{
     CertificateFiles, CertificateSettings, ClientCertificateMode, ClientCertificateSettings, DangerSettings, ListenerLimits,
     ListenerProtocol, ListenerSettings, ProxyProtocolSettings, RevocationSettings, StaleList, TlsSettings, TlsVersion, TlsVersions,

@@ -14,6 +14,8 @@ pub struct ProviderEndpoints {
     pub authorization: Option<Box<str>>,
     /// Where the gateway gets tokens: path and query on the issuer's own host.
     pub token: Option<Box<str>>,
+    /// Where the gateway asks about tokens: path and query on the issuer's own host.
+    pub introspection: Option<Box<str>>,
     /// Where browsers are sent to log out: a URL.
     pub end_session: Option<Box<str>>,
     /// Whether every answer of it that comes by a browser says whose it is (RFC 9207).
@@ -32,6 +34,7 @@ impl ProviderEndpoints {
         Self {
             authorization: text("authorization_endpoint").filter(for_browsers).map(Box::from),
             token: text("token_endpoint").and_then(on_origin),
+            introspection: text("introspection_endpoint").and_then(on_origin),
             end_session: text("end_session_endpoint").filter(for_browsers).map(Box::from),
             says_issuer: document.member("authorization_response_iss_parameter_supported") == Some(&Json::Bool(true)),
         }

@@ -36,6 +36,7 @@ mod http2_conformance;
 mod http2_site;
 mod http2_websocket;
 mod identity;
+mod introspection;
 mod life;
 mod limits;
 mod login;

@@ -53,16 +53,26 @@ fn token_of(provider: SocketAddr, scope: &str) -> String {
 
 /// The same for a client of this name, which asks with these header lines.
 pub(crate) fn token_for(provider: SocketAddr, client: &str, scope: &str, fields: &str) -> String {
+    token_from(provider, client, "api.test", scope, fields)
+}
+
+/// The same for a resource.
+pub(crate) fn token_from(provider: SocketAddr, client: &str, resource: &str, scope: &str, fields: &str) -> String {
+    let body = format!("grant_type=client_credentials&resource=https%3A%2F%2F{resource}&scope={scope}");
+    let answer = post(provider, "/token", client, fields, &body);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["access_token"].as_str().expect("a token").to_owned()
+}
+
+/// Posts a form to a provider, as a client of it.
+pub(crate) fn post(provider: SocketAddr, path: &str, client: &str, fields: &str, body: &str) -> Response {
     let credentials = base64url(format!("{client}:only-for-tests").as_bytes());
-    let body = format!("grant_type=client_credentials&resource=https%3A%2F%2Fapi.test&scope={scope}");
     let request = format!(
-        "POST /token HTTP/1.1\r\nHost: {provider}\r\nAuthorization: Basic {credentials}\r\n{fields}Content-Type: \
+        "POST {path} HTTP/1.1\r\nHost: {provider}\r\nAuthorization: Basic {credentials}\r\n{fields}Content-Type: \
          application/x-www-form-urlencoded\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
-    let answer = ask(provider, request).remove(0);
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["access_token"].as_str().expect("a token").to_owned()
+    ask(provider, request).remove(0)
 }
 
 #[test]
@@ -183,7 +193,7 @@ fn a_provider_that_is_away_is_neither_access_nor_a_word_about_the_token() {
     let mut gateway = Gateway::start(&yaml(witness.address(), liar.witness.address(), ""));
     let token = liar.token(&key);
     let answer = with(&gateway, &token);
-    assert_eq!((answer.status, answer.code().as_str()), (503, "keys_unavailable"));
+    assert_eq!((answer.status, answer.code().as_str(), answer.field("retry-after")), (503, "keys_unavailable", Some("5")));
     assert_eq!(witness.texts(), Vec::<String>::new());
     holds("the trouble to be told", || gateway.stderr().contains("the keys of provider `id` cannot be fetched"));
     liar.tells(&[&key]);
