@@ -126,6 +126,16 @@ pub enum Command {
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         html: Option<PathBuf>,
     },
+    /// Compare two configurations: what the change opens and closes, by operation and caller. Exits with 3 when somebody may do more than
+    /// before, or it cannot be told that nobody may; with 2 when a configuration cannot be read.
+    Plan {
+        /// The configuration as it was: a file, or a folder of files.
+        #[arg(value_hint = ValueHint::AnyPath)]
+        old: PathBuf,
+        /// The configuration as it is to be.
+        #[arg(value_hint = ValueHint::AnyPath)]
+        new: PathBuf,
+    },
     /// Run tests: requests, who sends them, and what is to become of each, by the engine that decides at run time. Exits with 1 when one
     /// fails, with 2 when the file or the configuration cannot be read.
     Test {

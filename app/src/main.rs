@@ -15,6 +15,7 @@ mod life;
 mod management;
 mod output;
 mod overload;
+mod plan;
 mod process;
 mod rehearsal;
 mod reload;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
 fn perform(command: Command, output: Output) -> Result<ExitCode, String> {
     let clock = Clock::System;
     let done = match command {
+        Command::Plan { old, new } => return Ok(plan::plan(&old, &new, &clock, output)),
         Command::Test { file, config } => return Ok(rehearsal::test(&file, config, &clock, output)),
         Command::Run { config, workers, or_last_known_good, take_over } => {
             let how = How { config: &config, workers, or_last_known_good, output };

@@ -6,6 +6,7 @@ mod limits;
 use crate::check::{counted, load_plan};
 use crate::output::{Colour, Output};
 use portcullis_control_config::{Access, ApiPlan, Plan, RoutePlan};
+use portcullis_control_reload::{Caller, Credential, callers};
 use portcullis_engines_authz::Line;
 use portcullis_model::Clock;
 use portcullis_model_settings::Decode;
@@ -60,13 +61,7 @@ fn rows(plan: &Plan) -> Vec<Row<'_>> {
 
 /// What callers of a provider show.
 fn credential(plan: &Plan, provider: &str) -> &'static str {
-    if plan.identity.client_certificates.iter().any(|known| *known.name == *provider) {
-        "certificate"
-    } else if plan.identity.logins.iter().any(|known| *known.name == *provider) {
-        "session"
-    } else {
-        "token"
-    }
+    Credential::of(&plan.identity, provider).as_str()
 }
 
 /// What a caller must have, in words.
@@ -139,7 +134,8 @@ impl Row<'_> {
         let kinds = |names: &[std::sync::Arc<str>]| names.iter().map(|name| credential(self.plan, name)).collect::<Vec<_>>();
         json!({
             "api": *self.api.name, "route": *self.route.name, "hosts": texts(&self.api.hosts), "path": *self.route.path,
-            "methods": self.route.methods.encode(), "limits": limits::told(self.plan, &self.route.policies), "everybody": self.is_public(), "allow": allow,
+            "methods": self.route.methods.encode(), "limits": limits::told(self.plan, &self.route.policies), "everybody": self.is_public(),
+            "callers": callers(&self.plan.identity, Some(&self.route.access)).iter().map(Caller::to_json).collect::<Vec<_>>(), "allow": allow,
             "providers": plan.map(|plan| texts(&plan.any_of)), "credentials": plan.map(|plan| kinds(&plan.any_of)), "audiences": plan.map(|plan| texts(&plan.audiences)),
         })
     }

@@ -1,20 +1,23 @@
 //! `portcullis test`: requests and expected decisions, for the operator's CI, by the engine that decides at run time.
 
-mod decide;
 mod settings;
 
 use crate::check::counted;
 use crate::explain::head;
 use crate::output::{Colour, Output};
-use decide::{Known, Outcome, Rehearsal};
 use portcullis_control_config::{Loader, RoutePlace, read_settings};
+use portcullis_control_reload::{Decided, Known, Rehearsal, Rehearsed, rehearsed};
+use portcullis_gateway_policy::PolicyDefinition;
 use portcullis_model::Clock;
 use portcullis_model_settings::{Decode, Spanned};
 use serde_json::{Value, json};
-use settings::{Decided, ExpectSettings, TestFile, TestSettings};
+use settings::{DecisionWord, ExpectSettings, TestFile, TestSettings};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::LazyLock;
+
+static POLICIES: LazyLock<Vec<PolicyDefinition>> = LazyLock::new(|| rehearsed(portcullis_policies::POLICIES));
 
 /// What the tests, or the configuration, could not be read with.
 const UNREADABLE: u8 = 2;
@@ -36,7 +39,7 @@ pub fn test(file: &Path, config: Option<PathBuf>, clock: &Clock, output: Output)
 /// A test that was run.
 struct Ran<'t> {
     test: &'t Spanned<TestSettings>,
-    outcome: Outcome,
+    outcome: Rehearsed,
     /// What is not as expected; empty when it passes.
     differs: Vec<String>,
 }
@@ -52,7 +55,7 @@ fn run(file: &Path, config: Option<PathBuf>, clock: &Clock, output: Output) -> R
     let config = config.ok_or("which configuration? name it with `--config`, or by `configuration:` in the file")?;
     let mut loader = Loader::new(&config, &portcullis_policies::settings(), clock.clone());
     let plan = loader.load().map_err(|report| crate::check::refused(&report, output))?;
-    let mut rehearsal = Rehearsal::new(&plan, clock)?;
+    let mut rehearsal = Rehearsal::new(&plan, &POLICIES, clock)?;
     let mut ran = Vec::with_capacity(tests.tests.len());
     for test in &tests.tests {
         let head = head(&test.request.method, &test.request.url, &test.headers)
@@ -69,15 +72,24 @@ fn run(file: &Path, config: Option<PathBuf>, clock: &Clock, output: Output) -> R
     Ok(ran.iter().filter(|one| !one.differs.is_empty()).count())
 }
 
+/// What became of a request, as the file would say it.
+fn word(decided: Decided) -> DecisionWord {
+    match decided {
+        Decided::Allow => DecisionWord::Allow,
+        Decided::Refuse => DecisionWord::Refuse,
+        Decided::Answer => DecisionWord::Answer,
+    }
+}
+
 /// What is not as expected.
-fn differences(expect: &ExpectSettings, outcome: &Outcome) -> Vec<String> {
+fn differences(expect: &ExpectSettings, outcome: &Rehearsed) -> Vec<String> {
     let mut differs = Vec::new();
     let mut compare = |what: &str, expected: Option<String>, got: Option<String>| {
         if let Some(expected) = expected.filter(|expected| Some(expected) != got.as_ref()) {
             differs.push(format!("{what} {expected} expected, {}", got.unwrap_or_else(|| "none".to_owned())));
         }
     };
-    compare("decision", Some(expect.decision.as_str().to_owned()), Some(outcome.decided.as_str().to_owned()));
+    compare("decision", Some(expect.decision.as_str().to_owned()), Some(word(outcome.decided).as_str().to_owned()));
     compare("status", expect.status.map(|status| status.to_string()), outcome.status.map(|status| status.to_string()));
     compare("code", expect.code.map(|code| code.0.code().to_owned()), outcome.code.map(str::to_owned));
     compare("route", expect.route.clone(), outcome.route.as_ref().map(|(api, route)| format!("{api}/{route}")));
@@ -130,7 +142,7 @@ impl Ran<'_> {
             "name": self.name(), "line": self.test.position.line, "passed": self.differs.is_empty(), "differs": self.differs,
             "request": self.test.request.encode(), "expected": self.test.expect.encode(),
             "got": {
-                "decision": outcome.decided.as_str(), "status": outcome.status, "code": outcome.code, "policy": outcome.policy,
+                "decision": word(outcome.decided).as_str(), "status": outcome.status, "code": outcome.code, "policy": outcome.policy,
                 "route": outcome.route.as_ref().map(|(api, route)| format!("{api}/{route}")), "line": outcome.line,
                 "place": self.place(places), "detail": outcome.detail,
             },

@@ -53,7 +53,7 @@ section! {
     /// What is to become of a request. What is not named is not compared.
     pub struct ExpectSettings {
         /// Whether it is let through.
-        pub decision: Decided,
+        pub decision: DecisionWord,
         /// The status that it is refused or answered with.
         pub status: Option<u16>,
         /// The code that it is refused with.
@@ -67,7 +67,7 @@ section! {
 
 choice! {
     /// What becomes of a request.
-    pub enum Decided {
+    pub enum DecisionWord {
         /// It goes to the upstream.
         Allow = "allow",
         /// It is refused.

@@ -1,5 +1,6 @@
 //! From a plan to what runs: build, publish, roll back, carry over what did not change, retire.
 
+mod access;
 mod build;
 mod care;
 mod checks;
@@ -11,18 +12,21 @@ mod key_sets;
 mod last_good;
 mod logins;
 mod pipelines;
+mod rehearsal;
 mod reloader;
 mod revocations;
 mod upstream_tls;
 mod warnings;
 mod watch;
 
+pub use access::{Caller, Comparison, Credential, Operation, Weighed, callers, compare};
 pub use build::{Builder, Built, Following, Routing};
 pub use checks::{HealthChange, HealthChecks};
 pub use expiries::{Expiry, ExpiryKind, expiries};
 pub use last_good::{LastGood, read as read_last_good};
 pub use pipelines::vocabulary;
 pub use portcullis_control_names::{NameFacts, Names};
+pub use rehearsal::{Decided, Known, Rehearsal, Rehearsed, rehearsed};
 pub use reloader::{Inherited, Outcome, Reloader, Running};
 pub use revocations::{REVOCATIONS_MAX, Revocation, RevocationLog, Target};
 pub use warnings::warnings;

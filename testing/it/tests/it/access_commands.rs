@@ -43,6 +43,8 @@ fn the_guide_works_as_written() {
         assert!(said.contains(told), "{told}: {said}");
     }
     assert!(folder.path().join("exposure.html").is_file());
+    let [written] = blocks(&guide(), "text").try_into().expect("what plan says");
+    assert!(said.contains(&written), "{written}: {said}");
 }
 
 #[test]
@@ -156,4 +158,105 @@ fn the_page_of_exposure_has_every_operation_and_no_text_of_the_configuration_is_
         assert!(!page.contains(never), "{never}");
     }
     assert!(page.contains("content=\"default-src 'none'; style-src 'sha256-"), "{page}");
+}
+
+/// What `plan` says of a change of the configuration of the guide, and the code it ended with.
+fn plan(changes: &[(&str, &str)]) -> (Option<i32>, Value) {
+    let folder = world();
+    let before = std::fs::read_to_string(folder.path().join("portcullis.yaml")).expect("written");
+    let after = changes.iter().fold(before, |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replacen(from, to, 1)
+    });
+    folder.write("next.yaml", after);
+    let output = portcullis(&folder, &["plan", "portcullis.yaml", "next.yaml"]);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}")))
+}
+
+#[test]
+fn plan_says_what_opens_and_what_closes_and_ends_with_3_when_access_widens() {
+    let (code, told) = plan(&[]);
+    assert_eq!((code, &told["operations"], &told["widens"]), (Some(0), &json!([]), &json!(false)));
+    let (code, told) = plan(&[("[ { roles: [reader] }, { roles: [admin] } ]", "{ roles: [admin] }")]);
+    assert_eq!((code, &told["operations"][0]["closes"][0]["role"]), (Some(0), &json!("orders.reader")), "{told:#}");
+    let (code, told) = plan(&[("{ allow: { roles: [admin], scopes: [\"orders:pay\"] } }", "{ public: true }")]);
+    assert_eq!((code, &told["operations"][0]["opens"]), (Some(3), &json!([{ "everybody": true }])), "{told:#}");
+    // A name is no operation.
+    let (code, told) = plan(&[("name: pay", "name: paying"), ("\"/{id}/pay\"", "\"/{order}/pay\"")]);
+    assert_eq!((code, &told["operations"]), (Some(0), &json!([])), "{told:#}");
+}
+
+#[test]
+fn plan_sees_requests_that_move_to_a_broader_route() {
+    let broad = "      - { name: any, methods: [POST], path: \"/{id}/{what}\", access: { public: true } }\n      - { name: pay,";
+    let strict = "      - { name: pay, methods: [POST], path: \"/{id}/pay\", access: { allow: { roles: [admin], scopes: [\"orders:pay\"] } } }\n";
+    let folder = world();
+    let before =
+        std::fs::read_to_string(folder.path().join("portcullis.yaml")).expect("written").replace("      - { name: pay,", broad);
+    folder.write("before.yaml", &before);
+    folder.write("after.yaml", before.replace(strict, ""));
+    let output = portcullis(&folder, &["plan", "before.yaml", "after.yaml", "--format", "json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((output.status.code(), told["operations"].as_array().map(Vec::len)), (Some(3), Some(1)), "{told:#}");
+    let moved = &told["operations"][0];
+    assert_eq!((&moved["old_route"], &moved["new_route"]), (&json!("orders/pay"), &json!("orders/any")));
+    assert_eq!((&moved["example"], &moved["opens"]), (&json!("/orders/any/pay"), &json!([{ "everybody": true }])));
+}
+
+#[test]
+fn plan_weighs_what_else_holds_callers() {
+    let limit = "limits: [ { per: client_ip, rate: 50/s, burst: 100 } ]";
+    let loosens = [
+        (limit, "limits: [ { per: client_ip, rate: 60/s, burst: 100 } ]", "the limit of 50/s by client_ip is gone or allows more"),
+        (
+            "audiences: [\"https://api.example.com\"]",
+            "audiences: [\"https://api.example.com\", \"https://other.example.com\"]",
+            "opens",
+        ),
+        ("https://id.example.com", "https://id.example.org", "the provider `corp` vouches for"),
+        ("access: { public: true }", "websocket: true, access: { public: true }", "a WebSocket may be opened"),
+        (
+            "apis:",
+            "defaults:\n  request_limits: { body_bytes_max: 2MiB }\napis:",
+            "`body_bytes_max`, how long bodies may be, is more",
+        ),
+        (
+            limit,
+            "cors: { origins: [\"https://app.example.com\"] }\n    limits: [ { per: client_ip, rate: 50/s, burst: 100 } ]",
+            "`cors` lets pages",
+        ),
+        (
+            "tls: {",
+            "danger_plaintext: { reason: a test, owner: test, expires: 2099-01-01 } # {",
+            "/listeners/public/danger_plaintext` weakens: a test",
+        ),
+    ];
+    for (from, to, expected) in loosens {
+        let (code, told) = plan(&[(from, to)]);
+        assert_eq!(code, Some(3), "{to}: {told:#}");
+        assert!(told.to_string().contains(expected), "{expected}: {told:#}");
+    }
+    let tightens = [
+        (
+            limit,
+            "limits: [ { per: client_ip, rate: 50/s, burst: 100 }, { per: route, rate: 9/s } ]",
+            "the limit of 9/s by route is new",
+        ),
+        (
+            "apis:",
+            "defaults:\n  ip_rules: { deny: { networks: [192.0.2.0/24] } }\napis:",
+            "which addresses may come, has more to say",
+        ),
+        ("apis:", "defaults:\n  request_limits: { body_bytes_max: 1KiB }\napis:", "is less"),
+        ("roles: { claim: realm.roles }", "roles: { claim: realm.roles }, leeway: 1s", "`leeway` of the provider `corp`, is less"),
+    ];
+    for (from, to, expected) in tightens {
+        let (code, told) = plan(&[(from, to)]);
+        assert_eq!(code, Some(0), "{to}: {told:#}");
+        assert!(told.to_string().contains(expected), "{expected}: {told:#}");
+    }
+    let folder = world();
+    let output = portcullis(&folder, &["plan", "portcullis.yaml", "gone.yaml"]);
+    assert_eq!(output.status.code(), Some(2));
 }

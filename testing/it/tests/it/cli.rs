@@ -47,6 +47,7 @@ fn every_command_is_in_the_help_and_has_its_own() {
         "check",
         "explain",
         "exposure",
+        "plan",
         "test",
         "init",
         "schema",

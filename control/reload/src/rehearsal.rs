@@ -1,8 +1,8 @@
 //! What becomes of a request: by the codec, the table of routes and the policies that decide at run time, without a client or an upstream.
 
-use super::settings::Decided;
+use crate::build::{Builder, Routing};
+use crate::pipelines::vocabulary;
 use portcullis_control_config::{Access, Plan};
-use portcullis_control_reload::{Builder, Routing, vocabulary};
 use portcullis_engines_authz::Vocabulary;
 use portcullis_gateway_policy::{
     AccessContext, CompileError, ConnectionFacts, Exchange, Making, Policy, PolicyDefinition, Scheme, Step, Stop, Verdict,
@@ -13,17 +13,19 @@ use portcullis_model::{Clock, DecisionRecord, Principal, Reason, RecordGuard, Re
 use portcullis_wire::{HeadLimits, RequestHead};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// The table of policies. In place of the one that verifies credentials stands one that takes the word of the rehearsal for who is calling.
-static POLICIES: LazyLock<Vec<PolicyDefinition>> = LazyLock::new(|| {
+/// A table of policies for rehearsals: in place of the one that verifies credentials stands one that takes the word of the rehearsal for who
+/// is calling.
+#[must_use]
+pub fn rehearsed(policies: &[PolicyDefinition]) -> Vec<PolicyDefinition> {
     let stand_in = |row: &PolicyDefinition| match row.settings.name {
         "authenticate" => PolicyDefinition { compile: Making::Access(vouch), ..*row },
         _ => *row,
     };
-    portcullis_policies::POLICIES.iter().map(stand_in).collect()
-});
+    policies.iter().map(stand_in).collect()
+}
 
 fn vouch(context: &AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileError> {
     Ok(Arc::new(Vouch { any_of: context.access.authenticate.any_of.clone() }))
@@ -56,9 +58,20 @@ pub struct Known<'k> {
     pub scopes: &'k [String],
 }
 
+/// Whether a request goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// It goes to the upstream.
+    Allow,
+    /// It is refused.
+    Refuse,
+    /// A policy answers it.
+    Answer,
+}
+
 /// What became of a request.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct Rehearsed {
     /// Whether it goes on.
     pub decided: Decided,
     /// The status that it is refused or answered with.
@@ -75,7 +88,7 @@ pub struct Outcome {
     pub policy: Option<&'static str>,
 }
 
-impl Outcome {
+impl Rehearsed {
     fn refused(rejection: &Rejection, route: Option<&Route>) -> Self {
         Self {
             decided: Decided::Refuse,
@@ -116,24 +129,24 @@ pub struct Rehearsal<'p> {
 }
 
 impl<'p> Rehearsal<'p> {
-    /// Builds what decides.
+    /// Builds what decides, with the policies of [`rehearsed`].
     ///
     /// # Errors
     /// What could not be built, for the operator.
-    pub fn new(plan: &'p Plan, clock: &Clock) -> Result<Self, String> {
-        let routing = Builder::new(&POLICIES, clock.clone()).routing(plan)?;
+    pub fn new(plan: &'p Plan, policies: &'static [PolicyDefinition], clock: &Clock) -> Result<Self, String> {
+        let routing = Builder::new(policies, clock.clone()).routing(plan)?;
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
         Ok(Self { plan, routing, words: vocabulary(plan)?, clock: clock.clone(), runtime, sent: 0 })
     }
 
     /// Decides on a request, given as the bytes of its head.
-    pub fn decide(&mut self, head: &[u8], client: IpAddr, known: Option<Known<'_>>) -> Outcome {
+    pub fn decide(&mut self, head: &[u8], client: IpAddr, known: Option<Known<'_>>) -> Rehearsed {
         let mut request = Box::new(RequestHead::default());
         if let Err(error) = request.parse(head, &HeadLimits::default()) {
-            return Outcome::refused(&Rejection::new(error.reason, error.detail), None);
+            return Rehearsed::refused(&Rejection::new(error.reason, error.detail), None);
         }
         if let Err(rejection) = check_method(&request) {
-            return Outcome::refused(&rejection, None);
+            return Rehearsed::refused(&rejection, None);
         }
         let method = String::from_utf8_lossy(request.method_bytes()).into_owned();
         let preflight = preflight_route(&self.routing.routes, &request);
@@ -148,7 +161,7 @@ impl<'p> Rehearsal<'p> {
             },
         };
         if let Err(rejection) = check_form(&route, &request) {
-            return Outcome::refused(&rejection, Some(&route));
+            return Rehearsed::refused(&rejection, Some(&route));
         }
         let mut exchange = self.exchange(request, client);
         if let Some(others) = others {
@@ -158,7 +171,7 @@ impl<'p> Rehearsal<'p> {
             exchange.identify(Arc::new(self.principal(known)));
         }
         match self.runtime.block_on(route.pipeline.clear(exchange)) {
-            Ok(cleared) => Outcome {
+            Ok(cleared) => Rehearsed {
                 decided: Decided::Allow,
                 status: None,
                 code: None,
@@ -171,8 +184,8 @@ impl<'p> Rehearsal<'p> {
                 let last = stopped.exchange.record.verdicts.iter().find(|one| one.kind != VerdictKind::Continue);
                 let policy = last.map(|one| one.name);
                 match &stopped.stop {
-                    Stop::Reject(rejection) => Outcome { policy, ..Outcome::refused(rejection, Some(&route)) },
-                    Stop::Respond(answer) => Outcome {
+                    Stop::Reject(rejection) => Rehearsed { policy, ..Rehearsed::refused(rejection, Some(&route)) },
+                    Stop::Respond(answer) => Rehearsed {
                         decided: Decided::Answer,
                         status: Some(answer.status),
                         code: None,
@@ -221,6 +234,6 @@ impl<'p> Rehearsal<'p> {
     }
 }
 
-fn unrouted(reason: Reason, detail: &'static str) -> Outcome {
-    Outcome::refused(&Rejection::new(reason, detail), None)
+fn unrouted(reason: Reason, detail: &'static str) -> Rehearsed {
+    Rehearsed::refused(&Rejection::new(reason, detail), None)
 }

@@ -1,0 +1,105 @@
+//! What decides on access beside the routes, compared: who vouches for callers and how, listeners, weakenings, clients' addresses.
+
+use super::Weighed;
+use portcullis_control_config::{ListenerMode, ListenerPlan, Plan};
+use portcullis_gateway_policy::{LoginPlan, ProviderPlan};
+use portcullis_model_settings::Decode;
+use std::sync::Arc;
+
+/// Compares what is not of a route.
+pub(crate) fn weigh(old: &Plan, new: &Plan) -> Weighed {
+    let mut weighed = Weighed::default();
+    for provider in &new.identity.providers {
+        if let Some(before) = old.identity.providers.iter().find(|one| one.name == provider.name) {
+            weigh_provider(before, provider, &mut weighed);
+        }
+    }
+    for login in &new.identity.logins {
+        if let Some(before) = old.identity.logins.iter().find(|one| one.name == login.name) {
+            weigh_login(before, login, &mut weighed);
+        }
+    }
+    for known in &new.identity.client_certificates {
+        let before = old.identity.client_certificates.iter().find(|one| one.name == known.name);
+        if before.is_some_and(|before| before != known) {
+            weighed.relaxes.insert(format!("whom certificates of `{}` prove has changed", known.name));
+        }
+    }
+    weigh_weakenings(old, new, &mut weighed);
+    for listener in &new.listeners {
+        if let Some(before) = old.listeners.iter().find(|one| one.name == listener.name) {
+            weigh_listener(before, listener, &mut weighed);
+        }
+    }
+    if old.client_ip.encode() != new.client_ip.encode() {
+        weighed.relaxes.insert("`defend.client_ip` has changed: whose word on a client's address counts".to_owned());
+    }
+    weighed
+}
+
+/// SECURITY: a change of what a token must be counts as one that lets more in, unless it is one of those that certainly do not.
+fn weigh_provider(old: &Arc<ProviderPlan>, new: &Arc<ProviderPlan>, weighed: &mut Weighed) {
+    weighed.more(&format!("`leeway` of the provider `{}`", new.name), &old.rules.leeway, &new.rules.leeway);
+    weighed.more(&format!("`lifetime_max` of the provider `{}`", new.name), &old.rules.lifetime_max, &new.rules.lifetime_max);
+    let mut same = ProviderPlan::clone(old);
+    same.rules.leeway = new.rules.leeway;
+    same.rules.lifetime_max = new.rules.lifetime_max;
+    if same != **new {
+        weighed.relaxes.insert(format!("whose tokens the provider `{}` vouches for, or what they must be, has changed", new.name));
+    }
+}
+
+fn weigh_login(old: &Arc<LoginPlan>, new: &Arc<LoginPlan>, weighed: &mut Weighed) {
+    weighed.more(&format!("`idle` of the login `{}`", new.name), &old.idle, &new.idle);
+    weighed.more(&format!("`lifetime` of the login `{}`", new.name), &old.lifetime, &new.lifetime);
+    let same = LoginPlan { idle: new.idle, lifetime: new.lifetime, provider: Arc::clone(&new.provider), ..LoginPlan::clone(old) };
+    // What has changed of the provider is told once, with the provider.
+    if same != **new || old.provider.name != new.provider.name {
+        weighed.relaxes.insert(format!("how people log in by `{}` has changed", new.name));
+    }
+}
+
+fn weigh_weakenings(old: &Plan, new: &Plan, weighed: &mut Weighed) {
+    for one in &new.weakenings {
+        match old.weakenings.iter().find(|before| before.path == one.path) {
+            None => weighed.relaxes.insert(format!("`{}` weakens: {}", one.path, one.reason)),
+            Some(before) => {
+                weighed.more(
+                    &format!("`{}`, until when it weakens", one.path),
+                    &before.expires_unix_seconds,
+                    &one.expires_unix_seconds,
+                );
+                false
+            }
+        };
+    }
+    for gone in old.weakenings.iter().filter(|before| !new.weakenings.iter().any(|one| one.path == before.path)) {
+        weighed.tightens.insert(format!("`{}` weakens no longer", gone.path));
+    }
+}
+
+fn weigh_listener(old: &ListenerPlan, new: &ListenerPlan, weighed: &mut Weighed) {
+    let clients = |listener: &ListenerPlan| match &listener.mode {
+        ListenerMode::Tls(tls) => tls.client_certificates.clone(),
+        ListenerMode::RedirectToHttps | ListenerMode::DangerPlaintext(_) => None,
+    };
+    let what = format!("which client certificates the listener `{}` takes", new.name);
+    match (clients(old), clients(new)) {
+        (None, None) => {}
+        (None, Some(_)) => {
+            weighed.tightens.insert(format!("{what}: it asks for them now"));
+        }
+        (Some(_), None) => {
+            weighed.relaxes.insert(format!("{what}: it asks for none any more"));
+        }
+        (Some(mine), Some(others)) => {
+            weighed.flag(&format!("{what}: clients without one may come"), !mine.is_required, !others.is_required);
+            if mine.trust != others.trust || mine.crl != others.crl || mine.stale != others.stale {
+                weighed.relaxes.insert(format!("{what} has changed"));
+            }
+        }
+    }
+    if old.balancers != new.balancers {
+        weighed.relaxes.insert(format!("who may tell the listener `{}` of clients' addresses has changed", new.name));
+    }
+}

@@ -1,0 +1,182 @@
+//! Whom a route lets in, as the least that each of them must have.
+
+use portcullis_control_config::{Access, IdentityPlan};
+use portcullis_engines_authz::{Allow, Line, Vocabulary};
+use portcullis_gateway_policy::RouteAccess;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// What somebody shows to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Credential {
+    /// A token of a provider.
+    Token,
+    /// The certificate of the connection.
+    Certificate,
+    /// The session of a browser that has logged in.
+    Session,
+}
+
+impl Credential {
+    /// What those whom `provider` vouches for show.
+    #[must_use]
+    pub fn of(identity: &IdentityPlan, provider: &str) -> Self {
+        if identity.client_certificates.iter().any(|known| *known.name == *provider) {
+            Self::Certificate
+        } else if identity.logins.iter().any(|known| *known.name == *provider) {
+            Self::Session
+        } else {
+            Self::Token
+        }
+    }
+
+    /// In a word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Certificate => "certificate",
+            Self::Session => "session",
+        }
+    }
+}
+
+/// The least that somebody must have; who has more is let in as well.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Caller {
+    /// Nothing: everybody is let in, without a credential.
+    Anonymous,
+    /// A credential, and what it grants.
+    Known {
+        /// What they show.
+        credential: Credential,
+        /// Who vouches for them.
+        provider: Arc<str>,
+        /// Whom a token must be for.
+        audience: Option<Arc<str>>,
+        /// A role of the provider.
+        role: Option<Arc<str>>,
+        /// All of these scopes.
+        scopes: BTreeSet<Arc<str>>,
+    },
+}
+
+impl Caller {
+    /// Whether whoever is `other` is let in where this one is.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Anonymous, _) => true,
+            (Self::Known { .. }, Self::Anonymous) => false,
+            (
+                Self::Known { credential, provider, audience, role, scopes },
+                Self::Known { credential: c, provider: p, audience: a, role: r, scopes: s },
+            ) => credential == c && provider == p && audience == a && (role.is_none() || role == r) && scopes.is_subset(s),
+        }
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Anonymous => json!({ "everybody": true }),
+            Self::Known { credential, provider, audience, role, scopes } => json!({
+                "everybody": false, "credential": credential.as_str(), "provider": **provider, "audience": audience.as_deref(),
+                "role": role.as_deref(), "scopes": scopes.iter().map(|scope| &**scope).collect::<Vec<_>>(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Known { credential, provider, audience, role, scopes } = self else {
+            return f.write_str("everybody, without a credential");
+        };
+        write!(f, "{} of {provider}", credential.as_str())?;
+        if let Some(audience) = audience {
+            write!(f, " for {audience}")?;
+        }
+        match role {
+            Some(role) => write!(f, " with role {role}")?,
+            None if scopes.is_empty() => f.write_str(", whatever it grants")?,
+            None => {}
+        }
+        if !scopes.is_empty() {
+            let scopes: Vec<&str> = scopes.iter().map(|scope| &**scope).collect();
+            write!(f, "{} scope {}", if role.is_some() { "," } else { " with" }, scopes.join(" and "))?;
+        }
+        Ok(())
+    }
+}
+
+/// Everybody whom this lets in: none covers another. Nobody when there is no route.
+#[must_use]
+pub fn callers(identity: &IdentityPlan, access: Option<&Access>) -> Vec<Caller> {
+    let access = match access {
+        None => return Vec::new(),
+        Some(Access::Public) => return vec![Caller::Anonymous],
+        Some(Access::Allow { access, .. }) => access,
+    };
+    let mut all = BTreeSet::new();
+    for provider in &access.authenticate.any_of {
+        let credential = Credential::of(identity, provider);
+        for audience in audiences(credential, access) {
+            for line in &access.lines {
+                all.extend(least(line, provider).map(|(role, scopes)| Caller::Known {
+                    credential,
+                    provider: Arc::clone(provider),
+                    audience: audience.clone(),
+                    role,
+                    scopes,
+                }));
+            }
+        }
+    }
+    let is_least = |one: &&Caller| !all.iter().any(|other| other != *one && other.covers(one));
+    all.iter().filter(is_least).cloned().collect()
+}
+
+/// Whom a credential must be for: only tokens say it.
+fn audiences(credential: Credential, access: &RouteAccess) -> Vec<Option<Arc<str>>> {
+    match credential {
+        Credential::Token => access.authenticate.audiences.iter().cloned().map(Some).collect(),
+        Credential::Certificate | Credential::Session => vec![None],
+    }
+}
+
+/// The least that a caller of `provider` must have to be let in by a line: a role or none, and scopes.
+fn least(line: &Line, provider: &str) -> impl Iterator<Item = (Option<Arc<str>>, BTreeSet<Arc<str>>)> {
+    let scopes: BTreeSet<Arc<str>> = line.scopes.iter().cloned().collect();
+    let own = line.roles.iter().filter(move |(of, _)| **of == *provider).map(|(_, role)| Some(Arc::clone(role)));
+    let roles: Vec<Option<Arc<str>>> = if line.roles.is_empty() { vec![None] } else { own.collect() };
+    // A line that names consumers lets nobody in as long as there are none; one that names nothing never does.
+    let is_closed = !line.consumers.is_empty() || (line.roles.is_empty() && line.scopes.is_empty());
+    roles.into_iter().filter(move |_| !is_closed).map(move |role| (role, scopes.clone()))
+}
+
+/// Those of `callers` whom `access` does not let in, as the compiled lines decide.
+///
+/// Whom a route lets in is closed upwards: more roles and scopes never close what fewer open. So it is enough to ask about the least.
+pub(crate) fn refused(callers: &[Caller], identity: &IdentityPlan, access: Option<&Access>) -> Vec<Caller> {
+    let access = match access {
+        None => return callers.to_vec(),
+        Some(Access::Public) => return Vec::new(),
+        Some(Access::Allow { access, .. }) => access,
+    };
+    // A line is of its own configuration, whose words the vocabulary holds; what a caller has beyond them is worth nothing there.
+    let Ok(words) = Vocabulary::of(&access.lines, []) else { return callers.to_vec() };
+    let lines = Allow::compile(&access.lines, &words);
+    let is_refused = |caller: &&Caller| match caller {
+        Caller::Anonymous => true,
+        Caller::Known { credential, provider, audience, role, scopes } => {
+            let vouches = access.authenticate.any_of.contains(provider) && Credential::of(identity, provider) == *credential;
+            let is_meant = audience.as_ref().is_none_or(|audience| access.authenticate.audiences.contains(audience));
+            let grants = words.grants(provider, role.iter().map(|role| &**role), scopes.iter().map(|scope| &**scope));
+            !vouches || !is_meant || lines.decide(&grants, None).is_none()
+        }
+    };
+    callers.iter().filter(is_refused).cloned().collect()
+}
