@@ -23,6 +23,8 @@ pub const TARGETS: &[Target] = &[
     ("http2_head", targets::http2_head),
     ("frame_meter", targets::frame_meter),
     ("token", targets::token),
+    ("logout_token", targets::logout_token),
+    ("cookies", targets::cookies),
     ("proof", targets::proof),
     ("key_set", targets::key_set),
     ("config", targets::config),

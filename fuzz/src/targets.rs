@@ -2,12 +2,12 @@
 
 use portcullis_control_config::load_text;
 use portcullis_engines_jose::{
-    Algorithm, Holding, KeySet, Proof, ProofRules, Rules, Token, TokenType, check_claims, verify_signature,
+    Algorithm, Holding, KeySet, LogoutToken, Proof, ProofRules, Rules, Token, TokenType, check_claims, verify_signature,
 };
 use portcullis_model::Clock;
 use portcullis_wire::{
-    ChunkStep, ChunkedDecoder, FrameMeter, HeadFinder, HeadLimits, Method, PROXY_HEADER_BYTES_MAX, PseudoFields, RequestHead,
-    ResponseHead, parse_proxy_header,
+    ChunkStep, ChunkedDecoder, Fields, FrameMeter, HeadFinder, HeadLimits, KnownName, Method, PROXY_HEADER_BYTES_MAX, PseudoFields,
+    RequestHead, ResponseHead, cookie::remove_cookies, parse_proxy_header,
 };
 
 /// The head that a client sent, if it is one.
@@ -233,6 +233,49 @@ pub(crate) fn token(data: &[u8]) {
     judge(data);
     let (header, claims) = data.split_at(data.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1));
     judge([encoded(header), encoded(claims), encoded(&[7; 64])].join(".").as_bytes());
+}
+
+/// A logout token that nobody has signed is none; what is taken of one says who, and which one it is.
+pub(crate) fn logout_token(data: &[u8]) {
+    const KEYS: &[u8] = br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"k"}]}"#;
+    let (keys, _) = KeySet::parse(KEYS).expect("a key set");
+    let rules = Rules {
+        issuer: "https://id.test".into(),
+        algorithms: Algorithm::ALL.into_iter().collect(),
+        types: [TokenType::AccessToken].into(),
+        holdings: [Holding::Bearer].into_iter().collect(),
+        leeway: 30,
+        lifetime_max: u64::MAX,
+    };
+    let judge = |token: &[u8]| {
+        let Ok(token) = LogoutToken::read(token, &rules, "app", 1_800_000_000) else { return };
+        assert!(token.subject.is_some() || token.session.is_some(), "{token:?}");
+        assert!(!token.token_id.is_empty() && token.ends > 1_800_000_000, "{token:?}");
+        assert!(token.verify(&keys).is_err(), "nobody has signed this");
+    };
+    judge(data);
+    let (header, claims) = data.split_at(data.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1));
+    judge([encoded(header), encoded(claims), encoded(&[7; 64])].join(".").as_bytes());
+}
+
+/// Whatever a browser sends as cookies, none of the gateway's own is left by who reads them as we do, and all others are.
+pub(crate) fn cookies(data: &[u8]) {
+    const PREFIX: &str = "__Host-portcullis-";
+    let mut fields = Fields::default();
+    for line in data.split(|byte| *byte == b'\n') {
+        if fields.append(KnownName::Cookie, line).is_err() {
+            return;
+        }
+    }
+    let read = |fields: &Fields| {
+        let pairs = |line: &[u8]| line.split(|byte| *byte == b';').map(|pair| pair.trim_ascii().to_vec()).collect::<Vec<_>>();
+        let all = fields.values(KnownName::Cookie).flat_map(pairs);
+        all.filter(|pair| !pair.is_empty()).collect::<Vec<_>>()
+    };
+    let is_ours = |pair: &[u8]| pair.get(..PREFIX.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(PREFIX.as_bytes()));
+    let wanted: Vec<Vec<u8>> = read(&fields).into_iter().filter(|pair| !is_ours(pair)).collect();
+    remove_cookies(&mut fields, KnownName::Cookie, PREFIX);
+    assert_eq!(read(&fields), wanted);
 }
 
 /// A proof is read the same each time; one that was signed is not what it says when a bit of it is another; and none is for a key or a token

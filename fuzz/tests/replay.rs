@@ -70,3 +70,13 @@ fn proof() {
 fn key_set() {
     replay("key_set");
 }
+
+#[test]
+fn logout_token() {
+    replay("logout_token");
+}
+
+#[test]
+fn cookies() {
+    replay("cookies");
+}

@@ -20,6 +20,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("nghttpd", "nghttp2-server"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("chromium", "chromium"),
 ];
 /// The package that lets Debian's Python make virtual environments.
 const ENVIRONMENTS: &str = "python3-venv";

@@ -127,7 +127,9 @@ impl Revocations {
         self.has_any(&[certificate], 0, now_unix_seconds)
     }
 
-    fn has_any(&self, marks: &[Mark], issued: u64, now: u64) -> bool {
+    /// Whether a credential has been revoked that is known by these marks and was issued then, in seconds since the Unix epoch.
+    #[must_use]
+    pub fn has_any(&self, marks: &[Mark], issued: u64, now: u64) -> bool {
         if self.ended_count.load(Ordering::Acquire) > 0 {
             let ended = self.ended.load();
             if marks.iter().any(|mark| ended.get(mark).is_some_and(|until| now < *until)) {

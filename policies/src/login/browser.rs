@@ -80,11 +80,15 @@ pub(super) fn is_from_own_page(request: &RequestHead, origin: &str) -> bool {
     }
     let has = |name| request.fields().first(name).is_some();
     let is_own_site = sole(request, KnownName::SecFetchSite) == Some(b"same-origin");
-    let is_own_origin = sole(request, KnownName::Origin) == Some(origin.as_bytes());
-    // Whatever is said must fit, and something must be said; a WebSocket always has an Origin.
-    (is_own_site || !has(KnownName::SecFetchSite))
-        && (is_own_origin || (!has(KnownName::Origin) && !request.wants_websocket()))
-        && (is_own_site || is_own_origin)
+    let told = sole(request, KnownName::Origin);
+    let is_own_origin = told == Some(origin.as_bytes());
+    if !is_own_site {
+        // Whoever says nothing of the site is an old browser, or a WebSocket of some; its Origin decides.
+        return is_own_origin && !has(KnownName::SecFetchSite);
+    }
+    // Forms of pages that are not to tell where they are (`Referrer-Policy: no-referrer`) have the origin `null`, also on their own site. A
+    // WebSocket always has an Origin.
+    is_own_origin || (!request.wants_websocket() && (told == Some(b"null") || !has(KnownName::Origin)))
 }
 
 #[cfg(test)]
@@ -131,6 +135,11 @@ mod tests {
             ("POST", own.to_owned(), true),
             ("POST", site.to_owned(), true),
             ("POST", format!("{own}{site}"), true),
+            ("POST", format!("Origin: null\r\n{site}"), true),
+            ("POST", "Origin: null\r\nSec-Fetch-Site: cross-site\r\n".to_owned(), false),
+            ("POST", format!("{own}{own}{site}"), false),
+            ("POST", format!("{site}{site}"), false),
+            ("GET", format!("{WEBSOCKET}{site}Origin: null\r\n"), false),
             ("POST", String::new(), false),
             ("DELETE", "Origin: null\r\n".to_owned(), false),
             ("PUT", "Origin: https://evil.test\r\n".to_owned(), false),

@@ -108,6 +108,10 @@ impl Callback {
             TokenFailure::Unavailable | TokenFailure::Busy => Rejection::new(Reason::LoginUnavailable, failure.to_string()),
         })?;
         let word = tokens::judge(login, &answer, Proof::Nonce(&coming.pending.nonce), coming.now)?;
+        // Else the session would be over with its first request, and the browser be sent from here to there without end.
+        if login.state.revocations.get().is_some_and(|revocations| revocations.has_any(&word.marks, word.issued, coming.now)) {
+            return Err(Rejection::new(Reason::LoginRefused, "whoever has logged in has been revoked"));
+        }
         // SECURITY: a name that the browser had before, or was made to have, is never the name of the new session (threats E 120).
         if let Some(before) = &coming.before {
             login.end(before, coming.now);

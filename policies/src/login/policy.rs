@@ -17,7 +17,7 @@ use portcullis_gateway_policy::{
 };
 use portcullis_model::{Mark, Principal, Reason, Rejection};
 use portcullis_wire::form_encode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Makes the endpoints of the gateway's own.
 ///
@@ -28,7 +28,8 @@ pub fn compile(
     pool: &StatePool,
     revocations: &Arc<Revocations>,
 ) -> Result<Vec<LoginEndpoint>, CompileError> {
-    let login = Arc::new(Login { revocations: Arc::clone(revocations), ..Login::of(plan, pool)? });
+    let login = Arc::new(Login::of(plan, pool)?);
+    login.state.revocations.get_or_init(|| Arc::clone(revocations));
     Ok(vec![
         LoginEndpoint { name: "callback", method: "GET", body_bytes_max: 0, policy: Arc::new(Callback(Arc::clone(&login))) },
         LoginEndpoint { name: "logout", method: "POST", body_bytes_max: 0, policy: Arc::new(Logout(Arc::clone(&login))) },
@@ -42,6 +43,8 @@ pub(super) struct LoginState {
     pub(super) sessions: Sessions,
     pub(super) sealer: Sealer,
     pub(super) logout_tokens: LogoutTokens,
+    /// Where workers look for what has ended; there from when the endpoints are made.
+    pub(super) revocations: OnceLock<Arc<Revocations>>,
 }
 
 /// A login that runs.
@@ -52,8 +55,6 @@ pub struct Login {
     pub(super) endpoints: Arc<LiveEndpoints>,
     pub(super) state: Arc<LoginState>,
     pub(super) desk: Arc<LoginDesk>,
-    /// Where workers look for what has ended.
-    pub(super) revocations: Arc<Revocations>,
 }
 
 /// What is found out of a caller with a session.
@@ -96,6 +97,7 @@ impl Login {
                     sessions: Sessions::default(),
                     sealer,
                     logout_tokens: LogoutTokens::default(),
+                    revocations: OnceLock::new(),
                 })
             })
         };
@@ -103,7 +105,7 @@ impl Login {
         let state = Option::clone(&state).ok_or_else(|| error("the system gives no random bytes"))?;
         let limits = Limits { idle: plan.idle, lifetime: plan.lifetime };
         let desk = pool.state("login-desk", [0; 32], LoginDesk::default);
-        Ok(Self { plan: Arc::clone(plan), limits, keys, endpoints, state, desk, revocations: Arc::default() })
+        Ok(Self { plan: Arc::clone(plan), limits, keys, endpoints, state, desk })
     }
 
     /// Whether a request brings the name of a session, whatever it is worth.
@@ -127,7 +129,13 @@ impl Login {
         if session.word().ends <= unix_seconds(exchange) {
             return Judged::Stale(StaleSession { name: name.to_owned(), session });
         }
-        Judged::Caller(session.principal(granting.digest, |word| self.principal(word, granting.words)))
+        let principal = session.principal(granting.digest, |word| self.principal(word, granting.words));
+        // Who was put out comes in again by the provider alone, not with what it said before.
+        if self.state.revocations.get().is_some_and(|revocations| revocations.has(&principal, unix_seconds(exchange))) {
+            self.state.sessions.end(name);
+            return Judged::Answer(self.begin(exchange));
+        }
+        Judged::Caller(principal)
     }
 
     /// The same once the provider has been asked again.
@@ -154,15 +162,18 @@ impl Login {
     /// Ends a session, and what goes on by it.
     pub(super) fn end(&self, name: &str, now: u64) -> Option<Arc<Session>> {
         let session = self.state.sessions.end(name)?;
-        self.revocations.end(&[session.own()], now);
+        self.end_what_goes_on(&[session.own()], now);
         Some(session)
     }
 
     /// Ends all sessions that are known by a mark, and what goes on by them.
     pub(super) fn end_all(&self, mark: Mark, now: u64) {
-        let ended = self.state.sessions.end_all(mark);
-        if !ended.is_empty() {
-            self.revocations.end(&ended, now);
+        self.end_what_goes_on(&self.state.sessions.end_all(mark), now);
+    }
+
+    fn end_what_goes_on(&self, sessions: &[Mark], now: u64) {
+        if let Some(revocations) = self.state.revocations.get().filter(|_| !sessions.is_empty()) {
+            revocations.end(sessions, now);
         }
     }
 

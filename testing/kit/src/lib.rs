@@ -23,7 +23,7 @@ pub use dns::Dns;
 pub use eventually::{PATIENCE, eventually, holds};
 pub use gateway::{Gateway, Plain, binary};
 pub use network::in_own_network;
-pub use node::NodeServer;
+pub use node::{NodeServer, run_node};
 pub use places::{TempDir, free_port};
 pub use process::{Guarded, output_of};
 pub use programs::{Haproxy, Nginx};

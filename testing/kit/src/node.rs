@@ -1,6 +1,6 @@
 //! Node.js programs with the packages that `cargo xtask programs` installs.
 
-use crate::{Guarded, TempDir, eventually};
+use crate::{Guarded, TempDir, eventually, output_of};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -13,6 +13,23 @@ fn node_modules() -> PathBuf {
     let test = std::env::current_exe().expect("the system tells where the test is");
     let found = test.ancestors().map(|folder| folder.join("node/node_modules")).find(|folder| folder.is_dir());
     found.unwrap_or_else(|| panic!("the tests' npm packages are not here; run `cargo xtask programs`, or `cargo xtask test`"))
+}
+
+/// Runs a Node.js program, given as its text, to its end, and gives what it printed. Its arguments are the folder of the packages, and those given
+/// here. It gets a minute.
+///
+/// # Panics
+/// When it fails, with what it said.
+#[track_caller]
+pub fn run_node(program: &str, arguments: &[&str]) -> String {
+    let folder = TempDir::new();
+    let script = folder.write("program.mjs", program);
+    let mut command = Command::new("timeout");
+    command.args(["60", "node"]).arg(script).arg(node_modules()).args(arguments).current_dir(folder.path());
+    let output = output_of(&mut command);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{}\n{said}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    said
 }
 
 /// A Node.js program that serves.

@@ -2,6 +2,7 @@
 
 use crate::browser::{Browser, ORIGIN, PAGE};
 use crate::login::{SESSION, World, is_refused, wishes, yaml};
+use crate::revocation::command;
 use portcullis_testing_kit::{RawClient, SigningKey, Witness, base64url, get, holds, unix_seconds};
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -212,6 +213,49 @@ fn a_session_ends_with_what_its_provider_has_said() {
     mine.rest();
     world.gateway.record_of("credentials_expired");
     assert_eq!(alice.visit(&page()).1.status, 200, "the provider knows who it is and asks nothing");
+}
+
+#[test]
+fn e120_who_is_revoked_comes_in_again_by_the_provider_alone() {
+    let world = world("", json!({}));
+    let mut alice = world.browser();
+    alice.log_in(&page(), "alice");
+    let mut mine = open(&world, &alice);
+    command(&world.gateway, &["revoke", "subject", "alice", "--provider", "corp"]).expect("revoked");
+    assert_eq!(alice.send("GET", &page(), "", "").status, 401);
+    mine.rest();
+    // What the provider says from now on counts, and what it has said before, in this very second, does not.
+    holds("another login", || alice.clone().visit(&page()).1.status == 200);
+    assert!(world.asked("/token") >= 2);
+    // Somebody who stays out is told so, and not sent from here to there.
+    let later = (unix_seconds() + 600).to_string();
+    command(&world.gateway, &["revoke", "subject", "alice", "--provider", "corp", "--issued-until", &later]).expect("revoked");
+    is_refused(&alice.visit(&page()).1, 403, "login_refused");
+}
+
+#[test]
+fn e118_what_is_no_session_is_none() {
+    let world = world("", json!({}));
+    let mut alice = world.browser();
+    alice.log_in(&page(), "alice");
+    let session = alice.cookie(SESSION).expect("a session").to_owned();
+    let count = world.witness.texts().len();
+    for garbage in [
+        "",
+        "x",
+        &session[1..],
+        &format!("{session}A"),
+        &session.to_ascii_lowercase(),
+        "eyJhbGciOiJub25lIn0.e30.",
+        &"A".repeat(4000),
+    ] {
+        let mut browser = world.browser();
+        browser.cookies.insert(("app.test".to_owned(), SESSION.to_owned()), garbage.to_owned());
+        is_refused(&browser.send("GET", &page(), "", ""), 401, "credentials_missing");
+        is_refused(&browser.send("GET", &page(), "Authorization: Bearer x\r\n", ""), 401, "credentials_missing");
+        assert_eq!(browser.send("GET", &page(), PAGE, "").status, 302, "{garbage}");
+    }
+    assert_eq!(world.witness.texts().len(), count);
 }
 
 #[test]

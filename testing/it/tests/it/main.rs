@@ -19,6 +19,7 @@ mod attack_trusted;
 mod attack_upgrade;
 mod bound_tokens;
 mod browser;
+mod browser_login;
 mod caps;
 mod certificate_callers;
 mod cli;
