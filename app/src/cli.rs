@@ -79,6 +79,66 @@ pub enum Revocable {
     Certificate,
 }
 
+/// What is done to a key file, for `key`.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key, and show it: this once.
+    Create {
+        /// The key file; made if it is not there, for its owner alone.
+        #[arg(long, value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Whose key it is. Several keys may have one name.
+        #[arg(long)]
+        name: String,
+        /// A role that it has; may be repeated.
+        #[arg(long = "role")]
+        roles: Vec<String>,
+        /// A scope that it has; may be repeated.
+        #[arg(long = "scope")]
+        scopes: Vec<String>,
+        /// When it ends: in `90d`, or on `2027-01-31`. Never when absent.
+        #[arg(long)]
+        expires: Option<String>,
+    },
+    /// Show what keys there are; the keys themselves are nowhere.
+    List {
+        /// The key file.
+        #[arg(long, value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Make a key that replaces another, with its name, roles and scopes.
+    Rotate {
+        /// The key file.
+        #[arg(long, value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// The id of the key that is replaced.
+        id: String,
+        /// How long the old key stays valid: `24h`. With `0s` it is revoked at once.
+        #[arg(long, default_value = "24h")]
+        overlap: String,
+        /// When the new key ends; when absent it lives as long as the old one was meant to.
+        #[arg(long)]
+        expires: Option<String>,
+    },
+    /// Revoke a key; it stays in the list.
+    Revoke {
+        /// The key file.
+        #[arg(long, value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// The id of the key.
+        id: String,
+    },
+    /// Take over keys that callers have already, all or none.
+    Import {
+        /// The key file; made if it is not there.
+        #[arg(long, value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Lines of JSON with `key`, `name`, and as needed `roles`, `scopes`, `expires` (Unix seconds); `-` for standard input.
+        #[arg(value_hint = ValueHint::FilePath)]
+        from: PathBuf,
+    },
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -226,6 +286,9 @@ pub enum Command {
         #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
         socket: PathBuf,
     },
+    /// Make, show, replace and revoke API keys in a key file. A running gateway reads the file again when it changes.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

@@ -11,6 +11,7 @@ mod exposure;
 mod gateway;
 mod handover;
 mod init;
+mod keys;
 mod life;
 mod management;
 mod output;
@@ -87,6 +88,7 @@ fn perform(command: Command, output: Output) -> Result<ExitCode, String> {
         Command::Upgrade { socket, binary, within } => life::upgrade(&socket, binary, within, output),
         Command::Revoke(asked) => revoke::revoke(asked, output),
         Command::Revocations { socket } => revoke::list(&socket, output),
+        Command::Key(asked) => keys::key(asked, &clock, output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());
             Ok(())

@@ -126,9 +126,9 @@ reasons! {
     ProxyHeaderTimeout = "proxy_header_timeout", 0, Downstream, true, "";
     /// No credential was sent, or none of a kind that the API takes (RFC 6750 section 3).
     CredentialsMissing = "credentials_missing", 401, Downstream, false, "credentials are required";
-    /// More than one Authorization field, or one that is not well-formed (RFC 6750 section 3.1, invalid_request).
+    /// More than one Authorization field, one that is not well-formed (RFC 6750 section 3.1, invalid_request), or a token beside an API key.
     CredentialsAmbiguous = "credentials_ambiguous", 400, Downstream, false, "the credentials are ambiguous";
-    /// The token is not one that a provider of the API issued for it, or it is not valid now; which it is, is in the log.
+    /// The token is not one that a provider of the API issued for it, the API key is none that it takes, or it is not valid now; which it is, is in the log.
     CredentialsInvalid = "credentials_invalid", 401, Downstream, false, "the credentials are not valid";
     /// The credential has expired while the exchange went on, which has no end of its own (a WebSocket, an event stream, a stream of gRPC).
     CredentialsExpired = "credentials_expired", 401, Downstream, true, "the credentials have expired";

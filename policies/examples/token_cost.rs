@@ -48,7 +48,7 @@ fn row(name: &str) -> &'static PolicyDefinition {
 }
 
 fn make(name: &str, context: &AccessContext<'_>) -> Arc<dyn Policy> {
-    let Making::Access(compile) = row(name).compile else { panic!("made otherwise") };
+    let Making::Access(compile, _) = row(name).compile else { panic!("made otherwise") };
     compile(context).unwrap()
 }
 
@@ -101,7 +101,7 @@ fn measure(key: &SigningKey) {
         roles: ClaimPath::parse("roles"),
         scopes: ClaimPath::member("scope"),
     };
-    let read = row("authenticate").files.unwrap().read;
+    let read = row("authenticate").files[0].read;
     let content = read(key_set(&[key]).as_bytes()).unwrap_or_else(|problems| panic!("{problems:?}"));
     let mut files = LiveFiles::default();
     files.insert("k".into(), Arc::new(LiveFile::new(content)));
@@ -111,6 +111,7 @@ fn measure(key: &SigningKey) {
         providers: &providers,
         client_certificates: &[],
         logins: &[],
+        api_keys: &[],
         words: &words,
         files: &files,
         pool: &pool,

@@ -7,8 +7,8 @@ use crate::plan::{
 use crate::settings::{AcceptName, AskedTokens, NonceName, written};
 use portcullis_engines_jose::{Algorithm, ProofRules, TokenType};
 use portcullis_gateway_policy::{
-    AuthenticatePlan, CertificateClient, CertificatesPlan, Credentials, IntrospectionPlan, KeySource, LoginPlan, ProviderPlan,
-    SecretSource,
+    AuthenticatePlan, CertificateClient, CertificatesPlan, Credentials, IntrospectionPlan, KeySource, KeyStorePlan, LoginPlan,
+    ProviderPlan, SecretSource,
 };
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
 use serde_json::json;
@@ -240,6 +240,10 @@ fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
     }
     if !identity.logins.is_empty() {
         kinds.insert("logins".to_owned(), named(identity.logins.iter().map(|one| (&one.name, login_json(one)))));
+    }
+    if !identity.api_keys.is_empty() {
+        let store = |store: &KeyStorePlan| json!({ "header": *store.header, "store": { "file": path(&store.file) } });
+        kinds.insert("api_keys".to_owned(), named(identity.api_keys.iter().map(|one| (&one.name, store(one)))));
     }
     if !kinds.is_empty() {
         out.push(("identity".to_owned(), Value::Object(kinds)));

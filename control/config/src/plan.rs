@@ -6,7 +6,7 @@ use crate::settings::{
     Care, ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, OverloadSettings, ProviderRole, StaleList,
     TlsVersion, UpstreamLimits, UpstreamProtocolKind, UpstreamTimeouts,
 };
-use portcullis_gateway_policy::{AuthenticatePlan, CertificatesPlan, LoginPlan, ProviderPlan, RouteAccess};
+use portcullis_gateway_policy::{AuthenticatePlan, CertificatesPlan, KeyStorePlan, LoginPlan, ProviderPlan, RouteAccess};
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings, Value};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -63,20 +63,25 @@ impl Plan {
         &self.policies
     }
 
-    /// Every file that settings of policies name, with the row of the policy.
+    /// Every file that settings of policies name.
     #[must_use]
-    pub fn policy_files(&self) -> BTreeSet<(usize, PathBuf)> {
+    pub fn policy_files(&self) -> BTreeSet<PolicyFile> {
         let routes = self.apis.iter().flat_map(|api| &api.routes).map(|route| &route.policies);
         let mut seen = HashSet::new();
-        let keys = self.policies.iter().position(|row| row.name == "authenticate");
-        let keys = keys
-            .into_iter()
-            .flat_map(|row| self.identity.providers.iter().filter_map(move |one| Some((row, one.keys.file()?.clone()))));
-        let mut files: BTreeSet<_> = keys.collect();
+        let mut files = BTreeSet::new();
+        if let Some(policy) = self.policies.iter().position(|row| row.name == "authenticate") {
+            let sets = self.identity.providers.iter().filter_map(|one| Some((KEY_SETS, one.keys.file()?.clone())));
+            let stores = self.identity.api_keys.iter().map(|one| (KEY_STORES, one.file.clone()));
+            files.extend(sets.chain(stores).map(|(format, path)| PolicyFile { policy, format, path }));
+        }
         for levels in std::iter::once(&self.defaults).chain(routes).filter(|levels| seen.insert(levels.key())) {
             for (policy, settings) in levels.iter() {
                 let Some(row) = self.policies.get(policy) else { continue };
-                files.extend(settings.iter().flat_map(|one| (row.files)(&**one)).map(|file| (policy, file)));
+                files.extend(settings.iter().flat_map(|one| (row.files)(&**one)).map(|path| PolicyFile {
+                    policy,
+                    format: 0,
+                    path,
+                }));
             }
         }
         files
@@ -87,6 +92,21 @@ impl Plan {
     pub fn defaults(&self) -> &PolicyLevels {
         &self.defaults
     }
+}
+
+/// The formats of the files of `authenticate`, in the order of its row of the table of policies.
+const KEY_SETS: usize = 0;
+const KEY_STORES: usize = 1;
+
+/// A file that settings of a policy name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PolicyFile {
+    /// The row of the policy.
+    pub policy: usize,
+    /// Which of the formats it has that the policy reads.
+    pub format: usize,
+    /// Where it is.
+    pub path: PathBuf,
 }
 
 /// An address that is listened on.
@@ -315,6 +335,8 @@ pub struct IdentityPlan {
     pub client_certificates: Vec<Arc<CertificatesPlan>>,
     /// Logins with a browser, by name.
     pub logins: Vec<Arc<LoginPlan>>,
+    /// Stores of API keys, by name.
+    pub api_keys: Vec<Arc<KeyStorePlan>>,
     /// Roles of the gateway's own naming, and what they stand for.
     pub roles: Vec<(Arc<str>, Vec<ProviderRole>)>,
 }

@@ -215,7 +215,7 @@ impl Builder {
     fn route(&mut self, plan: &Plan, upstreams: Upstreams) -> Result<Routing, String> {
         let files = self.files.open(plan)?;
         let mut pipelines = Pipelines::new(self.policies, files, plan, &self.states, &self.revocations)?;
-        let unrouted = pipelines.of(plan.defaults(), &Access::Public)?;
+        let unrouted = pipelines.of(plan.defaults(), &Access::Public, None)?;
         let mut specs = Vec::new();
         for api in &plan.apis {
             let destination = destination(api, &upstreams)?;
@@ -395,7 +395,7 @@ fn spec(
     let path =
         PathTemplate::parse(&route.path).map_err(|problem| format!("route `{}` of api `{}`: {problem}", route.name, api.name))?;
     let headers = route.headers.iter().map(|(name, value)| (Box::from(&**name), Box::from(value.as_bytes()))).collect();
-    let pipeline = pipelines.of(&route.policies, &route.access)?;
+    let pipeline = pipelines.of(&route.policies, &route.access, api.authenticate.as_ref())?;
     let to = |upstream: &Arc<Upstream>, split: Option<Split>| {
         Arc::new(Route {
             name: Arc::clone(&route.name),

@@ -1,6 +1,6 @@
 //! Files that settings of policies name: read within bounds, and read again when they change, without building anything else.
 
-use portcullis_control_config::Plan;
+use portcullis_control_config::{Plan, PolicyFile};
 use portcullis_gateway_policy::{FileContent, FileFormat, FileProblem, LiveFile, LiveFiles, PolicyDefinition, StatePool};
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
@@ -68,10 +68,10 @@ struct Known {
     problem: Option<String>,
 }
 
-/// Every file that policies name, by the row of the policy and its path.
+/// Every file that policies name.
 pub(crate) struct PolicyFiles {
     policies: &'static [PolicyDefinition],
-    known: HashMap<(usize, PathBuf), Known>,
+    known: HashMap<PolicyFile, Known>,
     /// What policies count and remember, across all configurations.
     states: Arc<StatePool>,
     /// Contents that are out of force and may still be looked at. Freed here rather than by a worker.
@@ -90,29 +90,26 @@ impl PolicyFiles {
     pub(crate) fn open(&mut self, plan: &Plan) -> Result<Vec<LiveFiles>, String> {
         let mut files = vec![LiveFiles::beside(Arc::clone(&self.states)); self.policies.len()];
         let mut problems = Vec::new();
-        for (row, path) in plan.policy_files() {
-            match self.open_one(row, &path) {
-                Ok(live) => files.get_mut(row).into_iter().for_each(|files| files.insert(path.clone(), Arc::clone(&live))),
+        for file in plan.policy_files() {
+            match self.open_one(&file) {
+                Ok(live) => {
+                    files.get_mut(file.policy).into_iter().for_each(|files| files.insert(file.path.clone(), Arc::clone(&live)))
+                }
                 Err(problem) => problems.push(problem),
             }
         }
         if problems.is_empty() { Ok(files) } else { Err(problems.join("\n")) }
     }
 
-    fn open_one(&mut self, row: usize, path: &Path) -> Result<Arc<LiveFile>, String> {
-        let key = (row, path.to_owned());
-        if let Some(known) = self.known.get(&key) {
+    fn open_one(&mut self, file: &PolicyFile) -> Result<Arc<LiveFile>, String> {
+        if let Some(known) = self.known.get(file) {
             return Ok(Arc::clone(&known.live));
         }
-        let (stamp, content) = read(path, self.format(row)?);
+        let format = format(self.policies, file).ok_or_else(|| "a policy names a file and cannot read any".to_owned())?;
+        let (stamp, content) = read(&file.path, format);
         let live = Arc::new(LiveFile::new(content?));
-        self.known.insert(key, Known { live: Arc::clone(&live), stamp, problem: None });
+        self.known.insert(file.clone(), Known { live: Arc::clone(&live), stamp, problem: None });
         Ok(live)
-    }
-
-    fn format(&self, row: usize) -> Result<FileFormat, String> {
-        let format = self.policies.get(row).and_then(|definition| definition.files);
-        format.ok_or_else(|| "a policy names a file and cannot read any".to_owned())
     }
 
     /// Forgets the files that a plan, which is now in force, does not name.
@@ -131,10 +128,11 @@ impl PolicyFiles {
         let mut known: Vec<_> = self.known.iter_mut().collect();
         known.sort_by(|a, b| a.0.cmp(b.0));
         let mut problems = Vec::new();
-        for ((row, path), known) in known {
+        for (file, known) in known {
+            let path = &file.path;
             let stamp = Stamp::at(path);
             if stamp != known.stamp || stamp.is_none() {
-                let Some(format) = self.policies.get(*row).and_then(|definition| definition.files) else { continue };
+                let Some(format) = format(self.policies, file) else { continue };
                 let (stamp, content) = read(path, format);
                 known.stamp = stamp;
                 match content {
@@ -153,6 +151,11 @@ impl PolicyFiles {
         }
         Err(format!("{}\nwhat was read of it before stays in force", problems.join("\n")))
     }
+}
+
+/// How a file is read.
+fn format(policies: &[PolicyDefinition], file: &PolicyFile) -> Option<FileFormat> {
+    policies.get(file.policy)?.files.get(file.format).copied()
 }
 
 /// Reads a file; the stamp is of before, so that a change meanwhile is seen as one.

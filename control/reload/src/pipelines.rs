@@ -3,8 +3,8 @@
 use portcullis_control_config::{Access, IdentityPlan, Plan, PolicyLevels};
 use portcullis_engines_authz::Vocabulary;
 use portcullis_gateway_policy::{
-    AccessContext, CertificatesPlan, LiveFiles, LoginEndpoint, LoginPlan, Making, Pipeline, PipelineStep, PolicyDefinition,
-    ProviderPlan, Revocations, RouteAccess, StatePool,
+    AccessContext, AuthenticatePlan, CertificatesPlan, KeyStorePlan, LiveFiles, LoginEndpoint, LoginPlan, Making, Pipeline,
+    PipelineStep, PolicyDefinition, ProviderPlan, Revocations, RouteAccess, StatePool,
 };
 use portcullis_model::PolicyId;
 use std::collections::HashMap;
@@ -32,6 +32,7 @@ pub(crate) struct Pipelines<'b> {
     providers: &'b [Arc<ProviderPlan>],
     client_certificates: &'b [Arc<CertificatesPlan>],
     logins: &'b [Arc<LoginPlan>],
+    api_keys: &'b [Arc<KeyStorePlan>],
     words: Arc<Vocabulary>,
     states: &'b StatePool,
     revocations: &'b Arc<Revocations>,
@@ -50,22 +51,28 @@ impl<'b> Pipelines<'b> {
         states: &'b StatePool,
         revocations: &'b Arc<Revocations>,
     ) -> Result<Self, String> {
-        let IdentityPlan { providers, client_certificates, logins, .. } = &plan.identity;
+        let IdentityPlan { providers, client_certificates, logins, api_keys, .. } = &plan.identity;
         let (words, made) = (vocabulary(plan)?, HashMap::new());
-        Ok(Self { definitions, files, providers, client_certificates, logins, words, states, revocations, made })
+        Ok(Self { definitions, files, providers, client_certificates, logins, api_keys, words, states, revocations, made })
     }
 
-    /// The pipeline of these policies and this access.
+    /// The pipeline of these policies and this access, on an API that finds out so who is calling.
     ///
     /// # Errors
     /// When a policy cannot be made.
-    pub(crate) fn of(&mut self, levels: &PolicyLevels, access: &Access) -> Result<Pipeline, String> {
+    pub(crate) fn of(
+        &mut self,
+        levels: &PolicyLevels,
+        access: &Access,
+        authenticate: Option<&Arc<AuthenticatePlan>>,
+    ) -> Result<Pipeline, String> {
         let access = match access {
             Access::Public => None,
             Access::Allow { access, .. } => Some(access),
         };
         // The plan holds both for as long as this map is there.
-        let key = (levels.key(), access.map_or(0, |access| Arc::as_ptr(access).addr()));
+        let asks = authenticate.map_or(0, |plan| Arc::as_ptr(plan).addr());
+        let key = (levels.key(), access.map_or(asks, |access| Arc::as_ptr(access).addr()));
         if let Some(pipeline) = self.made.get(&key) {
             return Ok(pipeline.clone());
         }
@@ -90,10 +97,13 @@ impl<'b> Pipelines<'b> {
                     };
                     part
                 }
-                Making::Access(compile) => {
-                    let Some(access) = access else { continue };
-                    compile(&self.context(access, files))
-                }
+                Making::Access(compile, public) => match access {
+                    Some(access) => compile(&self.context(access, files)),
+                    None => {
+                        let Some(policy) = authenticate.and_then(|plan| public(plan, self.api_keys)) else { continue };
+                        Ok(policy)
+                    }
+                },
                 Making::Login(_) => continue,
             };
             let policy = made.map_err(|error| format!("policy `{name}`: {}", error.0))?;
@@ -120,7 +130,7 @@ impl<'b> Pipelines<'b> {
             let id = PolicyId(u8::try_from(index).unwrap_or(u8::MAX));
             for endpoint in endpoints {
                 let step = PipelineStep { id, name: definition.settings.name, policy: Arc::clone(&endpoint.policy) };
-                made.push((endpoint, self.of(defaults, &Access::Public)?.with(step)));
+                made.push((endpoint, self.of(defaults, &Access::Public, None)?.with(step)));
             }
         }
         Ok(made)
@@ -132,6 +142,7 @@ impl<'b> Pipelines<'b> {
             providers: self.providers,
             client_certificates: self.client_certificates,
             logins: self.logins,
+            api_keys: self.api_keys,
             words: &self.words,
             files,
             pool: self.states,

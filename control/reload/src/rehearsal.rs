@@ -21,7 +21,7 @@ use std::time::Duration;
 #[must_use]
 pub fn rehearsed(policies: &[PolicyDefinition]) -> Vec<PolicyDefinition> {
     let stand_in = |row: &PolicyDefinition| match row.settings.name {
-        "authenticate" => PolicyDefinition { compile: Making::Access(vouch), ..*row },
+        "authenticate" => PolicyDefinition { compile: Making::Access(vouch, |_, _| None), ..*row },
         _ => *row,
     };
     policies.iter().map(stand_in).collect()

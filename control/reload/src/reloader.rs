@@ -105,7 +105,7 @@ impl Reloader {
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = self.own_files();
-        files.extend(self.running.plan.policy_files().into_iter().map(|(_, file)| file));
+        files.extend(self.running.plan.policy_files().into_iter().map(|file| file.path));
         files
     }
 

@@ -1,6 +1,6 @@
 //! A row of the table of policies.
 
-use crate::{CompileAccess, CompileLogin, FileFormat, LiveFiles, Phase, Policy};
+use crate::{AuthenticatePlan, CompileAccess, CompileLogin, FileFormat, KeyStorePlan, LiveFiles, Phase, Policy};
 use portcullis_model_settings::PolicySchema;
 use std::any::Any;
 use std::sync::Arc;
@@ -15,6 +15,10 @@ pub type Compile = fn(&[Arc<dyn Any + Send + Sync>], &LiveFiles) -> Result<Arc<d
 /// Makes the part of a policy that runs in another phase, as [`Compile`] does; nothing if there is none.
 pub type CompilePart = fn(&[Arc<dyn Any + Send + Sync>], &LiveFiles) -> Result<Option<Arc<dyn Policy>>, CompileError>;
 
+/// Makes what a policy of identity does on a route that is for everybody, of an API that asks who is calling on others. Nothing if it does
+/// nothing there.
+pub type CompilePublic = fn(&AuthenticatePlan, &[Arc<KeyStorePlan>]) -> Option<Arc<dyn Policy>>;
+
 /// How a running policy is made.
 #[derive(Clone, Copy)]
 pub enum Making {
@@ -23,8 +27,8 @@ pub enum Making {
     /// From the settings that are written under the name of another policy, for the part of it that runs in another phase. Nothing if they
     /// have no such part.
     SettingsOf(&'static str, CompilePart),
-    /// From who may call, for each route that is not for everybody.
-    Access(CompileAccess),
+    /// From who may call, for each route that is not for everybody; and for the others, if there is something to do.
+    Access(CompileAccess, CompilePublic),
     /// From a login, for its endpoints alone.
     Login(CompileLogin),
 }
@@ -40,6 +44,6 @@ pub struct PolicyDefinition {
     pub always: bool,
     /// How it is made.
     pub compile: Making,
-    /// How the files that its settings name are read, if it has any.
-    pub files: Option<FileFormat>,
+    /// How the files that its settings name are read, for each kind of them.
+    pub files: &'static [FileFormat],
 }

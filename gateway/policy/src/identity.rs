@@ -1,6 +1,8 @@
 //! Who may call a route, as control has decided it, and what the policies of identity are made from.
 
-use crate::{CertificatesPlan, CompileError, IntrospectionPlan, LiveEndpoints, LiveFiles, LiveKeys, LoginPlan, Policy};
+use crate::{
+    CertificatesPlan, CompileError, IntrospectionPlan, KeyStorePlan, LiveEndpoints, LiveFiles, LiveKeys, LoginPlan, Policy,
+};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_engines_authz::{Line, Vocabulary};
 use portcullis_engines_jose::{ClaimPath, ProofRules, Rules};
@@ -128,6 +130,8 @@ pub struct AccessContext<'c> {
     pub client_certificates: &'c [Arc<CertificatesPlan>],
     /// All ways to log in with a browser.
     pub logins: &'c [Arc<LoginPlan>],
+    /// Every store of API keys.
+    pub api_keys: &'c [Arc<KeyStorePlan>],
     /// The words of all lines of the configuration.
     pub words: &'c Arc<Vocabulary>,
     /// The files of the policy.

@@ -8,6 +8,7 @@ mod definition;
 mod exchange;
 mod identity;
 mod introspection;
+mod key_stores;
 mod live;
 mod live_keys;
 mod login;
@@ -16,13 +17,14 @@ mod preflight;
 mod revocation;
 
 pub use client_certificates::{CertificateClient, CertificateMatch, CertificatesPlan};
-pub use definition::{Compile, CompileError, CompilePart, Making, PolicyDefinition};
+pub use definition::{Compile, CompileError, CompilePart, CompilePublic, Making, PolicyDefinition};
 pub use exchange::{ConnectionFacts, Exchange, LimitStanding, Scheme};
 pub use identity::{
     AccessContext, AuthenticatePlan, CompileAccess, Credentials, DiscoveryPlan, KeySource, ProviderPlan, RouteAccess, StateDigest,
     StatePool,
 };
 pub use introspection::{Flights, IntrospectionDesk, IntrospectionFailure, IntrospectionPlan, IntrospectionQuestion};
+pub use key_stores::KeyStorePlan;
 pub use live::{FileContent, FileFormat, FileProblem, LiveFile, LiveFiles};
 pub use live_keys::LiveKeys;
 pub use login::{

@@ -12,6 +12,7 @@ fn judge(roles: &[&str], scopes: &[&str], caller: Option<(&str, &[&str], &[&str]
         providers: &[],
         client_certificates: &[],
         logins: &[],
+        api_keys: &[],
         words: &words,
         files: &files,
         pool: &pool,

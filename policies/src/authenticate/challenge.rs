@@ -1,5 +1,6 @@
 //! What a client is asked for that has to show a credential, or a better one (RFC 9110 section 11.6.1).
 
+use super::api_keys::KeyStores;
 use super::shown::Scheme;
 use portcullis_engines_jose::{Algorithm, Holding};
 use portcullis_gateway_policy::ProviderPlan;
@@ -7,8 +8,10 @@ use portcullis_model::{Reason, Rejection};
 
 /// The kinds of credentials that an API takes.
 pub(super) struct Challenge {
-    /// Whether it takes tokens at all; else it knows callers by their certificates.
+    /// Whether it takes tokens at all.
     takes_tokens: bool,
+    /// What else it asks for: certificates where it takes no tokens, and API keys.
+    others: Box<[Box<str>]>,
     /// Whether tokens may be shown as Bearer.
     bearer: bool,
     /// The algorithms of proofs, where tokens may be shown as DPoP.
@@ -16,8 +19,15 @@ pub(super) struct Challenge {
 }
 
 impl Challenge {
-    /// For what these providers take.
-    pub(super) fn of<'p>(providers: impl Iterator<Item = &'p ProviderPlan> + Clone) -> Self {
+    /// For what these providers take, and what an API takes beside tokens.
+    pub(super) fn of<'p>(
+        providers: impl Iterator<Item = &'p ProviderPlan> + Clone,
+        takes_certificates: bool,
+        keys: &KeyStores,
+    ) -> Self {
+        let takes_tokens = providers.clone().next().is_some();
+        let certificate = (takes_certificates && !takes_tokens).then(|| "ClientCertificate realm=\"api\"".to_owned());
+        let others = certificate.into_iter().chain(keys.challenges()).map(Into::into).collect();
         let mut names: Vec<&str> = Vec::new();
         for rules in providers.clone().filter_map(|plan| plan.proofs.as_ref()) {
             names.extend(rules.algorithms.iter().map(Algorithm::as_str).filter(|name| !names.contains(name)).collect::<Vec<_>>());
@@ -25,7 +35,8 @@ impl Challenge {
         let is_bearer =
             |plan: &ProviderPlan| [Holding::Bearer, Holding::Certificate].iter().any(|way| plan.rules.holdings.contains(*way));
         Self {
-            takes_tokens: providers.clone().next().is_some(),
+            takes_tokens,
+            others,
             bearer: providers.clone().any(is_bearer),
             algorithms: (!names.is_empty()).then(|| names.join(" ").into()),
         }
@@ -49,14 +60,27 @@ impl Challenge {
         if !self.takes_tokens {
             return match rejection.reason {
                 Reason::CredentialsAmbiguous => rejection,
-                _ => rejection.asking("ClientCertificate realm=\"api\""),
+                _ => rejection.asking(self.others.join(", ")),
             };
         }
-        let Some(algorithms) = &self.algorithms else { return rejection };
+        let others: String = self.others.iter().flat_map(|other| [", ", other]).collect();
+        let Some(algorithms) = &self.algorithms else {
+            let challenge = rejection.challenge().filter(|_| !others.is_empty()).map(|of_token| format!("{of_token}{others}"));
+            return match challenge {
+                Some(challenge) => rejection.asking(challenge),
+                None => rejection,
+            };
+        };
         let error = error.map_or(String::new(), |error| format!(", error=\"{error}\""));
         let is_proof = shown == Scheme::Dpop || !self.bearer;
         let (of_bearer, of_proof) = if is_proof { ("", &*error) } else { (&*error, "") };
         let bearer = if self.bearer { format!("Bearer realm=\"api\"{of_bearer}, ") } else { String::new() };
-        rejection.asking(format!("{bearer}DPoP realm=\"api\"{of_proof}, algs=\"{algorithms}\""))
+        rejection.asking(format!("{bearer}DPoP realm=\"api\"{of_proof}, algs=\"{algorithms}\"{others}"))
+    }
+
+    /// The same after a key that is none: nothing is wrong with a token.
+    pub(super) fn put_for_key(&self, rejection: Rejection) -> Rejection {
+        let missing = self.put(Rejection::from(Reason::CredentialsMissing), Scheme::Bearer);
+        rejection.asking(missing.challenge().unwrap_or_default().to_owned())
     }
 }

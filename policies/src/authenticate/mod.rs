@@ -13,6 +13,7 @@
 //!     authenticate: { any_of: [corp], audiences: ["https://api.example.com"] }
 //! ```
 
+mod api_keys;
 mod binding;
 mod cache;
 mod certificates;
@@ -25,5 +26,6 @@ mod shown;
 #[cfg(test)]
 mod tests;
 
+pub use api_keys::{API_KEYS, compile_public};
 pub use keys::KEYS;
 pub use policy::compile;

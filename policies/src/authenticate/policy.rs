@@ -1,5 +1,6 @@
-//! Verifies bearer tokens.
+//! Verifies bearer tokens, and finds out by what else a caller is known.
 
+use super::api_keys::KeyStores;
 use super::binding::check_certificate;
 use super::cache::{TokenCache, TokenHash, Verified};
 use super::certificates::Certificates;
@@ -28,8 +29,9 @@ use std::time::Duration;
 pub fn compile(context: &AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileError> {
     let plan = &context.access.authenticate;
     let is_other = |name: &&Arc<str>| {
-        context.client_certificates.iter().any(|other| other.name == **name)
-            || context.logins.iter().any(|other| other.name == **name)
+        let certificates = context.client_certificates.iter().map(|other| &other.name);
+        let logins = context.logins.iter().map(|other| &other.name);
+        certificates.chain(logins).chain(context.api_keys.iter().map(|other| &other.name)).any(|other| other == *name)
     };
     let login = context.logins.iter().find(|login| plan.any_of.contains(&login.name));
     let providers = plan.any_of.iter().filter(|name| !is_other(name)).map(|name| {
@@ -45,11 +47,13 @@ pub fn compile(context: &AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileEr
         Ok(Provider { digest, plan: Arc::clone(plan), keys, asker, words: Arc::clone(context.words) })
     });
     let providers = providers.collect::<Result<Box<[Provider]>, CompileError>>()?;
+    let (certificates, api_keys) = (Certificates::of(context), KeyStores::of(context)?);
     Ok(Arc::new(Authenticate {
-        challenge: Challenge::of(providers.iter().map(|provider| &*provider.plan)),
+        challenge: Challenge::of(providers.iter().map(|provider| &*provider.plan), !certificates.is_empty(), &api_keys),
         providers,
-        certificates: Certificates::of(context),
         login: login.map(|login| BrowserLogin::of(login, context)).transpose()?,
+        certificates,
+        api_keys,
         plan: Arc::clone(plan),
         cache: context.pool.state("authenticate", [0; 32], TokenCache::default),
         // SECURITY: one memory for every configuration: a reload makes no proof worth something again.
@@ -202,6 +206,7 @@ struct Authenticate {
     providers: Box<[Provider]>,
     certificates: Certificates,
     login: Option<BrowserLogin>,
+    api_keys: KeyStores,
     plan: Arc<AuthenticatePlan>,
     cache: Arc<TokenCache>,
     proofs: Arc<Proofs>,
@@ -226,11 +231,16 @@ struct Asked<'a> {
 }
 
 impl Authenticate {
-    /// Who is calling: by the token if there is one, else by the session if one is shown, else by the certificate of the connection; without any,
-    /// whoever may log in is asked to.
+    /// Who is calling: by the key or the token if there is one, else by the session if one is shown, else by the certificate of the connection;
+    /// without any, whoever may log in is asked to.
     fn judge<'a>(&'a self, exchange: &'a mut Exchange, now: u64) -> Step<'a> {
         let has_token = exchange.request.fields().first(KnownName::Authorization).is_some();
         let takes_token = has_token && !self.providers.is_empty();
+        match self.judge_key(exchange, takes_token, now) {
+            Ok(None) => {}
+            Ok(Some(principal)) => return Step::Ready(self.admit(exchange, principal)),
+            Err(rejection) => return Step::Ready(Verdict::Reject(rejection)),
+        }
         let has_certificate = exchange.connection.tls.as_ref().is_some_and(|tls| tls.client.is_some());
         if !takes_token
             && let Some(login) = &self.login
@@ -240,6 +250,8 @@ impl Authenticate {
         }
         let judged = if !takes_token && !self.certificates.is_empty() {
             self.certificates.judge(exchange, now).map(Found::Caller)
+        } else if self.providers.is_empty() {
+            Err(Rejection::new(Reason::CredentialsMissing, "the request shows no key"))
         } else {
             self.judge_token(exchange, now)
         };
@@ -265,6 +277,17 @@ impl Authenticate {
 
     fn refuse(&self, exchange: &Exchange, rejection: Rejection) -> Verdict {
         Verdict::Reject(self.challenge.put(rejection, scheme_of(exchange)))
+    }
+
+    /// Who is calling by a key; nobody if the request brings none.
+    fn judge_key(&self, exchange: &Exchange, takes_token: bool, now: u64) -> Result<Option<Arc<Principal>>, Rejection> {
+        let of_key = |rejection| self.challenge.put_for_key(rejection);
+        let Some(shown) = self.api_keys.shown(exchange).map_err(of_key)? else { return Ok(None) };
+        if takes_token {
+            // SECURITY: whose request it is must not depend on which of the two is looked at first.
+            return Err(Rejection::new(Reason::CredentialsAmbiguous, "the request shows a key and a token"));
+        }
+        self.api_keys.judge(&shown, now).map(Some).map_err(of_key)
     }
 
     fn judge_token(&self, exchange: &Exchange, now: u64) -> Result<Found<'_>, Rejection> {
@@ -360,6 +383,7 @@ impl Authenticate {
         exchange.identify(principal);
         // A proof is for this request to the gateway; to an upstream it proves nothing.
         exchange.request.fields_mut().remove(KnownName::Dpop);
+        self.api_keys.remove(exchange);
         if self.plan.credentials == Credentials::Remove {
             exchange.request.fields_mut().remove(KnownName::Authorization);
         }

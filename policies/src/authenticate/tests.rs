@@ -1,9 +1,10 @@
-use super::{KEYS, compile};
+use super::{API_KEYS, KEYS, compile};
 use crate::testing::{access, exchange};
 use portcullis_engines_jose::{Algorithm, Binding, ClaimPath, Holding, Rules, TokenType};
+use portcullis_engines_keys::{Entry, HashKey, KeyFile, NewKey, RANDOM_BYTES};
 use portcullis_gateway_policy::{
-    AccessContext, Credentials, Exchange, FileContent, KeySource, LiveFile, LiveFiles, Policy, ProviderPlan, RouteAccess, Scheme,
-    StatePool, Step, Verdict,
+    AccessContext, Credentials, Exchange, FileContent, KeySource, KeyStorePlan, LiveFile, LiveFiles, Policy, ProviderPlan,
+    RouteAccess, Scheme, StatePool, Step, Verdict,
 };
 use portcullis_model::Reason;
 use portcullis_testing_kit::{SigningKey, claims_at, key_set};
@@ -62,6 +63,7 @@ impl World {
             providers: &self.providers,
             client_certificates: &[],
             logins: &[],
+            api_keys: &[],
             words: &words,
             files: &self.files,
             pool: &self.pool,
@@ -195,6 +197,7 @@ fn e142_grants_follow_the_configuration_also_of_known_tokens() {
             providers: &world.providers,
             client_certificates: &[],
             logins: &[],
+            api_keys: &[],
             words: &words,
             files: &world.files,
             pool: &world.pool,
@@ -238,4 +241,64 @@ fn a_cache_that_is_full_goes_on_and_stays_as_large_as_it_is() {
     assert!((1..9).all(|number| cache.find(&hash(number)).is_some()));
     cache.keep(hash(3), verified(500));
     assert_eq!((1..9).filter(|number| cache.find(&hash(*number)).is_some()).count(), 8);
+}
+
+#[test]
+fn a_key_is_found_in_the_store_of_its_header_and_is_ended_by_its_file() {
+    let mut file = KeyFile::new(HashKey::new([3; 32]));
+    let mut seeds = 0..;
+    let mut key = |name: &str, file: &mut KeyFile| {
+        let seed: u8 = seeds.next().unwrap();
+        let mut bytes = [0; RANDOM_BYTES];
+        (0..).zip(&mut bytes).for_each(|(at, byte): (u8, _)| *byte = at.wrapping_mul(31).wrapping_add(seed));
+        let made = NewKey::from_random(&bytes, &file.hash_key).unwrap();
+        file.entries.push(Entry {
+            id: made.id.clone(),
+            name: name.into(),
+            hash: made.hash,
+            roles: ["reader".into()].into(),
+            scopes: Box::default(),
+            created: 1,
+            expires: Some(NOW + 10),
+            revoked: None,
+            foreign: false,
+        });
+        made.text.reveal().clone()
+    };
+    let (mine, other) = (key("mine", &mut file), key("other", &mut file));
+    let mut files = LiveFiles::default();
+    let content = |file: &KeyFile| (API_KEYS.read)(file.to_text().as_bytes()).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let live = Arc::new(LiveFile::new(content(&file)));
+    files.insert("a".into(), Arc::clone(&live));
+    files.insert("b".into(), Arc::new(LiveFile::new(content(&KeyFile::new(HashKey::new([4; 32]))))));
+    let store = |name: &str, header: &str| Arc::new(KeyStorePlan { name: name.into(), header: header.into(), file: name.into() });
+    let (stores, pool) = ([store("b", "x-api-key"), store("a", "x-api-key")], StatePool::default());
+    let (route, words) = access(&["b", "a"], &["a/reader"], &[]);
+    let context = AccessContext {
+        access: &route,
+        providers: &[],
+        client_certificates: &[],
+        logins: &[],
+        api_keys: &stores,
+        words: &words,
+        files: &files,
+        pool: &pool,
+    };
+    let policy = compile(&context).unwrap();
+    let with = |key: &str, now| ask_with(&policy, &format!("X-Api-Key: {key}\r\nX_Api_Key: {key}\r\n"), now);
+    let (reason, exchange) = with(&mine, NOW);
+    let principal = exchange.principal().unwrap();
+    assert_eq!((reason, &*principal.provider, &*principal.subject), (None, "a", "mine"));
+    assert_eq!((principal.client.as_deref(), principal.ends_unix_seconds), (Some(&*file.entries[0].id), NOW + 10));
+    assert!(
+        principal.grants == words.grants("a", ["reader"], [])
+            && !exchange.request.fields().iter().any(|(_, value)| value == mine.as_bytes())
+    );
+    assert_eq!(with(&mine, NOW + 10).0, Some(Reason::CredentialsInvalid));
+    file.entries[0].revoked = Some(NOW);
+    live.replace(content(&file));
+    assert_eq!((with(&mine, NOW).0, with(&other, NOW).0), (Some(Reason::CredentialsInvalid), None));
+    assert_eq!(ask_with(&policy, "", NOW).0, Some(Reason::CredentialsMissing));
+    live.replace(FileContent::new(()));
+    assert_eq!(with(&other, NOW).0, Some(Reason::KeysUnavailable));
 }

@@ -49,7 +49,7 @@ pub(crate) fn table() -> &'static [PolicyDefinition] {
     TABLE.get_or_init(|| {
         let settings = PolicySchema::of::<Nothing>("upstream_of_the_case");
         let stand_in =
-            PolicyDefinition { settings, phase: Phase::Shape, always: true, compile: Making::Settings(compile), files: None };
+            PolicyDefinition { settings, phase: Phase::Shape, always: true, compile: Making::Settings(compile), files: &[] };
         POLICIES.iter().copied().chain([stand_in]).collect()
     })
 }

@@ -1,6 +1,7 @@
 //! Checks of `identity` and `roles`, and of what APIs and routes say about who may call.
 
 use super::Checker;
+use super::api_keys::{self, KeyStores};
 use super::client_certificates::{self, Certificates};
 use super::introspection;
 use super::logins::{self, Logins};
@@ -27,6 +28,8 @@ pub(super) struct Identity<'f> {
     certificates: Certificates<'f>,
     /// Logins with a browser, likewise.
     logins: Logins<'f>,
+    /// Stores of API keys, likewise.
+    stores: KeyStores<'f>,
     roles: BTreeMap<Arc<str>, Vec<ProviderRole>>,
     /// A hash of all of it.
     pub(super) digest: Digest,
@@ -59,7 +62,8 @@ pub(super) fn check<'f>(merged: &Merged<'f>, checker: &mut Checker<'_>) -> Ident
     }
     let certificates = client_certificates::check(merged, &mut hasher, checker);
     let logins = logins::check(merged, &named, &mut hasher, checker);
-    let mut identity = Identity { named, certificates, logins, roles: BTreeMap::new(), digest: Digest([0; 32]) };
+    let stores = api_keys::check(merged, &mut hasher, checker);
+    let mut identity = Identity { named, certificates, logins, stores, roles: BTreeMap::new(), digest: Digest([0; 32]) };
     identity.check_names(merged, checker);
     for entry in merged.roles.iter().flat_map(|roles| &roles.0) {
         hasher.text(&entry.name);
@@ -202,17 +206,19 @@ impl Identity<'_> {
             providers: self.named.values().flatten().cloned().collect(),
             client_certificates: self.certificates.values().flatten().cloned().collect(),
             logins: self.logins.values().flatten().cloned().collect(),
+            api_keys: self.stores.values().flatten().cloned().collect(),
             roles: self.roles.clone().into_iter().collect(),
         }
     }
 
     /// The names that an API may list.
     fn names(&self) -> impl Iterator<Item = &str> {
-        self.named.keys().chain(self.certificates.keys()).chain(self.logins.keys()).copied()
+        let others = self.logins.keys().chain(self.stores.keys());
+        self.named.keys().chain(self.certificates.keys()).chain(others).copied()
     }
 
     fn knows(&self, name: &str) -> bool {
-        self.named.contains_key(name) || self.certificates.contains_key(name) || self.logins.contains_key(name)
+        self.names().any(|known| known == name)
     }
 
     /// Checks that no route lies where a login has its paths.
@@ -222,10 +228,10 @@ impl Identity<'_> {
 
     /// One name must not mean two.
     fn check_names(&self, merged: &Merged<'_>, checker: &mut Checker<'_>) {
+        let help = "roles are known by these names: choose another for one of the two";
         for part in merged.identity.iter().flat_map(|identity| &identity.client_certificates.0) {
             if self.named.contains_key(&*part.name.value) {
                 let path = format!("/identity/client_certificates/{}", &*part.name.value);
-                let help = "roles are known by these names: choose another for one of the two";
                 checker.error(&part.name, path, "a provider has this name already", help);
             }
         }
@@ -233,8 +239,14 @@ impl Identity<'_> {
             let name = &*part.name.value;
             if self.named.contains_key(name) || self.certificates.contains_key(name) {
                 let path = format!("/identity/logins/{name}");
-                let help = "roles are known by these names: choose another for one of the two";
                 checker.error(&part.name, path, "a provider, or clients with certificates, have this name already", help);
+            }
+        }
+        for part in merged.identity.iter().flat_map(|identity| &identity.api_keys.0) {
+            let name = &*part.name.value;
+            if self.named.contains_key(name) || self.certificates.contains_key(name) || self.logins.contains_key(name) {
+                let path = format!("/identity/api_keys/{name}");
+                checker.error(&part.name, path, "another kind of provider has this name already", help);
             }
         }
     }

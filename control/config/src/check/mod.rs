@@ -1,5 +1,6 @@
 //! Settings -> [`Plan`]: names resolved, contradictions and insecure combinations refused, everything at once.
 
+mod api_keys;
 mod apis;
 mod care;
 mod client_certificates;

@@ -1,6 +1,7 @@
 //! What the operator writes, section by section. Doc comments become the reference and the JSON schema.
 
 mod access;
+mod api_keys;
 mod apis;
 mod balance;
 mod client_certificates;
@@ -18,6 +19,7 @@ mod rest;
 mod upstreams;
 
 pub use access::{AccessKeys, AccessSettings, AllowLines, AllowSettings};
+pub use api_keys::{ApiKeysSettings, KeyHeader, KeyStoreSettings};
 pub use apis::{ApiSettings, EncodedSlash, HeaderMatches, RouteSettings};
 pub use balance::{
     BalanceKind, BreakerSettings, Care, HashBy, HealthKind, HealthPath, HealthService, HealthSettings, OutlierSettings, RetryOn,

@@ -17,6 +17,8 @@ pub enum Credential {
     Certificate,
     /// The session of a browser that has logged in.
     Session,
+    /// An API key.
+    Key,
 }
 
 impl Credential {
@@ -27,6 +29,8 @@ impl Credential {
             Self::Certificate
         } else if identity.logins.iter().any(|known| *known.name == *provider) {
             Self::Session
+        } else if identity.api_keys.iter().any(|known| *known.name == *provider) {
+            Self::Key
         } else {
             Self::Token
         }
@@ -39,6 +43,7 @@ impl Credential {
             Self::Token => "token",
             Self::Certificate => "certificate",
             Self::Session => "session",
+            Self::Key => "key",
         }
     }
 }
@@ -143,7 +148,7 @@ pub fn callers(identity: &IdentityPlan, access: Option<&Access>) -> Vec<Caller> 
 fn audiences(credential: Credential, access: &RouteAccess) -> Vec<Option<Arc<str>>> {
     match credential {
         Credential::Token => access.authenticate.audiences.iter().cloned().map(Some).collect(),
-        Credential::Certificate | Credential::Session => vec![None],
+        Credential::Certificate | Credential::Session | Credential::Key => vec![None],
     }
 }
 

@@ -11,6 +11,7 @@
 )]
 
 mod access_commands;
+mod api_keys;
 mod attack_framing;
 mod attack_http2;
 mod attack_http2_requests;
