@@ -118,7 +118,8 @@ impl Gateway {
         let plane = DataPlane::start(&published, sinks, seed).map_err(|error| format!("workers cannot be started: {error}"))?;
         let hurry = Arc::new(plane.hurry());
         let (commands, received) = sync_channel(COMMANDS_MAX);
-        let state = State::new(Arc::new(recorder), commands.clone(), workers, clock, builder.names().clone(), revocations);
+        let known = (builder.names().clone(), builder.providers());
+        let state = State::new(Arc::new(recorder), commands.clone(), workers, clock, known, revocations);
         let last_good = keep_last_good(&plan, &state)?;
         let checks = HealthChecks::start(Arc::clone(&published), tell_health);
         let checks = checks.map_err(|error| format!("health checks cannot be started: {error}"))?;

@@ -13,7 +13,7 @@ use portcullis_control_admin::{
     UpstreamInfo,
 };
 use portcullis_control_config::{Access, DrainPlan, Finding, ListenerMode, Plan, Weakening};
-use portcullis_control_reload::{Expiry, Names, RevocationLog, Running};
+use portcullis_control_reload::{Expiry, Names, Providers, RevocationLog, Running};
 use portcullis_gateway_proxy::Snapshot;
 use portcullis_insight_record::{ExpiryGauge, Gauges, Recorder};
 use portcullis_model::Clock;
@@ -37,6 +37,7 @@ pub struct State {
     workers: usize,
     clock: Clock,
     names: Names,
+    providers: Providers,
     revocations: Arc<RevocationLog>,
     started: u64,
     now: Mutex<Now>,
@@ -64,7 +65,7 @@ impl State {
         commands: SyncSender<Command>,
         workers: usize,
         clock: Clock,
-        names: Names,
+        (names, providers): (Names, Providers),
         revocations: Arc<RevocationLog>,
     ) -> Arc<Self> {
         let started = clock.unix_seconds();
@@ -75,6 +76,7 @@ impl State {
             workers,
             clock,
             names,
+            providers,
             revocations,
             started,
             now: Mutex::default(),
@@ -353,6 +355,7 @@ impl Management for State {
             overload: self.overload().gauges(),
             expiries: self.expiry_gauges(),
             names: upstreams::name_gauges(self.names.facts()),
+            providers: upstreams::provider_gauges(self.providers.facts(self.clock.unix_seconds())),
         })
     }
 

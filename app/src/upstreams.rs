@@ -4,9 +4,10 @@ use crate::ask::{ask, understood};
 use crate::output::{Colour, Output};
 use portcullis_control_admin::{EndpointInfo, UpstreamInfo};
 use portcullis_control_reload::NameFacts;
+use portcullis_control_reload::{KeySetFacts, ProviderFacts};
 use portcullis_gateway_proxy::Snapshot;
 use portcullis_gateway_upstream::{Endpoint, Upstream};
-use portcullis_insight_record::{EndpointGauges, NameGauges, UpstreamGauges};
+use portcullis_insight_record::{EndpointGauges, KeySetGauges, NameGauges, ProviderGauges, UpstreamGauges};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::time::Instant;
@@ -64,6 +65,21 @@ pub fn name_gauges(facts: Vec<NameFacts>) -> Vec<NameGauges> {
         refused: counts.refused,
         addresses: addresses as u64,
         age_millis: age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+    };
+    facts.into_iter().map(gauge).collect()
+}
+
+/// What is told of providers as metrics.
+pub fn provider_gauges(facts: Vec<ProviderFacts>) -> Vec<ProviderGauges> {
+    let keys = |facts: KeySetFacts| KeySetGauges {
+        fetched: facts.fetches.good,
+        failed: facts.fetches.failed,
+        age_seconds: facts.age_seconds,
+    };
+    let gauge = |ProviderFacts { provider, keys: of_keys, introspection }: ProviderFacts| ProviderGauges {
+        provider: provider.to_string(),
+        keys: of_keys.map(keys),
+        introspection: introspection.map(|outcomes| (outcomes.good, outcomes.failed)),
     };
     facts.into_iter().map(gauge).collect()
 }

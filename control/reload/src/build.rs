@@ -7,6 +7,7 @@ use crate::introspection::{self, IntrospectionKeeper, KeptProvider};
 use crate::key_sets::{Kept, KeySets, kept_by};
 use crate::logins::{self, Environment, KeptLogin, LoginKeeper};
 use crate::pipelines::Pipelines;
+use crate::providers::Providers;
 use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_control_config::settings::ListenerProtocol;
@@ -150,6 +151,12 @@ impl Builder {
     #[must_use]
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// The providers that are asked, and what is known of them.
+    #[must_use]
+    pub fn providers(&self) -> Providers {
+        Providers { keys: Arc::clone(&self.keys.shared), asked: Arc::clone(&self.introspection.shared) }
     }
 
     /// The keys of session tickets, which every snapshot it builds shares.

@@ -4,6 +4,7 @@
 
 use crate::key_sets::{Tell, origin_of};
 use crate::logins::{Environment, secret};
+use crate::providers::Outcomes;
 use portcullis_control_config::Plan;
 use portcullis_engines_jose::INTROSPECTION_BYTES_MAX;
 use portcullis_gateway_policy::{
@@ -58,12 +59,26 @@ pub(crate) fn kept_by<D>(
     Ok(kept)
 }
 
-/// What those who answer share.
+/// What those who answer share, and others look at.
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     kept: Mutex<Vec<KeptProvider>>,
-    /// What is wrong with a provider, by its name: told once for each change.
-    troubles: Mutex<HashMap<Arc<str>, String>>,
+    noted: Mutex<HashMap<Arc<str>, Noted>>,
+}
+
+/// What came of asking a provider.
+#[derive(Default)]
+struct Noted {
+    outcomes: Outcomes,
+    /// What is wrong: told once for each change.
+    trouble: Option<String>,
+}
+
+impl Shared {
+    /// What came of asking each provider that is asked.
+    pub(crate) fn facts(&self) -> Vec<(Arc<str>, Outcomes)> {
+        lock(&self.noted).iter().map(|(name, noted)| (Arc::clone(name), noted.outcomes)).collect()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -73,7 +88,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Asks about tokens, by a thread that runs as soon as some provider is to be asked.
 #[derive(Default)]
 pub(crate) struct IntrospectionKeeper {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     running: Mutex<Option<watch::Sender<()>>>,
 }
 
@@ -81,7 +96,12 @@ impl IntrospectionKeeper {
     /// Asks these from now on, and no others.
     pub(crate) fn keep(&self, kept: Vec<KeptProvider>, states: &StatePool, clock: &Clock, tell: &Tell) {
         let is_needed = !kept.is_empty();
-        lock(&self.shared.troubles).retain(|name, _| kept.iter().any(|one| one.plan.name == *name));
+        let mut noted = lock(&self.shared.noted);
+        noted.retain(|name, _| kept.iter().any(|one| one.plan.name == *name));
+        for one in &kept {
+            noted.entry(Arc::clone(&one.plan.name)).or_default();
+        }
+        drop(noted);
         *lock(&self.shared.kept) = kept;
         let mut running = lock(&self.running);
         if !is_needed || running.as_ref().is_some_and(|running| running.receiver_count() > 0) {
@@ -149,20 +169,19 @@ async fn answer(question: IntrospectionQuestion, shared: &Shared, turns: &Semaph
     let _waited = answer.send(asked.map_err(|_| IntrospectionFailure::Unavailable));
 }
 
-/// Tells when something goes wrong, or is right again.
+/// Counts what came of a question, and tells when something goes wrong, or is right again.
 fn note(shared: &Shared, provider: &Arc<str>, problem: Option<&Problem>, tell: &Tell) {
-    let mut troubles = lock(&shared.troubles);
-    match problem.map(ToString::to_string) {
-        None => {
-            if troubles.remove(provider).is_some() {
-                tell(&format!("provider `{provider}` answers about tokens again"));
-            }
+    let mut all = lock(&shared.noted);
+    let noted = all.entry(Arc::clone(provider)).or_default();
+    let problem = problem.map(ToString::to_string);
+    let count = if problem.is_none() { &mut noted.outcomes.good } else { &mut noted.outcomes.failed };
+    *count = count.saturating_add(1);
+    if problem != noted.trouble {
+        match &problem {
+            Some(problem) => tell(&format!("provider `{provider}` cannot be asked about tokens: {problem}")),
+            None => tell(&format!("provider `{provider}` answers about tokens again")),
         }
-        Some(problem) if troubles.get(provider) != Some(&problem) => {
-            tell(&format!("provider `{provider}` cannot be asked about tokens: {problem}"));
-            troubles.insert(Arc::clone(provider), problem);
-        }
-        Some(_) => {}
+        noted.trouble = problem;
     }
 }
 

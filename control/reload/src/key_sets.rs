@@ -3,6 +3,7 @@
 //! SECURITY: only a named upstream is asked, redirects are not followed, and what a provider says of where its keys are is believed only
 //! for its own host: nobody who answers can lead the gateway elsewhere (threats E 111).
 
+use crate::providers::{KeySetFacts, Outcomes};
 use portcullis_control_config::Plan;
 use portcullis_engines_jose::{Json, KEY_SET_BYTES_MAX, KeySet};
 use portcullis_gateway_policy::{DiscoveryPlan, KeySource, LiveEndpoints, LiveKeys, ProviderEndpoints, ProviderPlan, StatePool};
@@ -63,10 +64,23 @@ pub(crate) fn kept_by<'u>(
     plan.identity.providers.iter().filter_map(kept).collect()
 }
 
+/// What the thread and others look at.
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     kept: Mutex<Vec<Kept>>,
     changed: Condvar,
+}
+
+impl Shared {
+    /// What is known of each key set.
+    pub(crate) fn facts(&self, now_unix_seconds: u64) -> Vec<(Arc<str>, KeySetFacts)> {
+        let facts = |one: &Kept| {
+            let (good, failed) = one.keys.outcomes();
+            let age = one.keys.look(|_| one.keys.age(now_unix_seconds));
+            (Arc::clone(&one.provider), KeySetFacts { fetches: Outcomes { good, failed }, age_seconds: age })
+        };
+        lock(&self.kept).iter().map(facts).collect()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -76,7 +90,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The key sets that are kept, by a thread that runs as soon as there is one.
 #[derive(Default)]
 pub(crate) struct KeySets {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     running: Mutex<Option<tokio::sync::watch::Sender<()>>>,
 }
 
@@ -185,7 +199,7 @@ impl Keeper {
         let Some(one) = kept.iter().find(|one| Arc::ptr_eq(&one.keys, &keys)) else { return };
         let Some(turn) = self.turns.get_mut(&one.provider) else { return };
         turn.is_asked = false;
-        keys.note_tried();
+        keys.note_tried(outcome.is_ok());
         let trouble = match outcome {
             Ok((set, endpoints)) => {
                 // First, so that a login that waits for keys finds where they are asked as well.
@@ -253,38 +267,4 @@ fn target_of_keys(document: &Json, issuer: &str, origin: &str) -> Result<String,
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Json, origin_of, target_of_keys};
-
-    #[test]
-    fn a_url_is_cut_behind_its_host() {
-        assert_eq!(origin_of("https://id.test/realms/a"), ("https://id.test", "/realms/a"));
-        assert_eq!(origin_of("https://id.test:8443"), ("https://id.test:8443", ""));
-    }
-
-    #[test]
-    fn e111_keys_are_looked_for_on_the_issuers_own_host_alone() {
-        let target = |issuer: &str, url: &str| {
-            let document = format!("{{\"issuer\":\"{issuer}\",\"jwks_uri\":\"{url}\"}}");
-            target_of_keys(&Json::parse(document.as_bytes()).unwrap(), "https://id.test/a", "https://id.test").ok()
-        };
-        assert_eq!(target("https://id.test/a", "https://id.test/keys?v=1").as_deref(), Some("/keys?v=1"));
-        for (issuer, url) in [
-            ("https://id.test", "https://id.test/keys"),
-            ("https://evil.test/a", "https://id.test/keys"),
-            ("https://id.test/a", "http://id.test/keys"),
-            ("https://id.test/a", "https://id.test.evil.test/keys"),
-            ("https://id.test/a", "https://id.test@evil.test/keys"),
-            ("https://id.test/a", "https://id.test:8443/keys"),
-            ("https://id.test/a", "http://169.254.169.254/latest"),
-            ("https://id.test/a", "https://id.test/a b"),
-            ("https://id.test/a", "https://id.test/a\\r\\nX: y"),
-            ("https://id.test/a", "file:///etc/passwd"),
-            ("https://id.test/a", "https://id.test"),
-        ] {
-            assert_eq!(target(issuer, url), None, "{issuer} {url}");
-        }
-        let without = Json::parse(b"{\"issuer\":\"https://id.test/a\"}").unwrap();
-        assert!(target_of_keys(&without, "https://id.test/a", "https://id.test").is_err());
-    }
-}
+mod tests;

@@ -15,7 +15,8 @@ pub struct LiveKeys {
     keys: ArcSwapOption<KeySet>,
     fetched_unix_seconds: AtomicU64,
     is_wanted: AtomicBool,
-    is_tried: AtomicBool,
+    fetched: AtomicU64,
+    failed: AtomicU64,
 }
 
 impl LiveKeys {
@@ -44,15 +45,22 @@ impl LiveKeys {
         self.is_wanted.swap(false, Ordering::Relaxed) && self.age(now_unix_seconds) >= CERTAIN_FOR
     }
 
-    /// Notes that it has been asked for, whatever came of it.
-    pub fn note_tried(&self) {
-        self.is_tried.store(true, Ordering::Release);
+    /// Notes that it has been asked for, and whether it came.
+    pub fn note_tried(&self, has_come: bool) {
+        let count = if has_come { &self.fetched } else { &self.failed };
+        count.fetch_add(1, Ordering::Release);
     }
 
     /// Whether it has been asked for at least once.
     #[must_use]
     pub fn is_tried(&self) -> bool {
-        self.is_tried.load(Ordering::Acquire)
+        self.outcomes() != (0, 0)
+    }
+
+    /// How often it has come when it was asked for, and how often not.
+    #[must_use]
+    pub fn outcomes(&self) -> (u64, u64) {
+        (self.fetched.load(Ordering::Acquire), self.failed.load(Ordering::Acquire))
     }
 
     /// Puts a set in force.

@@ -2,6 +2,7 @@
 
 use crate::counters::{BUCKETS, Count};
 use crate::name_gauges::{NameGauges, name_gauges};
+use crate::provider_gauges::{ProviderGauges, provider_gauges};
 use crate::recorder::LogStatus;
 use crate::series::{ByReason, CLASSES, ListenerSeries, METHODS, PROTOCOLS, RouteSeries, UpstreamSeries, WorkerSeries};
 use crate::upstream_gauges::{UpstreamGauges, upstream_gauges};
@@ -39,6 +40,8 @@ pub struct Gauges {
     pub expiries: Vec<ExpiryGauge>,
     /// Names of upstreams that are resolved.
     pub names: Vec<NameGauges>,
+    /// Providers of identities that are asked.
+    pub providers: Vec<ProviderGauges>,
 }
 
 /// When something runs out: the first of its kind under a name that the configuration has.
@@ -119,6 +122,7 @@ pub(crate) fn expose(workers: &[Arc<WorkerSeries>], gauges: &Gauges, log: &LogSt
     upstreams(&mut text, &merge(workers.iter().map(|worker| worker.upstreams.list())));
     upstream_gauges(&mut text, &gauges.upstreams);
     name_gauges(&mut text, &gauges.names);
+    provider_gauges(&mut text, &gauges.providers);
     listeners(&mut text, &merge(workers.iter().map(|worker| worker.listeners.list())));
     rejections(&mut text, workers);
     let dropped = workers.iter().map(|worker| worker.records_dropped.value()).sum();

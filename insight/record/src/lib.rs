@@ -11,6 +11,7 @@ mod file;
 mod json;
 mod labels;
 mod name_gauges;
+mod provider_gauges;
 mod recorder;
 mod series;
 mod sink;
@@ -20,6 +21,7 @@ mod writer;
 
 pub use exposition::{ExpiryGauge, Gauges, OverloadGauges};
 pub use name_gauges::NameGauges;
+pub use provider_gauges::{KeySetGauges, ProviderGauges};
 pub use recorder::{AccessLog, LogStatus, RecordSettings, Recorder, Rotation};
 pub use sink::SinkSeed;
 pub use upstream_gauges::{EndpointGauges, UpstreamGauges};

@@ -140,6 +140,9 @@ fn a_provider_that_is_away_is_neither_access_nor_a_word_about_the_token() {
     holds("the answer to be too old", || with(&short, &known).code() == "introspection_unavailable");
     holds("the trouble to be told", || long.stderr().contains("provider `id` cannot be asked about tokens: no connection"));
     assert_eq!(long.stderr().matches("cannot be asked about tokens").count(), 1, "once");
+    let answers =
+        |outcome: &str| long.metric(&format!("portcullis_introspection_answers_total{{provider=\"id\",outcome=\"{outcome}\"}}"));
+    assert_eq!((answers("answered"), answers("failed")), (1.0, 3.0));
     [&mut long, &mut short].into_iter().for_each(Gateway::is_well);
 }
 

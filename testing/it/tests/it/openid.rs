@@ -198,6 +198,13 @@ fn a_provider_that_is_away_is_neither_access_nor_a_word_about_the_token() {
     holds("the trouble to be told", || gateway.stderr().contains("the keys of provider `id` cannot be fetched"));
     liar.tells(&[&key]);
     holds("the keys to be there", || with(&gateway, &token).status == 200);
+    let fetches =
+        |outcome: &str| gateway.metric(&format!("portcullis_key_set_fetches_total{{provider=\"id\",outcome=\"{outcome}\"}}"));
+    assert!(
+        fetches("failed") >= 1.0
+            && fetches("fetched") >= 1.0
+            && gateway.metric("portcullis_key_set_age_seconds{provider=\"id\"}") < 60.0
+    );
     // Away again: what was fetched is used on, also by the next configuration.
     liar.say(|says| *says = Says::default());
     assert_eq!(with(&gateway, &token).status, 200);
