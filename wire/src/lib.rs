@@ -26,6 +26,7 @@ mod response;
 mod span;
 mod status;
 mod uri;
+mod websocket;
 
 pub use chunked::{ChunkStep, ChunkedDecoder, Trailers, write_chunk_head, write_last_chunk};
 pub use error::WireError;
@@ -43,3 +44,4 @@ pub use query::query_pairs;
 pub use request::{PseudoFields, RequestHead, Version};
 pub use response::ResponseHead;
 pub use uri::CanonicalUri;
+pub use websocket::{GOING_AWAY, POLICY_VIOLATION, WebsocketFrames, websocket_close};

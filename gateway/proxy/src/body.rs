@@ -7,7 +7,7 @@ use crate::buffers::{Buffer, BufferPool};
 use crate::replay::Replay;
 use crate::stream::ByteStream;
 use portcullis_gateway_policy::DroppedTrailers;
-use portcullis_wire::{ChunkStep, ChunkedDecoder, Trailers, WireError, write_chunk_head, write_last_chunk};
+use portcullis_wire::{ChunkStep, ChunkedDecoder, Trailers, WebsocketFrames, WireError, write_chunk_head, write_last_chunk};
 use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
@@ -22,6 +22,8 @@ pub(crate) enum Reading {
     Chunked(Box<ChunkedDecoder>),
     /// When the stream ends.
     UntilClose,
+    /// When the stream ends; until then it is frames of a WebSocket.
+    Frames(WebsocketFrames),
 }
 
 /// How the end of a body is told where it goes.
@@ -157,6 +159,12 @@ impl Transfer {
         sink.poll_flush(cx).map_err(|_| TransferError::Sink)
     }
 
+    /// Whether a frame of the gateway's own may follow what has been written: that is whole frames of a WebSocket.
+    pub(crate) fn takes_frame(&self) -> bool {
+        let written = self.payload.is_empty() && self.out_at == self.out.len() && !self.has_unread();
+        written && matches!(&self.reading, Reading::Frames(frames) if frames.takes_another())
+    }
+
     /// Whether anything may still come from the source.
     pub(crate) fn needs_source(&self) -> bool {
         !self.read_all || self.has_unread()
@@ -197,7 +205,7 @@ impl Transfer {
     fn trailers(&self) -> Option<&Trailers> {
         match &self.reading {
             Reading::Chunked(decoder) => Some(decoder.trailers()),
-            Reading::Length(_) | Reading::UntilClose => None,
+            Reading::Length(_) | Reading::UntilClose | Reading::Frames(_) => None,
         }
     }
 
@@ -288,7 +296,7 @@ impl Transfer {
 
     fn source_ended(&mut self, trailers: Option<&Trailers>) -> Result<(), TransferError> {
         match self.reading {
-            Reading::UntilClose => {
+            Reading::UntilClose | Reading::Frames(_) => {
                 self.read_all = true;
                 if self.writing == Writing::Chunked {
                     match trailers {
@@ -335,6 +343,12 @@ impl Transfer {
             }
             Reading::UntilClose => {
                 let count = buffer.unread().len();
+                buffer.consume(count);
+                end += count;
+            }
+            Reading::Frames(frames) => {
+                let count = buffer.unread().len();
+                frames.pass(buffer.unread());
                 buffer.consume(count);
                 end += count;
             }
@@ -397,7 +411,7 @@ impl Transfer {
         let mut last = Vec::new();
         match &self.reading {
             Reading::Chunked(decoder) => write_last_chunk(&mut last, decoder.trailers()),
-            Reading::Length(_) | Reading::UntilClose => last.extend_from_slice(b"0\r\n\r\n"),
+            Reading::Length(_) | Reading::UntilClose | Reading::Frames(_) => last.extend_from_slice(b"0\r\n\r\n"),
         }
         if payload_in_buffer && buffer.put(self.payload.end, &last) {
             self.payload.end += last.len();

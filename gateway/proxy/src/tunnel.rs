@@ -1,4 +1,4 @@
-//! After an upgrade: bytes in both directions, each ending on its own.
+//! After an upgrade: bytes in both directions, each ending on its own. Where the gateway is the one who ends it, the client is told why.
 
 use crate::body::{Reading, Transfer, Waiting, Writing};
 use crate::buffers::Buffer;
@@ -11,9 +11,14 @@ use crate::worker::Worker;
 use portcullis_gateway_policy::Exchange;
 use portcullis_gateway_upstream::UpstreamConnection;
 use portcullis_model::Reason;
+use portcullis_wire::{GOING_AWAY, POLICY_VIOLATION, WebsocketFrames, websocket_close};
 use std::future::poll_fn;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// How long a client may take for the frame that closes its WebSocket.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// One direction, and whether its end has been passed on.
 struct Half {
@@ -23,8 +28,8 @@ struct Half {
 }
 
 impl Half {
-    fn new(out: Vec<u8>, begun: Option<Buffer>) -> Self {
-        let transfer = Transfer::new(Reading::UntilClose, Writing::Plain, out, begun, u64::MAX, None);
+    fn new(reading: Reading, out: Vec<u8>, begun: Option<Buffer>) -> Self {
+        let transfer = Transfer::new(reading, Writing::Plain, out, begun, u64::MAX, None);
         Self { transfer, ended: false, shut: false }
     }
 
@@ -66,8 +71,8 @@ pub(crate) async fn tunnel(
     out: Vec<u8>,
     rest: Option<Buffer>,
 ) -> After {
-    let mut up = Half::new(Vec::new(), connection.carry.take());
-    let mut down = Half::new(out, rest);
+    let mut up = Half::new(Reading::UntilClose, Vec::new(), connection.carry.take());
+    let mut down = Half::new(Reading::Frames(WebsocketFrames::default()), out, rest);
     let limits = connection.listener.limits.clone();
     let mut pace = Pace::new(limits.body_rate_min, limits.rate_window, Reason::ClientTooSlow);
     let now = Instant::now();
@@ -110,8 +115,32 @@ pub(crate) async fn tunnel(
     .await;
     exchange.record.traffic.request_body = up.transfer.moved;
     exchange.record.traffic.response_body = down.transfer.moved;
-    if let Err(reason) = outcome {
-        exchange.record.note_reason(reason, "the upgraded connection");
+    let Err(reason) = outcome else { return After::Close };
+    exchange.record.note_reason(reason, "the upgraded connection");
+    match close_code(reason) {
+        Some(code) if down.transfer.takes_frame() => close(connection, code, reason).await,
+        _ => After::Close,
     }
-    After::Close
+}
+
+/// The code by which a client hears that the gateway has ended its WebSocket; none where it is not the gateway that has.
+fn close_code(reason: Reason) -> Option<u16> {
+    match reason {
+        Reason::CredentialsExpired | Reason::CredentialsRevoked | Reason::ClientCertificateRevoked | Reason::StreamAged => {
+            Some(POLICY_VIOLATION)
+        }
+        Reason::ShuttingDown => Some(GOING_AWAY),
+        _ => None,
+    }
+}
+
+/// Closes the client's side with a frame that says why (RFC 6455 section 5.5.1).
+async fn close(connection: &mut Connection, code: u16, reason: Reason) -> After {
+    connection.alarm.set(Instant::now() + CLOSE_TIME_MAX);
+    if !connection.write_all(&websocket_close(code, reason.public()), &[]).await {
+        return After::Close;
+    }
+    connection.io.finish(None);
+    // What the client still sends must not take the frame from it by a reset. The end of the process waits for nobody.
+    if reason == Reason::ShuttingDown { After::Close } else { After::Linger }
 }

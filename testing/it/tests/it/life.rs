@@ -1,5 +1,6 @@
 //! The end of a gateway: in order, within a bound, and without a lost request.
 
+use crate::streams_site::{AGREES, HANDSHAKE};
 use portcullis_testing_kit::{Gateway, Plain, RawClient, Witness, binary, get, holds, output_of};
 use std::process::Command;
 use std::sync::Mutex;
@@ -122,6 +123,25 @@ fn a_stream_without_end_is_cut_at_the_deadline_and_recorded() {
     let record = gateway.record_of("shutting_down");
     assert_eq!(record["blame"], "gateway", "{record}");
     witness.all_ended();
+}
+
+#[test]
+fn a_websocket_is_told_at_the_deadline_that_the_gateway_goes_away() {
+    let witness = Witness::scripted(|side| {
+        if side.request().is_some() {
+            side.write(AGREES);
+            side.drain();
+        }
+    });
+    let mut plain = Plain::to(witness.address());
+    plain.routes = "- { name: ws, methods: [GET], path: \"/ws\", access: { public: true }, websocket: true }";
+    let probes = "probes: 127.0.0.1:@probes@";
+    let mut gateway = Gateway::start(&plain.yaml().replace(probes, &format!("{probes}, drain: {{ deadline: 100ms }}")));
+    let mut client = RawClient::connect(gateway.http());
+    client.send(format!("GET /ws HTTP/1.1\r\nHost: a.test\r\n{HANDSHAKE}\r\n"));
+    assert_eq!(client.response_head().status, 101);
+    gateway.stop();
+    assert_eq!(client.rest(), b"\x88\x0f\x03\xe9not available");
 }
 
 #[test]

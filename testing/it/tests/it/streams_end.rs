@@ -1,9 +1,10 @@
 //! What takes long ends with the credential that it was begun with, and when it has taken as long as one may.
 
 use crate::grpc::grpc_server;
+use crate::http2_websocket::connect;
 use crate::streams_site::{Call, Streams, gateway, token};
-use portcullis_testing_kit::http2::Outcome;
-use portcullis_testing_kit::unix_seconds;
+use portcullis_testing_kit::http2::{Http2Client, Outcome};
+use portcullis_testing_kit::{PyServer, unix_seconds};
 use serde_json::json;
 use std::sync::atomic::Ordering;
 
@@ -24,6 +25,26 @@ fn what_has_no_end_of_its_own_ends_with_its_token() {
     }
     site.witness.all_ended();
     site.gateway.is_well();
+}
+
+#[test]
+fn a_websocket_is_closed_with_a_frame_that_says_why_unless_it_is_amid_another() {
+    let site = Streams::new("stream_age_max: 2s");
+    assert_eq!(site.open("/ws/short", &site.token(1, json!({}))).rest(), b"\x88\x1e\x03\xf0the credentials have expired");
+    assert_eq!(site.open("/ws/aged", &site.token(600, json!({}))).rest(), b"\x88\x1f\x03\xf0the request must be made anew");
+    assert_eq!(site.open("/ws/half", &site.token(1, json!({}))).rest(), b"\x01\x05half");
+}
+
+#[test]
+fn a_websocket_of_http2_is_closed_with_a_frame_that_says_why() {
+    let server = PyServer::start();
+    let (site, corp, authority) = gateway(&format!("http://{}", server.address()), "h1", "");
+    let mut client = Http2Client::connect(site.address("tls"), &authority.certificate);
+    let bearer = format!("Bearer {}", token(&corp, 2, json!({})));
+    let mut fields = connect("/ws");
+    fields.push(("authorization", &bearer));
+    assert_eq!(client.headers(1, &fields, false).outcome(1), Outcome::Answered(200));
+    assert_eq!(client.body(1), b"\x88\x1e\x03\xf0the credentials have expired");
 }
 
 #[test]

@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub const ISSUER: &str = "https://id.test";
 pub const AUDIENCE: &str = "https://api.test";
-const HANDSHAKE: &str =
+pub const HANDSHAKE: &str =
     "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-const AGREES: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+pub const AGREES: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                       Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// A gateway before an upstream whose answers take long.
@@ -39,6 +39,9 @@ impl Streams {
             let Some(request) = side.request() else { return };
             if request.starts_with(b"GET /ws") {
                 side.write(AGREES);
+                if request.starts_with(b"GET /ws/half") {
+                    side.write("\u{1}\u{5}half");
+                }
                 side.drain();
             } else if request.starts_with(b"GET /events") {
                 side.write(
