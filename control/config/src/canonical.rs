@@ -187,8 +187,9 @@ fn login_json(plan: &LoginPlan) -> Value {
         "idle": plan.idle.encode(),
         "lifetime": plan.lifetime.encode(),
     });
-    if let (Value::Object(out), Some(prompt)) = (&mut out, &plan.prompt) {
-        out.insert("prompt".to_owned(), json!(**prompt));
+    if let Value::Object(out) = &mut out {
+        let optional = [("prompt", &plan.prompt), ("after_logout", &plan.after_logout)];
+        out.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(**value.as_ref()?)))));
     }
     out
 }

@@ -129,12 +129,13 @@ impl LoginKeeper {
     pub(crate) fn keep(&self, kept: Vec<KeptLogin>, states: &StatePool, clock: &Clock, tell: &Tell) {
         let is_needed = !kept.is_empty();
         *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if !is_needed || running.as_ref().is_some_and(|running| running.receiver_count() > 0) {
+        if !is_needed {
             return;
         }
+        // A configuration without logins has let the desk go; the next with one has another, at which nobody is yet.
         let desk = states.state("login-desk", [0; 32], LoginDesk::default);
         let Some(questions) = desk.attend() else { return };
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         match start(questions, Arc::clone(&self.kept), clock.clone(), Arc::clone(tell)) {
             Ok(until_dropped) => *running = Some(until_dropped),
             Err(error) => tell(&format!("nobody can log in: {error}")),

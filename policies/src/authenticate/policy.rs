@@ -262,10 +262,23 @@ impl Authenticate {
         }
     }
 
+    /// Who may log in, or show a token, is asked for either.
+    fn beside_tokens(&self, verdict: Verdict, exchange: &Exchange) -> Verdict {
+        match verdict {
+            Verdict::Reject(rejection) if rejection.reason == Reason::CredentialsMissing && !self.providers.is_empty() => {
+                let login = rejection.challenge().unwrap_or_default().to_owned();
+                let tokens = self.challenge.put(Rejection { challenge: None, ..rejection }, scheme_of(exchange));
+                let both = format!("{}, {login}", tokens.challenge().unwrap_or_default());
+                Verdict::Reject(tokens.asking(both))
+            }
+            verdict => verdict,
+        }
+    }
+
     fn judge_session<'a>(&'a self, login: &'a BrowserLogin, exchange: &'a mut Exchange) -> Step<'a> {
         match login.login.judge(exchange, &login.granting()) {
             Judged::Caller(principal) => Step::Ready(self.admit(exchange, principal)),
-            Judged::Answer(verdict) => Step::Ready(verdict),
+            Judged::Answer(verdict) => Step::Ready(self.beside_tokens(verdict, exchange)),
             Judged::Stale(stale) => Step::Later(Box::pin(async move {
                 match login.judge_again(stale, exchange).await {
                     Ok(principal) => self.admit(exchange, principal),

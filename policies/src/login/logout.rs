@@ -30,14 +30,16 @@ impl Logout {
         let session = shown.and_then(|shown| login.end(shown, now));
         let gone = set_cookie(&name, "", None);
         let endpoints = login.endpoints.get().unwrap_or_default();
+        let after = login.plan.after_logout.as_ref().map(|path| format!("{}{path}", login.plan.origin));
         let Some(end_session) = &endpoints.end_session else {
-            let fields = vec![("cache-control", b"no-store".to_vec()), ("set-cookie", gone)];
-            return LocalAnswer { status: 204, fields };
+            let fields = vec![("cache-control", b"no-store".to_vec()), ("set-cookie", gone.clone())];
+            return after.map_or(LocalAnswer { status: 204, fields }, |after| redirect(303, after, vec![gone]));
         };
         let word = session.map(|session| session.word());
         let hint = word.as_ref().and_then(|word| login.state.sealer.open(word.id_token.as_ref()?));
         let mut pairs = vec![("client_id", &*login.plan.client_id)];
         pairs.extend(hint.as_ref().map(|hint| ("id_token_hint", hint.reveal().as_str())));
+        pairs.extend(after.as_ref().map(|after| ("post_logout_redirect_uri", after.as_str())));
         let joint = if end_session.contains('?') { '&' } else { '?' };
         redirect(303, format!("{end_session}{joint}{}", form_encode(&pairs)), vec![gone])
     }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// For how long a provider that could not be asked is not asked again for the same session.
-const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Counted from when who asked had come, and longer than asking takes: who has waited for it does not ask again.
+const AGAIN_AFTER: Duration = Duration::from_secs(15);
 
 /// Why a session does not go on.
 pub(super) enum NotRefreshed {

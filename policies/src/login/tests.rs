@@ -50,6 +50,7 @@ impl World {
             host: "app.test".into(),
             scopes: "openid orders:read".into(),
             prompt: None,
+            after_logout: None,
             idle: Duration::from_secs(600),
             lifetime: Duration::from_secs(3600),
         });
@@ -78,7 +79,7 @@ impl World {
             Judged::Caller(principal) => Ok(principal),
             Judged::Answer(verdict) => Err(verdict),
             Judged::Stale(stale) => {
-                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
                 runtime.block_on(login.judge_again(stale, &exchange, &granting))
             }
         }
@@ -110,7 +111,7 @@ impl World {
                     let form = String::from_utf8(question.form.reveal().clone()).unwrap();
                     question.answer.send(answers(&form)).unwrap();
                 };
-                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
                 runtime.block_on(async { tokio::join!(later, answering).0 })
             }
         };
@@ -323,7 +324,7 @@ fn asked_again(answer: impl Fn(&World, &str) -> Result<Value, TokenFailure>) -> 
         let form = String::from_utf8(question.form.reveal().clone()).unwrap();
         question.answer.send(answer(&world, &form).map(|answer| answer.to_string().into_bytes())).unwrap();
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (judged, ()) = runtime.block_on(async { tokio::join!(login.judge_again(stale, &exchange, &granting), answering) });
     match judged {
         Ok(principal) => Ok((principal.ends_unix_seconds, principal.subject.to_string())),

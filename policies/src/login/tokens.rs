@@ -7,9 +7,8 @@ use portcullis_engines_jose::{Claims, Fault, Json, Login as Asked, Token, check_
 use portcullis_gateway_policy::{LoginPlan, Revocable};
 use portcullis_model::{Reason, Rejection};
 
-/// How many roles and scopes are kept, and how long each may be.
-const WORDS_MAX: usize = 256;
-const WORD_BYTES_MAX: usize = 256;
+/// How much is kept of roles, and of scopes, in bytes; what is beyond is not granted.
+const WORDS_BYTES_MAX: usize = 8 * 1024;
 /// The longest token that is kept.
 const KEPT_BYTES_MAX: usize = 4096;
 
@@ -81,7 +80,12 @@ pub(super) fn judge(login: &Login, answer: &[u8], proof: Proof<'_>, now: u64) ->
 
 fn word(plan: &LoginPlan, claims: &Claims, id_token: &str, granted: Option<&str>, sealer: &Sealer) -> Word {
     let kept = |words: &mut dyn Iterator<Item = &str>| {
-        words.filter(|word| word.len() <= WORD_BYTES_MAX).take(WORDS_MAX).map(Box::from).collect()
+        let mut left = WORDS_BYTES_MAX;
+        let fits = |word: &&str| {
+            left = left.saturating_sub(word.len() + size_of::<Box<str>>());
+            left > 0
+        };
+        words.take_while(fits).map(Box::from).collect()
     };
     let roles = plan.provider.roles.as_ref().map(|path| path.texts(&claims.all, false)).unwrap_or_default();
     let session = claims.all.member("sid").and_then(Json::as_text).map(|id| Revocable::Session { issuer: &claims.issuer, id });

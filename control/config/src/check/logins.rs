@@ -80,6 +80,7 @@ fn plan(
         host: Arc::clone(&settings.origin.host),
         scopes: scopes.join(" ").into(),
         prompt: settings.prompt.and_then(|prompt| prompt.encode().as_str().map(Arc::from)),
+        after_logout: settings.after_logout.as_ref().map(|path| path.shared()),
         idle: settings.idle,
         lifetime: settings.lifetime,
     })

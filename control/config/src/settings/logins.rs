@@ -1,6 +1,6 @@
 //! `identity.logins`: people who log in with a browser.
 
-use super::{Numbered, Word};
+use super::{BasePath, Numbered, Word};
 use portcullis_model_settings::{
     Decode, Diagnostics, Name, Node, Schema, SecretRef, Spanned, Value, choice, scalar_schema, section,
 };
@@ -24,6 +24,9 @@ section! {
         pub scopes: Numbered<Word> = Numbered(vec![(0, Word("openid".into()))]),
         /// What the provider is to ask for in any case.
         pub prompt: Option<LoginPrompt>,
+        /// Where the provider sends browsers after a logout: a path of `origin`. The whole address must be known there
+        /// (`post_logout_redirect_uris`). Without it the provider shows a page of its own.
+        pub after_logout: Option<BasePath>,
         /// How long a session may go unused.
         pub idle: Duration where (Duration::from_mins(1), Duration::from_hours(24 * 7)) = Duration::from_hours(1),
         /// How long a session lasts at the most. It ends with the ID token in any case; who wants to see a page then is sent to the provider

@@ -3,10 +3,13 @@
 use portcullis_model::Secret;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// How many questions may wait.
 const WAITING_MAX: usize = 256;
+/// How long somebody waits for an answer; who answers takes less.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why there are no tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +57,17 @@ impl Default for LoginDesk {
 }
 
 impl LoginDesk {
-    /// Asks a provider for tokens. How long that may take is bounded by who answers.
+    /// Asks a provider for tokens, and waits half a minute at the most.
     ///
     /// # Errors
     /// Why there are none.
     pub async fn ask(&self, login: Arc<str>, form: Secret<Vec<u8>>) -> Result<Vec<u8>, TokenFailure> {
         let (answer, answered) = oneshot::channel();
         self.questions.try_send(TokenQuestion { login, form, answer }).map_err(|_| TokenFailure::Busy)?;
-        answered.await.unwrap_or(Err(TokenFailure::Unavailable))
+        match tokio::time::timeout(PATIENCE, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(TokenFailure::Unavailable),
+        }
     }
 
     /// What waits for answers; for the one who gives them.

@@ -37,6 +37,8 @@ pub struct LoginPlan {
     pub scopes: Arc<str>,
     /// What the provider is to ask people in any case.
     pub prompt: Option<Arc<str>>,
+    /// Where browsers come back to from a logout at the provider: a path of the origin.
+    pub after_logout: Option<Arc<str>>,
     /// How long a session may go unused.
     pub idle: Duration,
     /// How long a session lasts at the most.

@@ -234,6 +234,57 @@ fn e120_who_is_revoked_comes_in_again_by_the_provider_alone() {
 }
 
 #[test]
+fn a_login_that_was_gone_for_a_while_works_again() {
+    let mut world = world("", json!({}));
+    let mut alice = world.browser();
+    alice.log_in(&page(), "alice");
+    let with = yaml(world.witness.address(), world.provider.address(), "");
+    let without = with
+        .replace("  logins:\n", "  client_certificates: {}\n")
+        .lines()
+        .filter(|line| !line.contains("staff:"))
+        .map(|line| line.replace("[staff]", "[corp], audiences: [a]").replace("staff/members", "corp/members"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    for (generation, text) in [(2, &without), (3, &with), (4, &without), (5, &with)] {
+        world.gateway.configure(text);
+        world.gateway.reaches_generation(generation);
+    }
+    assert_eq!(world.browser().log_in(&page(), "alice").1.status, 200);
+    world.gateway.is_well();
+}
+
+#[test]
+fn where_tokens_are_taken_too_either_is_asked_for() {
+    let world = world("", json!({}));
+    let mixed = yaml(world.witness.address(), world.provider.address(), "").replace("[staff]", "[staff, corp], audiences: [a]");
+    world.gateway.configure(&mixed);
+    world.gateway.reaches_generation(2);
+    let answer = world.browser().send("GET", &page(), "", "");
+    is_refused(&answer, 401, "credentials_missing");
+    assert_eq!(answer.field("www-authenticate"), Some("Bearer realm=\"api\", BrowserLogin realm=\"api\""));
+    let answer = world.browser().send("GET", &page(), &format!("Authorization: Bearer x\r\n{PAGE}"), "");
+    is_refused(&answer, 401, "credentials_invalid");
+    assert_eq!(world.browser().log_in(&page(), "alice").1.status, 200);
+}
+
+#[test]
+fn who_has_logged_out_comes_back_to_a_page_of_the_application() {
+    let client = json!({ "post_logout_redirect_uris": [format!("{ORIGIN}/open")] });
+    let world = world(", after_logout: /open", json!({ "client": client }));
+    let mut alice = world.browser();
+    alice.log_in(&page(), "alice");
+    let logout = format!("{ORIGIN}/.portcullis/login/staff/logout");
+    let out = alice.send("POST", &logout, "Sec-Fetch-Site: same-origin\r\n", "");
+    let shown = alice.send("GET", out.field("location").expect("a place"), PAGE, "").text();
+    let secret = shown.split("name=\"xsrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a form");
+    let confirm = format!("http://{}/session/end/confirm", world.provider.address());
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let confirmed = alice.send("POST", &confirm, form, &format!("xsrf={secret}&logout=yes"));
+    assert!(confirmed.field("location").is_some_and(|place| place.starts_with(&format!("{ORIGIN}/open"))), "{}", confirmed.head);
+}
+
+#[test]
 fn e118_what_is_no_session_is_none() {
     let world = world("", json!({}));
     let mut alice = world.browser();
