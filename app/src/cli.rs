@@ -46,10 +46,10 @@ pub struct Revoke {
     /// The kind of what is revoked.
     #[arg(value_enum)]
     pub kind: Revocable,
-    /// The `jti` of a token, the `sub` of its subject, or the SHA-256 of a certificate in hexadecimal digits.
+    /// The `jti` of a token, the `sub` of its subject, the id of a key, or the SHA-256 of a certificate in hexadecimal digits.
     pub id: String,
-    /// The provider that issued it, by its name in the configuration; not for certificates.
-    #[arg(long, required_if_eq_any([("kind", "token"), ("kind", "subject")]))]
+    /// The provider that issued it, or the store of the key, by its name in the configuration; not for certificates.
+    #[arg(long, required_if_eq_any([("kind", "token"), ("kind", "subject"), ("kind", "key")]))]
     pub provider: Option<String>,
     /// Of a subject: tokens that were issued by then, in Unix seconds; by now when absent.
     #[arg(long, value_name = "UNIX_SECONDS")]
@@ -75,6 +75,8 @@ pub enum Revocable {
     Token,
     /// Every token of somebody.
     Subject,
+    /// An API key.
+    Key,
     /// A client's certificate.
     Certificate,
 }
@@ -278,7 +280,7 @@ pub enum Command {
         #[arg(long, value_parser = clap::value_parser!(u64).range(1..=50))]
         within: Option<u64>,
     },
-    /// Revoke a token, everybody's tokens of one subject, or a client's certificate: new requests are refused and what goes on is ended.
+    /// Revoke a token, everybody's tokens of one subject, an API key or a client's certificate: new requests are refused and what goes on is ended.
     Revoke(Revoke),
     /// Show what is revoked at a running gateway.
     Revocations {

@@ -15,11 +15,17 @@ pub fn revoke(log: &RevocationLog, plan: &Plan, actor: Actor, asked: &RevokeRequ
         let unknown = || format!("there is no provider `{provider}`; see `identity.providers` of the configuration in force");
         found.map(|one| one.rules.issuer.to_string()).ok_or_else(unknown)
     };
+    let store = |name: &str| {
+        let found = plan.identity.api_keys.iter().find(|one| *one.name == *name);
+        let unknown = || format!("there is no store of keys `{name}`; see `identity.api_keys` of the configuration in force");
+        found.map(|one| one.name.to_string()).ok_or_else(unknown)
+    };
     let (target, issued_until) = match &asked.what {
         RevokeWhat::Token { provider, id } => (Target::Token { issuer: issuer(provider)?, id: id.clone() }, None),
         RevokeWhat::Subject { provider, id } => {
             (Target::Subject { issuer: issuer(provider)?, subject: id.clone() }, Some(asked.issued_until.unwrap_or(now)))
         }
+        RevokeWhat::Key { provider, id } => (Target::Key { store: store(provider)?, id: id.clone() }, None),
         RevokeWhat::Certificate { fingerprint } => (Target::Certificate { fingerprint: fingerprint.clone() }, None),
     };
     if asked.until.is_some_and(|until| until <= now) {
@@ -37,6 +43,7 @@ pub fn info(revocation: &Revocation) -> RevocationInfo {
     let (kind, issuer, id) = match &revocation.target {
         Target::Token { issuer, id } => ("token", Some(issuer), id),
         Target::Subject { issuer, subject } => ("subject", Some(issuer), subject),
+        Target::Key { store, id } => ("key", Some(store), id),
         Target::Certificate { fingerprint } => ("certificate", None, fingerprint),
     };
     RevocationInfo {

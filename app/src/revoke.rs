@@ -16,6 +16,7 @@ pub fn revoke(asked: Revoke, output: Output) -> Result<(), String> {
     let what = match kind {
         Revocable::Token => RevokeWhat::Token { provider, id },
         Revocable::Subject => RevokeWhat::Subject { provider, id },
+        Revocable::Key => RevokeWhat::Key { provider, id },
         Revocable::Certificate if !provider.is_empty() => {
             return Err("a certificate has no provider; leave `--provider` out".to_owned());
         }

@@ -27,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     ("cookies", targets::cookies),
     ("proof", targets::proof),
     ("key_set", targets::key_set),
+    ("key_file", targets::key_file),
     ("config", targets::config),
     ("differential", differential::differential),
 ];

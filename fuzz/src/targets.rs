@@ -4,6 +4,7 @@ use portcullis_control_config::load_text;
 use portcullis_engines_jose::{
     Algorithm, Holding, KeySet, LogoutToken, Proof, ProofRules, Rules, Token, TokenType, check_claims, verify_signature,
 };
+use portcullis_engines_keys::{KeyFile, KeyTable, check};
 use portcullis_model::Clock;
 use portcullis_wire::{
     ChunkStep, ChunkedDecoder, Fields, FrameMeter, HeadFinder, HeadLimits, KnownName, Method, PROXY_HEADER_BYTES_MAX, PseudoFields,
@@ -315,5 +316,22 @@ fn encoded(bytes: &[u8]) -> String {
 pub(crate) fn key_set(data: &[u8]) {
     if let Ok((keys, unfit)) = KeySet::parse(data) {
         assert!(!keys.is_empty() && keys.len() <= 1024 && unfit.len() <= 1024);
+    }
+}
+
+/// What is a file of API keys is written in a form that is read again and means the same; and no bytes are a key of one, except by its hash key.
+pub(crate) fn key_file(data: &[u8]) {
+    let (key, file) = data.split_at(data.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1));
+    for bytes in [data, file] {
+        let Ok(keys) = KeyFile::read(bytes) else { continue };
+        let again = KeyFile::read(keys.to_text().as_bytes()).expect("what is written is read");
+        assert_eq!(keys.entries, again.entries);
+        let table = KeyTable::new(keys);
+        for shown in [key, data, b"pck_"] {
+            assert!(table.find(shown, 1_800_000_000).is_err(), "nobody has made this key");
+        }
+    }
+    if let Some(id) = check(key.trim_ascii_end()) {
+        assert!(id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
     }
 }

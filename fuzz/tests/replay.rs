@@ -67,6 +67,11 @@ fn proof() {
 }
 
 #[test]
+fn key_file() {
+    replay("key_file");
+}
+
+#[test]
 fn key_set() {
     replay("key_set");
 }

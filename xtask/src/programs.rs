@@ -10,6 +10,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("nginx", "nginx"),
     ("haproxy", "haproxy"),
     ("curl", "curl"),
+    ("jq", "jq"),
     ("openssl", "openssl"),
     ("systemd-analyze", "systemd"),
     ("dpkg-deb", "dpkg"),

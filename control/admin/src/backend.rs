@@ -169,6 +169,13 @@ pub enum RevokeWhat {
         /// Their `sub`.
         id: String,
     },
+    /// An API key.
+    Key {
+        /// Its store, by its name in the configuration.
+        provider: String,
+        /// Its id.
+        id: String,
+    },
     /// A client's certificate.
     Certificate {
         /// Its SHA-256, in 64 lower-case hexadecimal digits.
@@ -181,6 +188,7 @@ impl std::fmt::Display for RevokeWhat {
         match self {
             Self::Token { provider, id } => write!(f, "token `{id}` of `{provider}`"),
             Self::Subject { provider, id } => write!(f, "subject `{id}` of `{provider}`"),
+            Self::Key { provider, id } => write!(f, "key `{id}` of `{provider}`"),
             Self::Certificate { fingerprint } => write!(f, "certificate `{fingerprint}`"),
         }
     }

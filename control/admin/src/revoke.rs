@@ -23,6 +23,10 @@ pub fn operation(request: &RevokeRequest) -> String {
             add("subject&provider=", provider);
             add("&id=", id);
         }
+        RevokeWhat::Key { provider, id } => {
+            add("key&provider=", provider);
+            add("&id=", id);
+        }
         RevokeWhat::Certificate { fingerprint } => add("certificate&id=", fingerprint),
     }
     if let Some(issued_until) = request.issued_until {
@@ -59,9 +63,10 @@ pub(crate) fn read(query: Option<&str>, lifts: bool) -> Result<RevokeRequest, &'
     let what = match kind.as_deref() {
         Some("token") => RevokeWhat::Token { provider: provider()?, id },
         Some("subject") => RevokeWhat::Subject { provider: provider()?, id },
+        Some("key") => RevokeWhat::Key { provider: provider()?, id },
         Some("certificate") if !has_provider => RevokeWhat::Certificate { fingerprint: fingerprint(&id)? },
         Some("certificate") => return Err("a certificate has no `provider`"),
-        _ => return Err("`kind` must be `token`, `subject` or `certificate`"),
+        _ => return Err("`kind` must be `token`, `subject`, `key` or `certificate`"),
     };
     let seconds = |text: Option<String>| text.map(|text| text.parse().map_err(|_| "times are numbers of seconds")).transpose();
     let request = RevokeRequest { what, lifts, issued_until: seconds(issued_until)?, until: seconds(until)?, reason };
@@ -118,6 +123,7 @@ mod tests {
         let whats = [
             RevokeWhat::Token { provider: provider(), id: "a b/%&=\u{fc}".to_owned() },
             RevokeWhat::Subject { provider: provider(), id: "alice".to_owned() },
+            RevokeWhat::Key { provider: provider(), id: "q8JMzbL2oTfY".to_owned() },
             RevokeWhat::Certificate { fingerprint: "0a".repeat(32) },
         ];
         for what in whats {

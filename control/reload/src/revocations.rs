@@ -44,6 +44,13 @@ pub enum Target {
         /// `sub`
         subject: String,
     },
+    /// An API key.
+    Key {
+        /// The name of its store.
+        store: String,
+        /// Its id.
+        id: String,
+    },
     /// A client's certificate.
     Certificate {
         /// The SHA-256 of its DER, in hexadecimal digits.
@@ -56,6 +63,7 @@ impl Target {
         match self {
             Self::Token { issuer, id } => Revocable::Token { issuer, id }.mark(),
             Self::Subject { issuer, subject } => Revocable::Subject { issuer, subject }.mark(),
+            Self::Key { store, id } => Revocable::Key { store, id }.mark(),
             Self::Certificate { fingerprint } => {
                 let digit = |at: usize| fingerprint.get(at..at + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
                 let bytes: Vec<u8> = (0..fingerprint.len()).step_by(2).filter_map(digit).collect();

@@ -31,6 +31,13 @@ pub enum Revocable<'t> {
         /// `sid`
         id: &'t str,
     },
+    /// An API key, by its id.
+    Key {
+        /// The name of its store.
+        store: &'t str,
+        /// The id.
+        id: &'t str,
+    },
     /// A client's certificate, by the SHA-256 of its DER.
     Certificate {
         /// The hash.
@@ -46,6 +53,7 @@ impl Revocable<'_> {
             Self::Token { issuer, id } => (b"token", issuer.as_bytes(), id.as_bytes()),
             Self::Subject { issuer, subject } => (b"subject", issuer.as_bytes(), subject.as_bytes()),
             Self::Session { issuer, id } => (b"session", issuer.as_bytes(), id.as_bytes()),
+            Self::Key { store, id } => (b"key", store.as_bytes(), id.as_bytes()),
             Self::Certificate { fingerprint } => (b"certificate", fingerprint, b""),
         };
         let mut context = Context::new(&SHA256);
@@ -157,6 +165,7 @@ mod tests {
             Revocable::Token { issuer: "ab", id: "c" },
             Revocable::Subject { issuer: "a", subject: "bc" },
             Revocable::Session { issuer: "a", id: "bc" },
+            Revocable::Key { store: "a", id: "bc" },
             Revocable::Certificate { fingerprint: b"abc" },
         ];
         assert_eq!(things.iter().map(Revocable::mark).collect::<HashSet<_>>().len(), things.len());

@@ -4,7 +4,7 @@ use portcullis_engines_authz::Vocabulary;
 use portcullis_engines_keys::{Entry, FILE_BYTES_MAX, KeyFile, KeyTable};
 use portcullis_gateway_policy::{
     AccessContext, AuthenticatePlan, CompileError, Exchange, FileContent, FileFormat, FileProblem, KeyStorePlan, LiveFile, Policy,
-    Step, Verdict,
+    Revocable, Step, Verdict,
 };
 use portcullis_model::{Principal, Reason, Rejection};
 use std::sync::Arc;
@@ -142,7 +142,7 @@ impl Store {
             grants: self.words.grants(&self.plan.name, roles, entry.scopes.iter().map(|scope| &**scope)),
             expires_unix_seconds: ends,
             issued_unix_seconds: entry.created,
-            marks: Box::default(),
+            marks: [Revocable::Key { store: &self.plan.name, id: &entry.id }.mark()].into(),
             ends_unix_seconds: ends,
         }
     }

@@ -1,7 +1,9 @@
 //! API keys: made by the command, known to the gateway by a file of hashes, never seen upstream.
 
+use crate::operations::{blocks, pages, run, with_ports};
 use portcullis_testing_kit::{
-    Gateway, Plain, Response, SigningKey, TempDir, Witness, ask, binary, claims, holds, key_set, output_of, unix_seconds,
+    Authority, Gateway, Plain, RawClient, Response, SigningKey, TempDir, Witness, ask, binary, claims, free_port, holds, key_set,
+    output_of, unix_seconds,
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -45,7 +47,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let (folder, witness) = (TempDir::new(), Witness::ok());
+        Self::before(Witness::ok())
+    }
+
+    fn before(witness: Witness) -> Self {
+        let folder = TempDir::new();
         let first = key_in(folder.path(), &["create", "--name", "partner-a", "--role", "reader"]).expect("a key");
         let file = std::fs::read_to_string(folder.path().join("partners.keys")).expect("the file");
         let gateway = Gateway::start_with(&[("partners.keys", &file)], &yaml(&witness));
@@ -283,4 +289,46 @@ fn a_key_and_a_token_are_two_ways_in_and_both_at_once_are_none() {
     assert_eq!(command(&["exposure"])[0]["credentials"], json!(["token", "key"]));
     let explain = |role: &str| command(&["explain", "--request", "GET", "https://a.test/read", "--as", "partners", "--role", role]);
     assert_eq!((&explain("reader")["allow_line"], &explain("writer")["decision"]), (&json!(1), &json!("access_denied")));
+}
+
+#[test]
+fn what_goes_on_by_a_key_ends_when_it_is_revoked_at_the_gateway() {
+    let world = World::before(Witness::scripted(|side| {
+        let Some(request) = side.request() else { return };
+        if request.starts_with(b"GET /read?events") {
+            side.write("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n7\r\ndata: 1\r\n");
+            side.drain();
+        } else {
+            side.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+    }));
+    let (key, id) = (text(&world.first, "key"), text(&world.first, "id"));
+    let mut open = RawClient::connect(world.gateway.http());
+    open.send(format!("GET /read?events HTTP/1.1\r\nHost: a.test\r\nX-Api-Key: {key}\r\n\r\n"));
+    assert_eq!(open.response_head().status, 200);
+    let other = text(&world.key(&["create", "--name", "partner-b", "--role", "reader"]), "key");
+    world.comes_to(&other, 200);
+    let asked =
+        |id: &str, provider: &str| crate::revocation::command(&world.gateway, &["revoke", "key", id, "--provider", provider]);
+    assert!(asked(&id, "nobody").unwrap_err().contains("there is no store of keys `nobody`"));
+    assert_eq!(asked(&id, "partners").unwrap()["kind"], "key");
+    drop(open.rest());
+    assert_eq!((world.with("/read", &key), world.with("/read", &other).0), ((401, "credentials_revoked".to_owned()), 200));
+}
+
+#[test]
+fn the_guide_works_as_written() {
+    let page = std::fs::read_to_string(pages().join("../guides/api-keys.md")).expect("the guide");
+    let witness = Witness::ok();
+    let ports = [(8443, free_port()), (9464, free_port()), (3000, witness.address().port())];
+    let (folder, authority) = (TempDir::new(), Authority::new());
+    let leaf = authority.leaf(&["api.example.com"]);
+    folder.write("tls/ca.crt", &authority.certificate);
+    folder.write("tls/api.crt", &leaf.certificate);
+    folder.write("tls/api.key", &leaf.key);
+    let [configuration] = blocks(&page, "yaml").try_into().expect("one configuration");
+    folder.write("portcullis.yaml", with_ports(&configuration, &ports));
+    let said = run(folder.path(), &with_ports(&blocks(&page, "sh").concat(), &ports));
+    assert!(said.contains("credentials_revoked") && said.contains("access_denied"), "{said}");
+    assert_eq!(witness.texts().iter().filter(|text| text.contains("pck_")).count(), 0, "{:#?}", witness.texts());
 }
