@@ -10,16 +10,21 @@
 Needs nginx and wrk on PATH, and the program: PORTCULLIS=path (default target/dist/portcullis). Listens on 127.0.0.1 only; every run is
 bounded. The gateway is pinned to one CPU, load and upstream to another.
 """
-import json, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
+import json, os, re, resource, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 
 PROGRAM = os.path.abspath(os.environ.get("PORTCULLIS", "target/dist/portcullis"))
+DESCRIPTORS = 131_072
 BODY = "abcdefghijklmnopqrstuvwxyz012345" * 32
 
 def free_port():
     s = socket.socket(); s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]; s.close(); return port
 
 def pin(cpu):
-    return lambda: os.sched_setaffinity(0, {cpu % os.cpu_count()})
+    def prepare():
+        os.sched_setaffinity(0, {cpu % os.cpu_count()})
+        try: resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+        except (ValueError, OSError): pass  # not ours to raise: health checks keep half of what there is
+    return prepare
 
 class Upstream:
     def __init__(self, folder, ports=1):
@@ -29,8 +34,8 @@ class Upstream:
         conf = os.path.join(folder, "nginx.conf")
         temps = " ".join(f"{n}_temp_path {folder}/t-{n};" for n in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         with open(conf, "w") as f:
-            f.write(f"worker_processes 1; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;\n"
-                    f"events {{ worker_connections 2000; }}\nhttp {{ access_log off; keepalive_requests 1000000000; {temps}\n"
+            f.write(f"worker_processes 1; worker_rlimit_nofile 20000; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;\n"
+                    f"events {{ worker_connections 15000; }}\nhttp {{ access_log off; keepalive_requests 1000000000; {temps}\n"
                     f"server {{ {' '.join(f'listen 127.0.0.1:{port};' for port in self.ports)} location / {{ return 200 \"{BODY}\"; }} }} }}\n")
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
         self.process = subprocess.Popen([nginx, "-p", folder, "-c", conf], preexec_fn=pin(1), stderr=subprocess.DEVNULL)

@@ -121,7 +121,7 @@ impl Gateway {
         let known = (builder.names().clone(), builder.providers());
         let state = State::new(Arc::new(recorder), commands.clone(), workers, clock, known, revocations);
         let last_good = keep_last_good(&plan, &state)?;
-        let checks = HealthChecks::start(Arc::clone(&published), tell_health);
+        let checks = HealthChecks::start(Arc::clone(&published), crate::process::descriptor_limit(), tell_health);
         let checks = checks.map_err(|error| format!("health checks cannot be started: {error}"))?;
         let reloader = Reloader::start(loader, builder, last_good, (plan, fingerprint), published, plane, listeners)?;
         state.now_running(reloader.running());

@@ -68,6 +68,12 @@ impl EndpointState {
         self.unhealthy.load(Ordering::Relaxed)
     }
 
+    /// Whether the last request to it failed by its fault.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.outlier.has_failed()
+    }
+
     /// Whether it is left out at `now` (microseconds) because it failed again and again.
     #[must_use]
     pub fn is_ejected(&self, now: u64) -> bool {

@@ -5,11 +5,15 @@ use crate::connection::Stream;
 use crate::endpoint::Endpoint;
 use crate::grpc_health;
 use crate::h2::{Question, ask};
-use portcullis_wire::{HeadFinder, HeadLimits, Method, ResponseHead};
+use crate::kept::{self, KeptConnection};
+use portcullis_wire::HeadLimits;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
+
+/// How long the rest of an answer may take, when the connection is to be kept.
+const BODY_WITHIN: Duration = Duration::from_millis(250);
 
 /// What the head of an answer may have.
 pub(crate) const LIMITS: HeadLimits = HeadLimits { head_bytes_max: 16 * 1024, fields_max: 128, target_bytes_max: 8 * 1024 };
@@ -72,34 +76,60 @@ impl std::fmt::Display for ErrandFailure {
     }
 }
 
+/// What a check may do with connections.
+#[derive(Debug, Default)]
+pub struct Line {
+    /// One that is open since an earlier check; without one, the check makes its own.
+    pub kept: Option<KeptConnection>,
+    /// Whether the connection is wanted for the next check.
+    pub keep: bool,
+}
+
 impl Errand {
-    /// Runs it, on a connection of its own.
-    ///
-    /// # Errors
-    /// Why the endpoint is not well.
-    pub async fn run(&self, endpoint: &Endpoint, within: Duration) -> Result<(), ErrandFailure> {
-        timeout(within, self.perform(endpoint)).await.unwrap_or(Err(ErrandFailure::Late))
+    /// Whether it can leave a connection for the next check.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        matches!(self, Self::Http { by_http2: false, .. })
+    }
+
+    /// Runs it. Gives what came of it, and the connection, where that is wanted and may be used again.
+    pub async fn run(
+        &self,
+        endpoint: &Endpoint,
+        within: Duration,
+        line: Line,
+    ) -> (Result<(), ErrandFailure>, Option<KeptConnection>) {
+        let end = Instant::now() + within;
+        let Self::Http { path, host, status: wanted, by_http2: false } = self else {
+            return (timeout_at(end, self.perform(endpoint)).await.unwrap_or(Err(ErrandFailure::Late)), None);
+        };
+        let (host, keep) = (asked_for(host.as_ref(), endpoint), line.keep);
+        let close = if keep { "" } else { "connection: close\r\n" };
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: portcullis-health\r\n{close}\r\n");
+        let answer = match timeout_at(end, kept::ask(endpoint, line.kept, request.as_bytes())).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(failure)) => return (Err(failure), None),
+            Err(_) => return (Err(ErrandFailure::Late), None),
+        };
+        match is_good(answer.status, *wanted) {
+            // The status alone decides; who is slow with the body only loses the connection.
+            Ok(()) if keep => {
+                let body_end = end.min(Instant::now() + BODY_WITHIN);
+                (Ok(()), timeout_at(body_end, answer.finish()).await.ok().flatten())
+            }
+            result => (result, None),
+        }
     }
 
     async fn perform(&self, endpoint: &Endpoint) -> Result<(), ErrandFailure> {
-        let mut stream = open(endpoint).await.map_err(|_| ErrandFailure::Unreachable)?;
+        let stream = open(endpoint).await.map_err(|_| ErrandFailure::Unreachable)?;
         match self {
             Self::Tcp => Ok(()),
-            Self::Http { path, host, status: wanted, by_http2 } => {
+            Self::Http { path, host, status: wanted, .. } => {
                 let host = asked_for(host.as_ref(), endpoint);
-                let status = if *by_http2 {
-                    let is_secure = endpoint.tls.is_some();
-                    let question = Question { path, authority: &host, is_secure, message: None, body_bytes_max: 0 };
-                    ask(stream, question).await?.status
-                } else {
-                    let request = format!(
-                        "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: portcullis-health\r\nconnection: close\r\n\r\n"
-                    );
-                    send(&mut stream, request.as_bytes()).await.map_err(|_| ErrandFailure::Ended)?;
-                    receive_status(&mut stream).await?
-                };
-                let good = wanted.map_or((200..300).contains(&status), |wanted| wanted == status);
-                if good { Ok(()) } else { Err(ErrandFailure::Status(status)) }
+                let is_secure = endpoint.tls.is_some();
+                let question = Question { path, authority: &host, is_secure, message: None, body_bytes_max: 0 };
+                is_good(ask(stream, question).await?.status, *wanted)
             }
             Self::Grpc { service, host } => {
                 let host = asked_for(host.as_ref(), endpoint);
@@ -107,6 +137,11 @@ impl Errand {
             }
         }
     }
+}
+
+fn is_good(status: u16, wanted: Option<u16>) -> Result<(), ErrandFailure> {
+    let good = wanted.map_or((200..300).contains(&status), |wanted| wanted == status);
+    if good { Ok(()) } else { Err(ErrandFailure::Status(status)) }
 }
 
 /// The host that is asked for.
@@ -137,27 +172,4 @@ pub(crate) async fn send(stream: &mut Stream, mut bytes: &[u8]) -> std::io::Resu
         bytes = bytes.get(count.max(1)..).unwrap_or_default();
     }
     poll_fn(|cx| stream.poll_flush(cx)).await
-}
-
-async fn receive_status(stream: &mut Stream) -> Result<u16, ErrandFailure> {
-    let mut received = Vec::with_capacity(1024);
-    let (mut finder, mut head) = (HeadFinder::default(), ResponseHead::default());
-    loop {
-        let mut buffer = [0_u8; 1024];
-        let count = poll_fn(|cx| stream.poll_read(cx, &mut buffer)).await.map_err(|_| ErrandFailure::Ended)?;
-        if count == 0 {
-            return Err(ErrandFailure::Ended);
-        }
-        received.extend_from_slice(buffer.get(..count).unwrap_or_default());
-        // The finder bounds what is received: a head that is longer is malformed.
-        while let Some(length) = finder.find(&received, &LIMITS).map_err(|_| ErrandFailure::Malformed)? {
-            let bytes: Vec<u8> = received.drain(..length).collect();
-            finder.reset();
-            head.parse(&bytes, &LIMITS, Method::parse(b"GET")).map_err(|_| ErrandFailure::Malformed)?;
-            // Interim answers come before the one that counts.
-            if head.status() >= 200 {
-                return Ok(head.status());
-            }
-        }
-    }
 }

@@ -58,6 +58,11 @@ impl OutlierState {
         failures.is_multiple_of(settings.consecutive_failures.max(1))
     }
 
+    /// Whether the last request failed there.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) != 0
+    }
+
     /// Leaves the endpoint out from `now` on; says until when.
     pub(crate) fn eject(&self, now: u64, settings: &OutlierSettings) -> u64 {
         let unit = u64::try_from(settings.eject_for.as_micros()).unwrap_or(u64::MAX).max(1);

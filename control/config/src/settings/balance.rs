@@ -95,7 +95,7 @@ choice! {
 }
 
 section! {
-    /// Active checks of every endpoint's health, by the gateway itself, on connections of their own and beside the workers. At most 64 run at
+    /// Active checks of every endpoint's health, by the gateway itself, on connections that no request uses and beside the workers. At most 64 run at
     /// the same time; when that is not enough for the number of endpoints, they come less often. The first check of an endpoint decides
     /// alone; until then it is taken for healthy. When all endpoints of an upstream are unhealthy, requests are refused
     /// (`upstream_unhealthy`).

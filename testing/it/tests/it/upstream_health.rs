@@ -51,11 +51,9 @@ fn a_check_asks_for_what_is_configured_and_carries_nothing_of_a_client() {
     assert!(statuses(&gateway, 3).iter().all(|status| *status == 200));
     holds("a check", || witness.texts().iter().any(|text| text.starts_with("GET /healthz ")));
     let check = witness.texts().into_iter().find(|text| text.starts_with("GET /healthz ")).expect("there was one");
-    let expected = format!(
-        "GET /healthz HTTP/1.1\r\nhost: {}\r\nuser-agent: portcullis-health\r\nconnection: close\r\n\r\n",
-        witness.address()
-    );
-    assert_eq!(check, expected);
+    let expected = format!("GET /healthz HTTP/1.1\r\nhost: {}\r\nuser-agent: portcullis-health\r\n\r\n", witness.address());
+    // The last one of a connection says so.
+    assert_eq!(check.replace("connection: close\r\n", ""), expected);
 }
 
 #[test]
@@ -137,6 +135,75 @@ fn checks_that_are_taken_out_of_the_configuration_leave_nothing_behind() {
 fn an_endpoint_that_is_not_there_is_found_by_its_first_check() {
     let (witness, dead) = (Witness::ok(), SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())));
     let gateway = gateway(&[witness.address(), dead], "health: { check: tcp, interval: 1h }");
+    becomes(&gateway, "unhealthy", 1);
+    assert!(statuses(&gateway, 10).iter().all(|status| *status == 200));
+}
+
+/// Enough that some make a connection: every tenth does.
+const CHECKS: usize = 21;
+const STRICT: &str = "health: { path: /healthz, interval: 100ms, timeout: 5s, unhealthy_after: 1, healthy_after: 1 }";
+
+fn never_unhealthy(gateway: &Gateway, what: &str) {
+    assert_eq!(in_state(gateway, "available"), 1, "{what}");
+    assert!(!gateway.stderr().contains("endpoint_unhealthy"), "{what}: {}", gateway.stderr());
+}
+
+#[test]
+fn many_checks_of_an_endpoint_go_by_one_connection_but_some_make_another() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    for answer in [OK, chunked, "HTTP/1.1 204 No Content\r\n\r\n"] {
+        let witness = Witness::answering(answer);
+        let gateway = gateway(&[witness.address()], STRICT);
+        holds("many checks", || witness.requests().len() >= CHECKS);
+        let (connections, checks) = (witness.connections(), witness.requests().len());
+        assert!((2..=checks.div_ceil(10) + 1).contains(&connections), "{connections} connections for {checks} checks of {answer}");
+        never_unhealthy(&gateway, answer);
+    }
+}
+
+#[test]
+fn connections_that_an_endpoint_closes_between_checks_or_may_not_be_used_again_are_no_failures() {
+    let once = |answer: &'static str| {
+        Witness::scripted(move |side| {
+            side.request();
+            side.write(answer);
+        })
+    };
+    let closes_when_asked_again = Witness::scripted(|side| {
+        side.request();
+        side.write(OK);
+        side.head();
+    });
+    let says_why = Witness::scripted(|side| {
+        side.request();
+        side.write(OK);
+        side.head();
+        side.write("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    });
+    for (what, witness) in [
+        ("closed at once", once(OK)),
+        ("closed when it is asked again", closes_when_asked_again),
+        ("closed with a status", says_why),
+        ("said to close", Witness::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")),
+        ("a body that does not end", Witness::answering("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok")),
+        ("a body until the end", once("HTTP/1.1 200 OK\r\n\r\nok")),
+        ("more than the body", Witness::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok+")),
+        ("a long body", Witness::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n{}", "x".repeat(20_000)))),
+    ] {
+        let gateway = gateway(&[witness.address()], STRICT);
+        holds(what, || witness.connections() >= 8);
+        never_unhealthy(&gateway, what);
+    }
+}
+
+#[test]
+fn an_endpoint_that_takes_no_more_connections_is_found_though_the_one_that_is_kept_is_answered() {
+    let (witness, other) = (Witness::ok(), Witness::ok());
+    let gateway = gateway(&[witness.address(), other.address()], QUICK);
+    becomes(&gateway, "available", 2);
+    holds("checks of both", || !witness.requests().is_empty() && !other.requests().is_empty());
+    // What is open goes on; nothing listens any more.
+    drop(witness);
     becomes(&gateway, "unhealthy", 1);
     assert!(statuses(&gateway, 10).iter().all(|status| *status == 200));
 }
