@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::guard::{Approve, Guarding};
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 use std::path::PathBuf;
 
@@ -155,6 +156,8 @@ pub enum Command {
         /// When the configuration is refused, start with the last one that was in force instead, and say so.
         #[arg(long)]
         or_last_known_good: bool,
+        #[command(flatten)]
+        guarding: Guarding,
         /// Take over from the process that started this one, on its sockets; for `portcullis upgrade`.
         #[arg(long, hide = true)]
         take_over: bool,
@@ -198,6 +201,9 @@ pub enum Command {
         #[arg(value_hint = ValueHint::AnyPath)]
         new: PathBuf,
     },
+    /// Approve that a configuration opens more than the one before, for once: shows what, and signs it. For gateways that run with
+    /// `--approval-key`.
+    Approve(Approve),
     /// Run tests: requests, who sends them, and what is to become of each, by the engine that decides at run time. Exits with 1 when one
     /// fails, with 2 when the file or the configuration cannot be read.
     Test {

@@ -12,6 +12,10 @@ pub enum Event<'a> {
     Started { generation: u64, addresses: &'a [String] },
     /// Another configuration is in force.
     Reloaded { generation: u64, hash: &'a str },
+    /// A configuration is in force that there was none before to compare with.
+    AccessInitial { hash: &'a str },
+    /// The configuration in force opens more than the one before.
+    AccessWidened { old: Option<&'a str>, new: &'a str, approved: bool, widenings: &'a [String] },
     /// A configuration was refused; the old one serves.
     ReloadRefused { problem: &'a str },
     /// A file that a policy names was read again, and is in force.
@@ -47,6 +51,11 @@ fn for_people(event: &Event<'_>) -> String {
     match event {
         Event::Started { generation, addresses } => format!("serving on {} (generation {generation})", addresses.join(", ")),
         Event::Reloaded { generation, .. } => format!("configuration in force: generation {generation}"),
+        Event::AccessInitial { .. } => "there was no configuration before: what this one opens has not been compared".to_owned(),
+        Event::AccessWidened { approved, widenings, .. } => {
+            let how = if *approved { "as it was approved" } else { "and nobody had to approve it (`run --approval-key`)" };
+            format!("access widens, {how}:\n  {}", widenings.join("\n  "))
+        }
         Event::ReloadRefused { problem } => format!("configuration refused, the one before serves on\n{problem}"),
         Event::FileInForce { path } => format!("in force as it is now: {}", path.display()),
         Event::Warning { text } => format!("warning: {text}"),
@@ -79,6 +88,13 @@ fn for_programs(event: &Event<'_>) -> serde_json::Value {
         Event::Reloaded { generation, hash } => {
             serde_json::json!({ "unix_seconds": at, "event": "reloaded", "generation": generation, "configuration_hash": hash })
         }
+        Event::AccessInitial { hash } => {
+            serde_json::json!({ "unix_seconds": at, "event": "access_initial", "configuration_hash": hash })
+        }
+        Event::AccessWidened { old, new, approved, widenings } => serde_json::json!({
+            "unix_seconds": at, "event": "access_widened", "configuration_hash_before": old, "configuration_hash": new,
+            "approved": approved, "widens": widenings,
+        }),
         Event::ReloadRefused { problem } => {
             serde_json::json!({ "unix_seconds": at, "event": "reload_refused", "problem": problem })
         }

@@ -1,11 +1,13 @@
 //! A running gateway: the data plane, what controls it, and what it records.
 
 use crate::events::{Event, tell};
+use crate::guard::tell_admitted;
 use crate::management::State;
 use crate::reminders::Daily;
 use portcullis_control_config::{AccessLogPlan, Finding, Loader, Plan};
 use portcullis_control_reload::{
-    Builder, Built, HealthChange, HealthChecks, Inherited, LastGood, Outcome, Reloader, RevocationLog, Watch, warnings, watch,
+    Builder, Built, Guard, HealthChange, HealthChecks, Inherited, LastGood, Outcome, Reloader, RevocationLog, Watch, warnings,
+    watch,
 };
 use portcullis_gateway_listener::TicketKeys;
 use portcullis_gateway_proxy::{DataPlane, Hurry, Published, SinkMaker};
@@ -62,6 +64,8 @@ pub struct Start {
     pub loader: Loader,
     /// The first configuration.
     pub plan: Plan,
+    /// Judges those that follow.
+    pub guard: Guard,
     /// Worker threads, if the command line says.
     pub workers: Option<usize>,
     /// The clock.
@@ -88,7 +92,7 @@ impl Gateway {
     /// # Errors
     /// Why it cannot, for the operator.
     pub fn start(start: Start) -> Result<Self, String> {
-        let Start { loader, plan, workers, clock, listeners, tickets } = start;
+        let Start { loader, plan, guard, workers, clock, listeners, tickets } = start;
         let workers = workers.or(plan.workers.map(usize::from)).unwrap_or_else(cores).max(1);
         let report = Arc::new(|text: &str| tell(&Event::Warning { text }));
         let builder = Builder::new(portcullis_policies::POLICIES, clock.clone()).reporting(report);
@@ -123,7 +127,7 @@ impl Gateway {
         let last_good = keep_last_good(&plan, &state)?;
         let checks = HealthChecks::start(Arc::clone(&published), crate::process::descriptor_limit(), tell_health);
         let checks = checks.map_err(|error| format!("health checks cannot be started: {error}"))?;
-        let reloader = Reloader::start(loader, builder, last_good, (plan, fingerprint), published, plane, listeners)?;
+        let reloader = Reloader::start(loader, builder, (guard, last_good), (plan, fingerprint), published, plane, listeners)?;
         state.now_running(reloader.running());
         let watching = crate::overload::watch(watched, Arc::clone(&state))?;
         let shown: Vec<String> = reloader.addresses().map(|(name, address)| format!("{address} ({name})")).collect();
@@ -257,7 +261,7 @@ fn reload(reloader: &mut Reloader, state: &State) -> Result<Outcome, String> {
     let outcome = if only_those {
         state.reload_unneeded();
         let running = &reloader.running().snapshot;
-        Ok(Outcome { generation: running.generation, hash: running.hash.clone(), changed: false, warnings: Vec::new() })
+        Ok(Outcome::unchanged(running.generation, running.hash.clone()))
     } else {
         reload_configuration(reloader, state)
     };
@@ -285,6 +289,7 @@ fn reload_configuration(reloader: &mut Reloader, state: &State) -> Result<Outcom
             state.recorder.apply(record_settings(&reloader.running().plan));
             state.now_running(reloader.running());
             tell(&Event::Reloaded { generation: outcome.generation.0, hash: &outcome.hash });
+            tell_admitted(&outcome.admitted, Some(&outcome.hash_before), &outcome.hash);
             tell_warnings(&outcome.warnings);
         }
         Ok(_) => state.reload_unneeded(),

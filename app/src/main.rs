@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod exposure;
 mod gateway;
+mod guard;
 mod handover;
 mod init;
 mod keys;
@@ -56,10 +57,11 @@ fn main() -> ExitCode {
 fn perform(command: Command, output: Output) -> Result<ExitCode, String> {
     let clock = Clock::System;
     let done = match command {
+        Command::Approve(asked) => guard::approve(&asked, &clock, output),
         Command::Plan { old, new } => return Ok(plan::plan(&old, &new, &clock, output)),
         Command::Test { file, config } => return Ok(rehearsal::test(&file, config, &clock, output)),
-        Command::Run { config, workers, or_last_known_good, take_over } => {
-            let how = How { config: &config, workers, or_last_known_good, output };
+        Command::Run { config, workers, or_last_known_good, guarding, take_over } => {
+            let how = How { config: &config, workers, or_last_known_good, guarding: &guarding, output };
             if take_over { run::take_over(&how) } else { run::run(&how) }
         }
         Command::Check { config } => check::check(&config, &clock, output),

@@ -2,12 +2,14 @@
 
 use crate::events::{Event, tell};
 use crate::gateway::{Gateway, Start, last_good_path};
+use crate::guard::{Guarding, admit_first};
 use crate::handover::{Inheritance, Notify, Own, Predecessor, Program, Upgrader};
 use crate::management::State;
 use crate::output::Output;
 use crate::process::raise_descriptor_limit;
 use portcullis_control_admin::{Bound, Management, adopt, bind, serve_probes, serve_unix};
 use portcullis_control_config::{DrainPlan, Loader, Plan};
+use portcullis_control_reload::Guard;
 use portcullis_model::Clock;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -30,6 +32,8 @@ pub struct How<'a> {
     pub workers: Option<usize>,
     /// Whether the last known good configuration may be used instead of one that is refused.
     pub or_last_known_good: bool,
+    /// What configurations are compared with before they come into force.
+    pub guarding: &'a Guarding,
     /// Where problems are shown.
     pub output: Output,
 }
@@ -68,7 +72,8 @@ fn begin(how: &How<'_>, mut inheritance: Inheritance) -> Result<Begun, String> {
     raise_descriptor_limit();
     let clock = Clock::System;
     let mut loader = Loader::new(how.config, &portcullis_policies::settings(), clock.clone());
-    let plan = first_plan(how, &mut loader, &clock)?;
+    let guard = how.guarding.guard(how.config, &clock)?;
+    let plan = first_plan(how, &mut loader, &guard, &clock)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("management").enable_all().build();
     let runtime = runtime.map_err(|error| format!("the management runtime cannot be started: {error}"))?;
     // Management first: a second gateway by mistake ends here, before it takes a single connection.
@@ -79,7 +84,7 @@ fn begin(how: &How<'_>, mut inheritance: Inheritance) -> Result<Begun, String> {
     drop(entered);
     let socket = plan.management.socket.clone();
     let Inheritance { listeners, tickets, .. } = inheritance;
-    let gateway = Gateway::start(Start { loader, plan, workers: how.workers, clock, listeners, tickets })?;
+    let gateway = Gateway::start(Start { loader, plan, guard, workers: how.workers, clock, listeners, tickets })?;
     let (step_back, upgraded) = watch::channel(false);
     let notify = Notify::from_environment();
     let described = |error: std::io::Error| format!("this process cannot be prepared for upgrades: {error}");
@@ -91,18 +96,22 @@ fn begin(how: &How<'_>, mut inheritance: Inheritance) -> Result<Begun, String> {
     Ok(Begun { runtime, signals, gateway, management, former, probes, upgraded, notify })
 }
 
-fn first_plan(how: &How<'_>, loader: &mut Loader, clock: &Clock) -> Result<Plan, String> {
-    match loader.load() {
-        Ok(plan) => Ok(plan),
-        Err(report) if how.or_last_known_good => {
-            let problem = report.render(how.output.has_colour());
-            let plan = last_known_good(how.config, clock)
-                .ok_or_else(|| format!("{problem}\nand there is no last known good configuration"))?;
-            tell(&Event::ReloadRefused { problem: &problem });
-            Ok(plan)
-        }
-        Err(report) => Err(report.render(how.output.has_colour())),
+fn first_plan(how: &How<'_>, loader: &mut Loader, guard: &Guard, clock: &Clock) -> Result<Plan, String> {
+    let loaded = loader.load().map_err(|report| report.render(how.output.has_colour()));
+    let loaded = loaded.map(|plan| admit_first(guard, &plan, clock).map(|()| plan));
+    let (problem, is_guarded) = match loaded {
+        Ok(Ok(plan)) => return Ok(plan),
+        Ok(Err(problem)) => (problem, true),
+        Err(problem) => (problem, guard.file().is_some()),
+    };
+    if !how.or_last_known_good {
+        return Err(problem);
     }
+    // SECURITY: where widenings are approved, what was accepted counts, and not what lies where the configuration says.
+    let last = if is_guarded { guard.accepted(&portcullis_policies::settings())? } else { last_known_good(how.config, clock) };
+    let plan = last.ok_or_else(|| format!("{problem}\nand there is no last known good configuration"))?;
+    tell(&Event::ReloadRefused { problem: &problem });
+    Ok(plan)
 }
 
 /// The socket of the management API: the one of the version before, if the configuration still has it there; else that one beside it.

@@ -7,6 +7,7 @@ use crate::gateway::{Gateway, Start};
 use crate::output::{Colour, Output};
 use portcullis_control_admin::{Bound, Management, bind, serve_unix};
 use portcullis_control_config::Loader;
+use portcullis_control_reload::Guard;
 use portcullis_model::Clock;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -35,8 +36,9 @@ pub fn demo(port: u16, state: &Path, output: Output) -> Result<(), String> {
     let config = state.join("portcullis.yaml");
     let mut loader = Loader::new(&config, &portcullis_policies::settings(), clock.clone());
     let plan = loader.load().map_err(|report| report.render(output.has_colour()))?;
-    let gateway = Gateway::start(Start { loader, plan, workers: Some(1), clock, listeners: Default::default(), tickets: None })
-        .map_err(another_port)?;
+    let guard = Guard::new(clock.clone(), None, None);
+    let start = Start { loader, plan, guard, workers: Some(1), clock, listeners: Default::default(), tickets: None };
+    let gateway = Gateway::start(start).map_err(another_port)?;
     runtime.spawn(serve_unix(management, Arc::clone(&gateway.state) as Arc<dyn Management>, std::future::pending::<()>()));
     let lines = gateway.state.recorder.watch();
     invite(port, &authority, &config, output);

@@ -7,6 +7,7 @@ mod checks;
 mod endpoints;
 mod expiries;
 mod files;
+mod guard;
 mod introspection;
 mod key_sets;
 mod last_good;
@@ -24,6 +25,7 @@ pub use access::{Caller, Comparison, Credential, Operation, Weighed, callers, co
 pub use build::{Builder, Built, Following, Routing};
 pub use checks::{HealthChange, HealthChecks};
 pub use expiries::{Expiry, ExpiryKind, expiries};
+pub use guard::{Admitted, Approval, Guard, NONE as NO_CONFIGURATION, PublicKey, Rule};
 pub use last_good::{LastGood, read as read_last_good};
 pub use pipelines::vocabulary;
 pub use portcullis_control_names::{NameFacts, Names};

@@ -3,6 +3,7 @@
 use crate::build::Builder;
 use crate::expiries::{Expiry, expiries};
 use crate::files::Seen;
+use crate::guard::{Admitted, Guard};
 use crate::last_good::LastGood;
 use crate::warnings::warnings;
 use portcullis_control_config::{Finding, ListenerPlan, Loader, Plan};
@@ -40,6 +41,19 @@ pub struct Outcome {
     pub changed: bool,
     /// What the operator should know.
     pub warnings: Vec<Finding>,
+    /// Why it may be in force, by what it opens.
+    pub admitted: Admitted,
+    /// The hash of the configuration before.
+    pub hash_before: String,
+}
+
+impl Outcome {
+    /// What runs is what is written.
+    #[must_use]
+    pub fn unchanged(generation: Generation, hash: String) -> Self {
+        let hash_before = hash.clone();
+        Self { generation, hash, changed: false, warnings: Vec::new(), admitted: Admitted::NotWider, hash_before }
+    }
 }
 
 /// A listener that is listened on: its sockets are the workers', whatever its name becomes.
@@ -58,6 +72,7 @@ pub type Inherited = HashMap<SocketAddr, Vec<TcpListener>>;
 pub struct Reloader {
     loader: Loader,
     builder: Builder,
+    guard: Guard,
     last_good: LastGood,
     running: Running,
     published: Arc<Published>,
@@ -77,7 +92,7 @@ impl Reloader {
     pub fn start(
         loader: Loader,
         builder: Builder,
-        last_good: LastGood,
+        (guard, last_good): (Guard, LastGood),
         (plan, fingerprint): (Plan, [u8; 32]),
         published: Arc<Published>,
         plane: DataPlane,
@@ -87,7 +102,7 @@ impl Reloader {
         let running = Running { plan, snapshot: published.snapshot(), expiries, fingerprint };
         let listening = HashMap::new();
         let retired = Vec::new();
-        let mut reloader = Self { loader, builder, last_good, running, published, plane, listening, retired, seen: None };
+        let mut reloader = Self { loader, builder, guard, last_good, running, published, plane, listening, retired, seen: None };
         let sockets = reloader.bind_new(&reloader.running.plan, &mut inherited)?;
         let plan = reloader.running.plan.clone();
         reloader.listen(&plan, sockets)?;
@@ -105,6 +120,7 @@ impl Reloader {
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = self.own_files();
+        files.extend(self.guard.file().cloned());
         files.extend(self.running.plan.policy_files().into_iter().map(|file| file.path));
         files
     }
@@ -151,10 +167,13 @@ impl Reloader {
         if built.fingerprint == self.running.fingerprint {
             self.seen = Some(seen);
             let (generation, hash) = (self.running.snapshot.generation, self.running.snapshot.hash.clone());
-            return Ok(Outcome { generation, hash, changed: false, warnings: Vec::new() });
+            return Ok(Outcome::unchanged(generation, hash));
         }
         // The last step that can fail comes before the first that changes anything.
         let sockets = self.bind_new(&plan, &mut Inherited::new())?;
+        let hash_before = self.running.snapshot.hash.clone();
+        // Where nothing is refused by what it opens, what it opens is found out when it is in force: that is not waited for.
+        let admitted = if self.guard.may_refuse() { Some(self.guard.admit(&self.running.plan, &plan)?) } else { None };
         let warnings = warnings(&plan, &built.overlaps, &built.snapshot.routes, &self.loader);
         self.builder.follow(built.names);
         let snapshot = Arc::new(built.snapshot);
@@ -166,7 +185,8 @@ impl Reloader {
         let before = std::mem::replace(&mut self.running, next);
         self.retired.push(before.snapshot);
         self.last_good.keep(&self.running.plan);
-        Ok(Outcome { generation, hash, changed: true, warnings })
+        let admitted = admitted.map_or_else(|| self.guard.admit(&before.plan, &self.running.plan), Ok)?;
+        Ok(Outcome { generation, hash, changed: true, warnings, admitted, hash_before })
     }
 
     /// Asks clients to go elsewhere, or no longer.

@@ -25,6 +25,12 @@ pub(crate) fn weigh(old: &Plan, new: &Plan) -> Weighed {
             weighed.relaxes.insert(format!("whom certificates of `{}` prove has changed", known.name));
         }
     }
+    for store in &new.identity.api_keys {
+        let before = old.identity.api_keys.iter().find(|one| one.name == store.name);
+        if before.is_some_and(|before| before != store) {
+            weighed.relaxes.insert(format!("which keys `{}` knows, or how they are shown, has changed", store.name));
+        }
+    }
     weigh_weakenings(old, new, &mut weighed);
     for listener in &new.listeners {
         if let Some(before) = old.listeners.iter().find(|one| one.name == listener.name) {

@@ -48,6 +48,7 @@ fn every_command_is_in_the_help_and_has_its_own() {
         "explain",
         "exposure",
         "plan",
+        "approve",
         "test",
         "init",
         "schema",

@@ -12,6 +12,7 @@
 
 mod access_commands;
 mod api_keys;
+mod approvals;
 mod attack_framing;
 mod attack_http2;
 mod attack_http2_requests;
