@@ -7,8 +7,8 @@ use crate::plan::{
 use crate::settings::{AcceptName, AskedTokens, NonceName, written};
 use portcullis_engines_jose::{Algorithm, ProofRules, TokenType};
 use portcullis_gateway_policy::{
-    AuthenticatePlan, CertificateClient, CertificatesPlan, Credentials, IntrospectionPlan, KeySource, KeyStorePlan, LoginPlan,
-    ProviderPlan, SecretSource,
+    AuthenticatePlan, CertificateClient, CertificatesPlan, ConsumerFits, ConsumerPlan, Credentials, IntrospectionPlan, KeySource,
+    KeyStorePlan, LoginPlan, ProviderPlan, SecretSource,
 };
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
 use serde_json::json;
@@ -203,6 +203,17 @@ fn proofs_json(rules: &ProofRules) -> Value {
     })
 }
 
+fn consumer_json(identity: &IdentityPlan, consumer: &ConsumerPlan) -> Value {
+    let fits = match &consumer.fits {
+        ConsumerFits::Claim { provider, claim, value } => json!({ "provider": **provider, "claim": { &**claim: **value } }),
+        ConsumerFits::Caller { provider, name } => {
+            let is_key = identity.api_keys.iter().any(|store| store.name == *provider);
+            json!({ if is_key { "api_key" } else { "certificate" }: format!("{provider}/{name}") })
+        }
+    };
+    json!({ "match": fits })
+}
+
 fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
     let provider = |provider: &ProviderPlan| {
         let types = provider.rules.types.iter().map(|one| if *one == TokenType::Jwt { "JWT" } else { "at+jwt" });
@@ -248,6 +259,9 @@ fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
     }
     if !kinds.is_empty() {
         out.push(("identity".to_owned(), Value::Object(kinds)));
+    }
+    if !identity.consumers.is_empty() {
+        out.push(("consumers".to_owned(), named(identity.consumers.iter().map(|one| (&one.name, consumer_json(identity, one))))));
     }
     if !identity.roles.is_empty() {
         out.push(("roles".to_owned(), named(identity.roles.iter().map(|(name, roles)| (name, roles.encode())))));

@@ -3,7 +3,7 @@
 
 /// Paths of the keys; `*` stands for any one name or number. When one of them is enforced, its line goes away from here.
 pub(crate) const LATER: &[&str] = &[
-    "/consumers",
+    "/consumers/*/plan",
     "/plans",
     "/alerts",
     "/cluster",

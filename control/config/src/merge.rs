@@ -2,8 +2,8 @@
 
 use crate::check::Checker;
 use crate::settings::{
-    ApiSettings, ConfigFile, DefendSettings, DnsSettings, IdentitySettings, ListenerSettings, ManagementSettings, Once, Part,
-    Parts, ProviderRole, RecordSettings, UpstreamSettings,
+    ApiSettings, ConfigFile, ConsumerSettings, DefendSettings, DnsSettings, IdentitySettings, ListenerSettings, ManagementSettings,
+    Once, Part, Parts, ProviderRole, RecordSettings, UpstreamSettings,
 };
 use portcullis_model_settings::{Named, PolicyUse, Position, Spanned};
 use std::collections::HashMap;
@@ -13,6 +13,7 @@ use std::collections::HashMap;
 pub(crate) struct Merged<'f> {
     pub(crate) listeners: Vec<&'f Part<ListenerSettings>>,
     pub(crate) upstreams: Vec<&'f Part<UpstreamSettings>>,
+    pub(crate) consumers: Vec<&'f Part<ConsumerSettings>>,
     pub(crate) apis: Vec<&'f Part<ApiSettings>>,
     pub(crate) defaults: Vec<&'f PolicyUse>,
     pub(crate) identity: Option<&'f IdentitySettings>,
@@ -40,6 +41,7 @@ pub(crate) fn merge<'f>(files: &[&'f ConfigFile], checker: &mut Checker<'_>) -> 
     let merged = Merged {
         listeners: parts(files.iter().map(|f| &f.listeners), "listeners", checker),
         upstreams: parts(files.iter().map(|f| &f.upstreams), "upstreams", checker),
+        consumers: parts(files.iter().map(|f| &f.consumers), "consumers", checker),
         apis: parts(files.iter().map(|f| &f.apis), "apis", checker),
         defaults,
         identity: once(files.iter().map(|f| &f.identity), "identity", checker),

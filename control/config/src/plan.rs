@@ -6,7 +6,9 @@ use crate::settings::{
     Care, ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, OverloadSettings, ProviderRole, StaleList,
     TlsVersion, UpstreamLimits, UpstreamProtocolKind, UpstreamTimeouts,
 };
-use portcullis_gateway_policy::{AuthenticatePlan, CertificatesPlan, KeyStorePlan, LoginPlan, ProviderPlan, RouteAccess};
+use portcullis_gateway_policy::{
+    AuthenticatePlan, CertificatesPlan, ConsumerPlan, KeyStorePlan, LoginPlan, ProviderPlan, RouteAccess,
+};
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings, Value};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -339,6 +341,8 @@ pub struct IdentityPlan {
     pub api_keys: Vec<Arc<KeyStorePlan>>,
     /// Roles of the gateway's own naming, and what they stand for.
     pub roles: Vec<(Arc<str>, Vec<ProviderRole>)>,
+    /// Whom limits apply to, by name.
+    pub consumers: Vec<Arc<ConsumerPlan>>,
 }
 
 /// For each policy that applies its row in the table and its settings, outermost level first: defaults, API, route.

@@ -1,10 +1,11 @@
 //! The policies of each route, made from what the plan says and shared where it says the same.
 
+use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_control_config::{Access, IdentityPlan, Plan, PolicyLevels};
-use portcullis_engines_authz::Vocabulary;
+use portcullis_engines_authz::{Belongs, Consumers, Vocabulary};
 use portcullis_gateway_policy::{
-    AccessContext, AuthenticatePlan, CertificatesPlan, KeyStorePlan, LiveFiles, LoginEndpoint, LoginPlan, Making, Pipeline,
-    PipelineStep, PolicyDefinition, ProviderPlan, Revocations, RouteAccess, StatePool,
+    AccessContext, AuthenticatePlan, CertificatesPlan, ConsumerFits, KeyStorePlan, LiveFiles, LoginEndpoint, LoginPlan, Making,
+    Pipeline, PipelineStep, PolicyDefinition, ProviderPlan, Revocations, RouteAccess, StatePool,
 };
 use portcullis_model::PolicyId;
 use std::collections::HashMap;
@@ -20,8 +21,27 @@ pub fn vocabulary(plan: &Plan) -> Result<Arc<Vocabulary>, String> {
         Access::Public => None,
         Access::Allow { access, .. } => Some(&access.lines),
     });
-    let words = Vocabulary::of(lines.flatten(), []);
+    let words = Vocabulary::of(lines.flatten(), []).map(|words| words.knowing(consumers(&plan.identity)));
     words.map(Arc::new).map_err(|_| "the `allow` lines name more than 4096 different roles and scopes".to_owned())
+}
+
+fn consumers(identity: &IdentityPlan) -> Consumers {
+    let mut digest = Context::new(&SHA256);
+    let mut add = |text: &str| {
+        digest.update(&(text.len() as u64).to_le_bytes());
+        digest.update(text.as_bytes());
+    };
+    let all = identity.consumers.iter().map(|one| {
+        let (provider, belongs) = match &one.fits {
+            ConsumerFits::Caller { provider, name } => (provider, Belongs::Subject(name)),
+            ConsumerFits::Claim { provider, claim, value } => (provider, Belongs::Claim(claim, value)),
+        };
+        (&one.name, provider, belongs)
+    });
+    all.clone().for_each(|one| add(&format!("{one:?}")));
+    let mut bytes = [0; 32];
+    bytes.iter_mut().zip(digest.finish().as_ref()).for_each(|(slot, byte)| *slot = *byte);
+    Consumers::new(all, bytes)
 }
 
 /// Pipelines, made once for all routes with the same policies and the same access.

@@ -4,9 +4,11 @@
 //! verified; each request then compares bits. Roles belong to their provider: equal names of two providers are two roles.
 
 mod allow;
+mod consumers;
 mod vocabulary;
 
 pub use allow::{Allow, Line};
+pub use consumers::{Belongs, Consumers};
 pub use vocabulary::{NAMES_MAX, Vocabulary, VocabularyFull};
 
 #[cfg(test)]

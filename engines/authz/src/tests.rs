@@ -1,4 +1,4 @@
-use crate::{Allow, Line, NAMES_MAX, Vocabulary};
+use crate::{Allow, Belongs, Consumers, Line, NAMES_MAX, Vocabulary};
 use portcullis_model::Grants;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -103,4 +103,21 @@ proptest! {
         let consumer = caller.consumer.and_then(|name| words.consumer(name));
         prop_assert_eq!(Allow::compile(&lines, &words).decide(&grants, consumer), brute_force(&lines, &caller));
     }
+}
+
+#[test]
+fn consumers_are_found_by_what_is_theirs_and_by_nothing_else() {
+    let name = |text: &str| -> Arc<str> { text.into() };
+    let (app, partner, corp, store) = (name("app"), name("partner"), name("corp"), name("store"));
+    let all = [(&app, &corp, Belongs::Claim("azp", "mobile")), (&partner, &store, Belongs::Subject("a"))];
+    let consumers = Consumers::new(all, [1; 32]);
+    let found = |consumer: Option<portcullis_model::Consumer>| consumer.map(|one| (one.name.to_string(), one.number));
+    assert_eq!(found(consumers.of_claim("corp", "mobile")), Some(("app".to_owned(), 0)));
+    assert_eq!(found(consumers.of_subject("store", "a")), Some(("partner".to_owned(), 1)));
+    assert_eq!((consumers.claim("corp"), consumers.claim("store")), (Some("azp"), None));
+    for nobody in [consumers.of_subject("corp", "mobile"), consumers.of_subject("corp", "a"), consumers.of_claim("store", "a")] {
+        assert_eq!(nobody, None);
+    }
+    let words = Vocabulary::default();
+    assert_ne!(words.fingerprint(), words.clone().knowing(consumers).fingerprint(), "what is known by other words is known anew");
 }

@@ -1,6 +1,6 @@
 //! Which roles, scopes and consumers are spoken of, and by which bit or number.
 
-use crate::Line;
+use crate::{Consumers, Line};
 use portcullis_model::Grants;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ pub struct Vocabulary {
     scopes: BTreeMap<Arc<str>, u16>,
     consumers: BTreeMap<Arc<str>, u32>,
     names: u16,
+    people: Arc<Consumers>,
 }
 
 impl Vocabulary {
@@ -47,6 +48,18 @@ impl Vocabulary {
         }
         words.consumers = (0..).zip(consumers).map(|(number, name)| (Arc::clone(name), number)).collect();
         Ok(words)
+    }
+
+    /// The same words, and who is which consumer.
+    #[must_use]
+    pub fn knowing(self, people: Consumers) -> Self {
+        Self { people: Arc::new(people), ..self }
+    }
+
+    /// Who is which consumer.
+    #[must_use]
+    pub fn consumers(&self) -> &Consumers {
+        &self.people
     }
 
     fn next_bit(&mut self) -> Result<u16, VocabularyFull> {

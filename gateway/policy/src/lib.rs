@@ -4,6 +4,7 @@
 //! upstream takes nothing else.
 
 mod client_certificates;
+mod consumers;
 mod definition;
 mod exchange;
 mod identity;
@@ -17,6 +18,7 @@ mod preflight;
 mod revocation;
 
 pub use client_certificates::{CertificateClient, CertificateMatch, CertificatesPlan};
+pub use consumers::{ConsumerFits, ConsumerPlan};
 pub use definition::{Compile, CompileError, CompilePart, CompilePublic, Making, PolicyDefinition};
 pub use exchange::{ConnectionFacts, Exchange, LimitStanding, Scheme};
 pub use identity::{

@@ -138,7 +138,7 @@ impl Store {
             provider: Arc::clone(&self.plan.name),
             subject: entry.name.clone(),
             client: Some(entry.id.clone()),
-            consumer: None,
+            consumer: self.words.consumers().of_subject(&self.plan.name, &entry.name),
             grants: self.words.grants(&self.plan.name, roles, entry.scopes.iter().map(|scope| &**scope)),
             expires_unix_seconds: ends,
             issued_unix_seconds: entry.created,

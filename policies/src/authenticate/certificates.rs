@@ -123,11 +123,12 @@ impl Clients {
     fn principal(&self, client: &CertificateClient, name: &str, expires_unix_seconds: u64) -> Principal {
         let grants =
             self.words.grants(&self.plan.name, client.roles.iter().map(|role| &**role), client.scopes.iter().map(|scope| &**scope));
+        let subject = client.name.as_deref().unwrap_or(name);
         Principal {
             provider: Arc::clone(&self.plan.name),
-            subject: client.name.as_deref().unwrap_or(name).into(),
+            subject: subject.into(),
             client: None,
-            consumer: None,
+            consumer: self.words.consumers().of_subject(&self.plan.name, subject),
             grants,
             expires_unix_seconds,
             issued_unix_seconds: 0,

@@ -11,7 +11,7 @@ use super::shown::{Scheme, scheme_of, token_of};
 use crate::login::{Granting, Judged, Login, StaleSession};
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use portcullis_engines_authz::Vocabulary;
-use portcullis_engines_jose::{Claims, Fault, KeyMark, KeySet, Token, check_claims, verify_signature};
+use portcullis_engines_jose::{ClaimPath, Claims, Fault, KeyMark, KeySet, Token, check_claims, verify_signature};
 use portcullis_gateway_policy::{
     AccessContext, AuthenticatePlan, CompileError, Credentials, Exchange, KeySource, LiveFile, LiveKeys, LoginPlan, Policy,
     ProviderPlan, Revocable, StateDigest, Step, Verdict,
@@ -137,11 +137,16 @@ impl Provider {
         let leeway = self.plan.rules.leeway;
         let roles = self.plan.roles.as_ref().map(|path| path.texts(&claims.all, false)).unwrap_or_default();
         let scopes = self.plan.scopes.texts(&claims.all, true);
+        let consumers = self.words.consumers();
+        let claim = consumers.claim(&self.plan.name).and_then(ClaimPath::parse);
+        // A claim of several texts does not say which of them counts.
+        let said = claim.as_ref().map(|claim| claim.texts(&claims.all, false));
+        let said = said.as_deref().and_then(|texts| if let [sole] = texts { Some(*sole) } else { None });
         let principal = Principal {
             provider: Arc::clone(&self.plan.name),
             subject: claims.subject.clone(),
             client: claims.client.clone(),
-            consumer: None,
+            consumer: said.and_then(|text| consumers.of_claim(&self.plan.name, text)),
             grants: self.words.grants(&self.plan.name, roles, scopes),
             expires_unix_seconds: claims.expires,
             issued_unix_seconds: claims.issued.unwrap_or(0),

@@ -22,7 +22,7 @@ section! {
 
 section! {
     /// Rules for the fields of one direction. Values may have `{client.ip}`, `{request.id}`, `{route}`, `{api}`, `{host}`, `{listener}`,
-    /// `{principal.provider}`, `{principal.subject}` and `{principal.client}` in them, the last three `-` where nobody was asked who they are;
+    /// `{principal.provider}`, `{principal.subject}`, `{principal.client}` and `{consumer}` in them, the last four `-` where that is not known;
     /// `{{` and `}}` stand for braces.
     pub struct FieldRules {
         /// Fields that have exactly this value, whatever was there under any spelling of the name. None of that name comes behind the body (trailers).

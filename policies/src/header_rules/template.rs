@@ -22,9 +22,10 @@ pub(super) enum Variable {
     Provider,
     Subject,
     Client,
+    Consumer,
 }
 
-const VARIABLES: [(&str, Variable); 9] = [
+const VARIABLES: [(&str, Variable); 10] = [
     ("client.ip", Variable::ClientIp),
     ("request.id", Variable::RequestId),
     ("route", Variable::Route),
@@ -34,10 +35,11 @@ const VARIABLES: [(&str, Variable); 9] = [
     ("principal.provider", Variable::Provider),
     ("principal.subject", Variable::Subject),
     ("principal.client", Variable::Client),
+    ("consumer", Variable::Consumer),
 ];
 
 /// Beginnings of variables that the design names and this version does not have.
-const LATER: [&str; 3] = ["principal", "consumer", "tls"];
+const LATER: [&str; 2] = ["principal", "tls"];
 
 /// A part of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +112,7 @@ impl Template {
                 }
                 Part::Variable(Variable::Api) => out.extend_from_slice(exchange.record.api.as_deref().unwrap_or("-").as_bytes()),
                 Part::Variable(Variable::Host) => out.extend_from_slice(exchange.request.host().as_bytes()),
-                Part::Variable(variable @ (Variable::Provider | Variable::Subject | Variable::Client)) => {
+                Part::Variable(variable @ (Variable::Provider | Variable::Subject | Variable::Client | Variable::Consumer)) => {
                     push_escaped(out, principal(*variable, exchange).unwrap_or("-"));
                 }
                 Part::Variable(Variable::Listener) => out.extend_from_slice(exchange.connection.listener.as_bytes()),
@@ -126,6 +128,7 @@ fn principal(variable: Variable, exchange: &Exchange) -> Option<&str> {
         Variable::Provider => Some(&principal.provider),
         Variable::Subject => Some(&principal.subject),
         Variable::Client => principal.client.as_deref(),
+        Variable::Consumer => principal.consumer.as_ref().map(|consumer| &*consumer.name),
         _ => None,
     }
 }

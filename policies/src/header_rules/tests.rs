@@ -88,7 +88,7 @@ fn values_with_line_ends_or_unknown_variables_are_no_templates() {
         "{client.ip",
         "{nobody}",
         "{principal.tenant}",
-        "{consumer}",
+        "{consumer.name}",
         "a{}b",
     ] {
         let refused = Template::new(text).is_err();

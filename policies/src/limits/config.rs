@@ -13,6 +13,8 @@ choice! {
         ClientIp = "client_ip",
         /// Each caller, as its provider names it; where nobody is to say who they are, each client address.
         Principal = "principal",
+        /// Each consumer; who is none counts as with `principal`.
+        Consumer = "consumer",
         /// Each route.
         Route = "route",
         /// Everybody, on all routes of the level together.
@@ -33,7 +35,7 @@ section! {
         pub burst: Option<u32>,
         /// How many requests one request counts as.
         pub cost: u32 where (1, 1_000_000) = 1,
-        /// With `client_ip` and `principal`: how many bits of an IPv6 address are one client's. Providers give each customer a network of 64 bits or more.
+        /// With `client_ip`, `principal` and `consumer`: how many bits of an IPv6 address are one client's. Providers give each customer a network of 64 bits or more.
         pub ipv6_prefix: u8 where (32, 128) = 64,
         /// What clients see it called in `RateLimit`; the word of `per` when absent.
         pub name: Option<Name>,
@@ -117,7 +119,7 @@ impl LimitLine {
                 diagnostics.error_with_help(&node("burst"), what, "lower `burst` or raise `rate`");
             }
         }
-        if !matches!(self.per, Per::ClientIp | Per::Principal)
+        if matches!(self.per, Per::Route | Per::All)
             && let Some(prefix) = at.field("ipv6_prefix")
         {
             diagnostics.error_with_help(
@@ -134,6 +136,7 @@ impl LimitLine {
             (Some(name), _) => name,
             (None, Per::ClientIp) => "client_ip",
             (None, Per::Principal) => "principal",
+            (None, Per::Consumer) => "consumer",
             (None, Per::Route) => "route",
             (None, Per::All) => "all",
         }

@@ -3,7 +3,7 @@
 use super::config::{LimitLine, Limits, Per};
 use portcullis_engines_limiter::{CHARGES_MAX, Charge, Rate, Standing, Table};
 use portcullis_gateway_policy::{CompileError, Exchange, LimitStanding, LiveFiles, Policy, Step, Verdict};
-use portcullis_model::{Reason, Rejection};
+use portcullis_model::{Principal, Reason, Rejection};
 use portcullis_wire::ResponseHead;
 use std::any::Any;
 use std::fmt::Write;
@@ -69,7 +69,10 @@ impl Limit {
     fn charge(&self, exchange: &Exchange, table: &Table) -> Charge {
         let key = match self.per {
             Per::ClientIp => table.key(self.id, &network(exchange.client, self.ipv6_prefix)),
-            Per::Principal => match exchange.principal() {
+            Per::Principal | Per::Consumer => match exchange.principal().map(|caller| &**caller) {
+                Some(Principal { consumer: Some(consumer), .. }) if self.per == Per::Consumer => {
+                    table.key(self.id, &("consumer", &consumer.name))
+                }
                 Some(caller) => table.key(self.id, &(&caller.provider, &caller.subject)),
                 None => table.key(self.id, &network(exchange.client, self.ipv6_prefix)),
             },
@@ -110,7 +113,7 @@ impl LimitsPolicy {
     fn of(settings: &[Arc<dyn Any + Send + Sync>], live: &LiveFiles, by_caller: bool) -> Result<Self, CompileError> {
         let levels = settings.iter().filter_map(|level| level.downcast_ref::<Limits>());
         let lines = levels.flat_map(|level| level.lines.iter().enumerate().map(|(at, line)| (&*level.place, at, line)));
-        let lines = lines.filter(|(_, _, line)| (line.per == Per::Principal) == by_caller);
+        let lines = lines.filter(|(_, _, line)| matches!(line.per, Per::Principal | Per::Consumer) == by_caller);
         let limits: Vec<Limit> = lines.map(|(place, at, line)| Limit::new(place, at, line)).collect::<Result<_, _>>()?;
         if limits.len() > CHARGES_MAX {
             return Err(CompileError(format!("{} limits hold for one route, and {CHARGES_MAX} at most may", limits.len())));

@@ -208,7 +208,27 @@ impl Identity<'_> {
             logins: self.logins.values().flatten().cloned().collect(),
             api_keys: self.stores.values().flatten().cloned().collect(),
             roles: self.roles.clone().into_iter().collect(),
+            consumers: Vec::new(),
         }
+    }
+
+    /// Whether there is such a provider of tokens.
+    pub(super) fn has_provider(&self, name: &str) -> bool {
+        self.named.contains_key(name)
+    }
+
+    /// Whether there is such a store of API keys.
+    pub(super) fn has_store(&self, name: &str) -> bool {
+        self.stores.contains_key(name)
+    }
+
+    /// Whether a client with certificates can have this name. A list that is wrong may have meant to.
+    pub(super) fn has_client(&self, list: &str, name: &str) -> bool {
+        let plan = self.certificates.get(list);
+        plan.is_some_and(|plan| {
+            plan.as_ref()
+                .is_none_or(|plan| plan.clients.iter().any(|client| client.name.as_deref().is_none_or(|known| known == name)))
+        })
     }
 
     /// The names that an API may list.

@@ -4,6 +4,7 @@ mod api_keys;
 mod apis;
 mod care;
 mod client_certificates;
+mod consumers;
 mod dues;
 mod identity;
 mod introspection;
@@ -15,7 +16,7 @@ pub(crate) use apis::ApiCache;
 
 use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
-use crate::plan::{AccessLogPlan, DrainPlan, ManagementPlan, Plan, RotatePlan, Weakening};
+use crate::plan::{AccessLogPlan, DrainPlan, IdentityPlan, ManagementPlan, Plan, RotatePlan, Weakening};
 use crate::settings::{
     AccessLogSettings, AccessLogTarget, ClientIpSettings, ConfigFile, DangerSettings, DnsSettings, ManagementSettings,
     OverloadSettings, Part, RecordSettings,
@@ -119,6 +120,7 @@ pub(crate) fn check(
     identity.check_routes(&apis, &merged, &mut checker);
     listeners::check_reach(&merged, &mut checker);
     upstreams::check_use(&merged, &mut checker);
+    let consumers = consumers::check(&identity, &merged, &mut checker);
     let reminders = dues::reminders(&merged, policies, &mut checker);
     let mut weakenings = checker.weakenings;
     weakenings.sort_by(|a, b| a.path.cmp(&b.path));
@@ -126,7 +128,7 @@ pub(crate) fn check(
         listeners,
         management,
         upstreams,
-        identity: identity.plan(),
+        identity: IdentityPlan { consumers, ..identity.plan() },
         apis,
         client_ip,
         overload: merged.defend.map(|defend| defend.overload.clone()).or_else(OverloadSettings::absent)?,
@@ -157,6 +159,7 @@ fn digest_of(files: &[&ConfigFile], merged: &Merged<'_>) -> Digest {
     parts(&mut hasher, "listeners", &merged.listeners);
     parts(&mut hasher, "upstreams", &merged.upstreams);
     parts(&mut hasher, "apis", &merged.apis);
+    parts(&mut hasher, "consumers", &merged.consumers);
     hasher.text(&apis::digest_of_uses(merged.defaults.iter().copied()).to_string());
     let once = |file: &&ConfigFile| {
         [

@@ -1,8 +1,8 @@
 //! A whole file. Every section may be missing, so that a folder can hold each in a file of its own.
 
 use super::{
-    ApiSettings, DefendSettings, DnsSettings, IdentitySettings, ListenerSettings, ManagementSettings, Once, Parts, ProviderRole,
-    RecordSettings, UpstreamSettings,
+    ApiSettings, ConsumerSettings, DefendSettings, DnsSettings, IdentitySettings, ListenerSettings, ManagementSettings, Once,
+    Parts, ProviderRole, RecordSettings, UpstreamSettings,
 };
 use portcullis_model_settings::{Decode, Diagnostics, Named, Node, Schema, Spanned, Value, section};
 use serde_json::json;
@@ -25,6 +25,8 @@ section! {
         pub identity: Once<IdentitySettings>,
         /// Roles by names of the gateway's own, each standing for roles of providers. Equal names of two providers are two roles.
         pub roles: Once<Named<Vec<Spanned<ProviderRole>>>>,
+        /// Whom limits apply to, by name, whatever credentials they have.
+        pub consumers: Parts<ConsumerSettings>,
         /// Destinations of requests, by name.
         pub upstreams: Parts<UpstreamSettings>,
         /// Policies for every API; an API or a route can only tighten them.

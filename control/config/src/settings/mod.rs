@@ -5,6 +5,7 @@ mod api_keys;
 mod apis;
 mod balance;
 mod client_certificates;
+mod consumers;
 mod dns;
 mod endpoints;
 mod file;
@@ -27,6 +28,7 @@ pub use balance::{
 };
 pub(crate) use client_certificates::written;
 pub use client_certificates::{CertificateClientSettings, CertificatesSettings, DnsName, Fingerprint, UriName};
+pub use consumers::{CallerName, ClaimText, ConsumerMatch, ConsumerSettings};
 pub use dns::{DnsServer, DnsSettings};
 pub use endpoints::{EndpointHost, EndpointUrl, ServerName};
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};

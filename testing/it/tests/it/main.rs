@@ -27,6 +27,7 @@ mod certificate_callers;
 mod cli;
 mod client_certificates;
 mod clients;
+mod consumers;
 mod demo;
 mod early;
 mod expiry;

@@ -1,0 +1,95 @@
+//! Checks of `consumers`.
+
+use super::Checker;
+use super::identity::Identity;
+use crate::merge::Merged;
+use crate::settings::{CallerName, ConsumerMatch, ConsumerSettings, Part};
+use portcullis_gateway_policy::{ConsumerFits, ConsumerPlan};
+use portcullis_model_settings::Spanned;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// How many there may be.
+const CONSUMERS_MAX: usize = 20_000;
+
+/// Who is who. Nobody may be two, and everybody must be somebody that there can be.
+pub(super) fn check(identity: &Identity<'_>, merged: &Merged<'_>, checker: &mut Checker<'_>) -> Vec<Arc<ConsumerPlan>> {
+    let mut seen: HashMap<ConsumerFits, &str> = HashMap::new();
+    let mut claims: HashMap<Arc<str>, (Arc<str>, &str)> = HashMap::new();
+    let mut plans = Vec::new();
+    for part in &merged.consumers {
+        let name = &*part.name.value;
+        let Some(settings) = &part.value else { continue };
+        let Some(fits) = fits(part, &settings.fits, identity, checker) else { continue };
+        if let ConsumerFits::Claim { provider, claim, .. } = &fits {
+            let (first, of) = claims.entry(Arc::clone(provider)).or_insert_with(|| (Arc::clone(claim), name));
+            if first != claim {
+                let help = format!("use one claim for all: `{of}` is told by `{first}`");
+                let what = format!("a token of `{provider}` could be of two consumers, since they are told by different claims");
+                checker.error(&part.name, path(part, "/claim"), what, help);
+            }
+        }
+        if let Some(first) = seen.insert(fits.clone(), name) {
+            let help = format!("keep one of the two; the other is `{first}`");
+            checker.error(&part.name, path(part, ""), "two consumers are the same callers", help);
+        }
+        plans.push(Arc::new(ConsumerPlan { name: part.name.shared(), fits }));
+    }
+    if let Some(part) = merged.consumers.get(CONSUMERS_MAX) {
+        checker.error(&part.name, "/consumers", format!("more than {CONSUMERS_MAX} consumers"), "join some of them");
+    }
+    plans
+}
+
+fn path(part: &Part<ConsumerSettings>, end: &str) -> String {
+    format!("/consumers/{}/match{end}", &*part.name.value)
+}
+
+fn fits(
+    part: &Part<ConsumerSettings>,
+    written: &ConsumerMatch,
+    identity: &Identity<'_>,
+    checker: &mut Checker<'_>,
+) -> Option<ConsumerFits> {
+    match (&written.provider, &written.claim, &written.api_key, &written.certificate) {
+        (Some(provider), Some(claim), None, None) => {
+            if !identity.has_provider(provider) {
+                let help = "add it to `identity.providers`; sessions of browsers cannot be told apart so far";
+                let what = format!("there is no provider `{}`", &***provider);
+                checker.error(provider, path(part, "/provider"), what, help);
+                return None;
+            }
+            let (claim, value) = (claim.claim.as_str().into(), Arc::clone(&claim.text));
+            Some(ConsumerFits::Claim { provider: provider.shared(), claim, value })
+        }
+        (None, None, Some(key), None) => {
+            let is_known = identity.has_store(&key.provider);
+            known(part, key, is_known, "/api_key", "`identity.api_keys` has no such store", checker)
+        }
+        (None, None, None, Some(client)) => {
+            let is_known = identity.has_client(&client.provider, &client.name);
+            let what = "no client of `identity.client_certificates` has this name";
+            known(part, client, is_known, "/certificate", what, checker)
+        }
+        _ => {
+            let help = "write `provider` with `claim`, or `api_key`, or `certificate`";
+            checker.error(&part.name, path(part, ""), "it is not said in exactly one way who this is", help);
+            None
+        }
+    }
+}
+
+fn known(
+    part: &Part<ConsumerSettings>,
+    caller: &Spanned<CallerName>,
+    is_known: bool,
+    end: &str,
+    what: &str,
+    checker: &mut Checker<'_>,
+) -> Option<ConsumerFits> {
+    if !is_known {
+        checker.error(caller, path(part, end), what, "nobody could ever be this consumer: correct the name, or add it there");
+        return None;
+    }
+    Some(ConsumerFits::Caller { provider: Arc::clone(&caller.provider), name: Arc::clone(&caller.name) })
+}
