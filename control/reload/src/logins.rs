@@ -154,8 +154,9 @@ fn start(mut questions: Receiver<TokenQuestion>, kept: Shared, clock: Clock, tel
                 Some(_) = asking.join_next() => {}
                 question = questions.recv(), if asking.len() < ASKING_MAX => {
                     let Some(question) = question else { return };
+                    // SECURITY: whoever asks may be of a configuration before: no code or refresh token goes to another provider.
                     let found = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                    let login = found.iter().find(|login| login.plan.name == question.login).cloned();
+                    let login = found.iter().find(|login| login.plan == question.login).cloned();
                     drop(found);
                     let (now, tell) = (clock.unix_seconds(), Arc::clone(&tell));
                     asking.spawn(async move { answer(question, login, now, &tell).await });
@@ -168,15 +169,15 @@ fn start(mut questions: Receiver<TokenQuestion>, kept: Shared, clock: Clock, tel
 }
 
 async fn answer(question: TokenQuestion, login: Option<KeptLogin>, now: u64, tell: &Tell) {
-    let TokenQuestion { login: name, form, answer } = question;
+    let TokenQuestion { login: asking, form, answer } = question;
     let asked = match login {
         Some(login) => tokio::time::timeout(WITHIN_AT_ALL, ask(&login, form, now)).await.unwrap_or(Err(Problem::Late)),
-        None => Err(Problem::Other("the configuration has no such login any more".to_owned())),
+        None => Err(Problem::Other("the configuration has no such login any more, or another one".to_owned())),
     };
     let answered = asked.map_err(|problem| match problem {
         Problem::Fetch(FetchFailure::Status(400)) => TokenFailure::Refused,
         problem => {
-            tell(&format!("login `{name}`: the provider gives no tokens: {problem}"));
+            tell(&format!("login `{}`: the provider gives no tokens: {problem}", asking.name));
             TokenFailure::Unavailable
         }
     });

@@ -71,7 +71,8 @@ impl Limit {
             Per::ClientIp => table.key(self.id, &network(exchange.client, self.ipv6_prefix)),
             Per::Principal | Per::Consumer => match exchange.principal().map(|caller| &**caller) {
                 Some(Principal { consumer: Some(consumer), .. }) if self.per == Per::Consumer => {
-                    table.key(self.id, &("consumer", &consumer.name))
+                    // No provider has such a name, so a stranger's never counts with it.
+                    table.key(self.id, &("", &consumer.name))
                 }
                 Some(caller) => table.key(self.id, &(&caller.provider, &caller.subject)),
                 None => table.key(self.id, &network(exchange.client, self.ipv6_prefix)),

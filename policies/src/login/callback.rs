@@ -102,7 +102,7 @@ impl Callback {
             ("redirect_uri", &login.plan.redirect_uri()),
             ("code_verifier", &coming.pending.verifier),
         ]);
-        let answer = login.desk.ask(Arc::clone(&login.plan.name), Secret::new(form.into_bytes())).await;
+        let answer = login.desk.ask(Arc::clone(&login.plan), Secret::new(form.into_bytes())).await;
         let answer = answer.map_err(|failure| match failure {
             TokenFailure::Refused => Rejection::new(Reason::LoginRefused, failure.to_string()),
             TokenFailure::Unavailable | TokenFailure::Busy => Rejection::new(Reason::LoginUnavailable, failure.to_string()),

@@ -51,7 +51,7 @@ impl Login {
         let before = session.word();
         let token = before.refresh.as_ref().and_then(|sealed| self.state.sealer.open(sealed)).ok_or(NotRefreshed::Over)?;
         let form = Secret::new(form_encode(&[("grant_type", "refresh_token"), ("refresh_token", token.reveal())]).into_bytes());
-        let answer = self.desk.ask(Arc::clone(&self.plan.name), form).await.map_err(|failure| match failure {
+        let answer = self.desk.ask(Arc::clone(&self.plan), form).await.map_err(|failure| match failure {
             TokenFailure::Refused => NotRefreshed::Over,
             failure => NotRefreshed::Unavailable(Rejection::new(Reason::LoginUnavailable, failure.to_string())),
         })?;

@@ -1,5 +1,6 @@
 //! Where policies ask a provider for tokens: control does so for them, since workers open no connections but to upstreams of routes.
 
+use super::plan::LoginPlan;
 use portcullis_model::Secret;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,8 +36,8 @@ impl fmt::Display for TokenFailure {
 /// A question for tokens.
 #[derive(Debug)]
 pub struct TokenQuestion {
-    /// The login, by its name.
-    pub login: Arc<str>,
+    /// The login, as whoever asks was made for it.
+    pub login: Arc<LoginPlan>,
     /// The form, without the gateway's credentials.
     pub form: Secret<Vec<u8>>,
     /// Who waits for the answer.
@@ -61,7 +62,7 @@ impl LoginDesk {
     ///
     /// # Errors
     /// Why there are none.
-    pub async fn ask(&self, login: Arc<str>, form: Secret<Vec<u8>>) -> Result<Vec<u8>, TokenFailure> {
+    pub async fn ask(&self, login: Arc<LoginPlan>, form: Secret<Vec<u8>>) -> Result<Vec<u8>, TokenFailure> {
         let (answer, answered) = oneshot::channel();
         self.questions.try_send(TokenQuestion { login, form, answer }).map_err(|_| TokenFailure::Busy)?;
         match tokio::time::timeout(PATIENCE, answered).await {

@@ -6,12 +6,12 @@ use std::process::Command;
 
 const ROUTES: &str =
     "- { name: read, methods: [GET], path: \"/read\", access: { allow: [ { roles: [partners/reader] }, { scopes: [read] } ] } }";
-const API: &str = "authenticate: { any_of: [corp, partners], audiences: [\"https://api.test\"] }\n    \
+const API: &str = "authenticate: { any_of: [consumer, partners], audiences: [\"https://api.test\"] }\n    \
                    limits: [ { per: consumer, rate: 1/h, burst: 2 } ]\n    \
                    header_rules: { request: { set: { X-Plan-Of: \"{consumer}\" } } }";
 const SECTIONS: &str = "identity:\n  api_keys: { partners: { store: { file: partners.keys } } }\n  \
-                        providers: { corp: { issuer: \"https://id.test\", keys: { file: id.json } } }\n\
-                        consumers:\n  mobile: { match: { provider: corp, claim: { tenant: mobile } } }\n  \
+                        providers: { consumer: { issuer: \"https://id.test\", keys: { file: id.json } } }\n\
+                        consumers:\n  mobile: { match: { provider: consumer, claim: { tenant: mobile } } }\n  \
                         partner-a: { match: { api_key: partners/partner-a } }";
 
 struct World {
@@ -60,10 +60,11 @@ fn a_consumer_is_one_by_whatever_credential_and_who_is_none_counts_alone() {
     let mut world = World::new(SECTIONS);
     // Two keys of one partner are one consumer; another partner is none, and counts for itself.
     assert_eq!([0, 1, 0, 2, 2, 2].map(|key| world.by_key(key).status), [200, 200, 429, 200, 200, 429]);
-    // Whoever belongs to the tenant, the tenant is the consumer; others count one by one.
+    // Whoever belongs to the tenant, the tenant is the consumer; others count one by one, whatever they
+    // and their provider are called.
     let (mobile, other) = (json!("mobile"), json!("other"));
     assert_eq!(["alice", "bob", "carol"].map(|who| world.by_token(who, &mobile).status), [200, 200, 429]);
-    assert_eq!(["alice", "alice", "alice", "bob"].map(|who| world.by_token(who, &other).status), [200, 200, 429, 200]);
+    assert_eq!(["alice", "alice", "alice", "partner-a"].map(|who| world.by_token(who, &other).status), [200, 200, 429, 200]);
     // A claim of two texts does not say which of them counts.
     assert_eq!(world.by_token("dave", &json!(["mobile", "other"])).status, 200);
     let refused = world.by_token("erin", &mobile);
