@@ -103,11 +103,14 @@ pub enum KeyCommand {
         #[arg(long)]
         expires: Option<String>,
     },
-    /// Show what keys there are; the keys themselves are nowhere.
+    /// Show what keys there are, and when each was used last; the keys themselves are nowhere.
     List {
         /// The key file.
         #[arg(long, value_hint = ValueHint::FilePath)]
         file: PathBuf,
+        /// The management socket of the gateway that knows when they were used last; by default run/portcullis.sock, if one answers there.
+        #[arg(long, value_hint = ValueHint::FilePath)]
+        socket: Option<PathBuf>,
     },
     /// Make a key that replaces another, with its name, roles and scopes.
     Rotate {

@@ -32,6 +32,8 @@ pub enum Event<'a> {
     Draining { draining: bool },
     /// Something was revoked, or a revocation lifted.
     Revoked { what: &'a str, lifted: bool, uid: u32 },
+    /// A key was refused, for the first time, because nobody had used it for too long.
+    KeyIdle { store: &'a str, id: &'a str, name: &'a str, used: Option<u64> },
     /// Other work is refused than before: what, and why; nothing when it is over.
     Overload { state: &'static str, words: Option<&'a str> },
     /// It is going away, and stops accepting after a delay.
@@ -69,6 +71,9 @@ fn for_people(event: &Event<'_>) -> String {
         Event::Draining { draining: false } => "no longer draining".to_owned(),
         Event::Revoked { what, lifted: false, uid } => format!("revoked by user {uid}: {what}"),
         Event::Revoked { what, lifted: true, uid } => format!("no longer revoked, by user {uid}: {what}"),
+        Event::KeyIdle { store, id, name, .. } => {
+            format!("key {id} of {name} ({store}) is refused: nobody has used it for `idle_after`")
+        }
         Event::Overload { words: Some(words), .. } => format!("overload: {words}"),
         Event::Overload { words: None, .. } => "overload is over".to_owned(),
         Event::Stopping { delay } if delay.is_zero() => "stopping: no new connections, exchanges under way are finished".to_owned(),
@@ -119,6 +124,9 @@ fn for_programs(event: &Event<'_>) -> serde_json::Value {
         Event::Revoked { what, lifted, uid } => {
             serde_json::json!({ "unix_seconds": at, "event": "revoked", "what": what, "lifted": lifted, "uid": uid })
         }
+        Event::KeyIdle { store, id, name, used } => serde_json::json!({
+            "unix_seconds": at, "event": "key_idle", "store": store, "id": id, "name": name, "used": used,
+        }),
         Event::Stopping { delay } => {
             serde_json::json!({ "unix_seconds": at, "event": "stopping", "delay_seconds": delay.as_secs_f32() })
         }

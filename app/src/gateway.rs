@@ -2,12 +2,12 @@
 
 use crate::events::{Event, tell};
 use crate::guard::tell_admitted;
-use crate::management::State;
+use crate::management::{State, keep_note};
 use crate::reminders::Daily;
 use portcullis_control_config::{AccessLogPlan, Finding, Loader, Plan};
 use portcullis_control_reload::{
-    Builder, Built, Guard, HealthChange, HealthChecks, Inherited, LastGood, Outcome, Reloader, RevocationLog, Watch, warnings,
-    watch,
+    Builder, Built, Guard, HealthChange, HealthChecks, Inherited, KeyUseEvent, KeyUseFollowing, KeyUseLog, LastGood, Outcome,
+    Reloader, RevocationLog, Watch, warnings, watch,
 };
 use portcullis_gateway_listener::TicketKeys;
 use portcullis_gateway_proxy::{DataPlane, Hurry, Published, SinkMaker};
@@ -56,6 +56,8 @@ pub struct Gateway {
     _watching: SyncSender<()>,
     /// The watch over the file of what has been revoked ends with this.
     _following: SyncSender<()>,
+    /// When API keys are used is written until this is gone, and then for a last time.
+    key_uses: KeyUseFollowing,
 }
 
 /// What a gateway is started from.
@@ -96,7 +98,8 @@ impl Gateway {
         let workers = workers.or(plan.workers.map(usize::from)).unwrap_or_else(cores).max(1);
         let report = Arc::new(|text: &str| tell(&Event::Warning { text }));
         let builder = Builder::new(portcullis_policies::POLICIES, clock.clone()).reporting(report);
-        let mut builder = builder.in_environment(Arc::new(variable));
+        let key_uses = KeyUseLog::new(beside_socket(&plan, "key-uses"), clock.clone());
+        let mut builder = builder.in_environment(Arc::new(variable)).keeping_uses(Arc::clone(&key_uses));
         let handed = tickets;
         let tickets = Arc::clone(builder.tickets());
         if let Some(handed) = &handed {
@@ -115,6 +118,7 @@ impl Gateway {
         let revocations = RevocationLog::open(beside_socket(&plan, "revocations.jsonl"), clock.clone(), revocations)?;
         let following = revocations.follow(|text| tell(&Event::Warning { text }));
         let following = following.map_err(|error| format!("a thread cannot be started: {error}"))?;
+        let writing = follow_key_uses(&key_uses, beside_socket(&plan, "audit.log"), clock.clone())?;
         let sinks = seeds.into_iter().map(|seed| Box::new(move || seed.into_sink()) as SinkMaker).collect();
         let mut seed = [0_u8; 16];
         aws_lc_rs::rand::fill(&mut seed).map_err(|_| "the system gives no random bytes".to_owned())?;
@@ -123,7 +127,7 @@ impl Gateway {
         let hurry = Arc::new(plane.hurry());
         let (commands, received) = sync_channel(COMMANDS_MAX);
         let known = (builder.names().clone(), builder.providers());
-        let state = State::new(Arc::new(recorder), commands.clone(), workers, clock, known, revocations);
+        let state = State::new(Arc::new(recorder), commands.clone(), workers, clock, known, (revocations, key_uses));
         let last_good = keep_last_good(&plan, &state)?;
         let checks = HealthChecks::start(Arc::clone(&published), crate::process::descriptor_limit(), tell_health);
         let checks = checks.map_err(|error| format!("health checks cannot be started: {error}"))?;
@@ -137,7 +141,17 @@ impl Gateway {
         let changed = commands.clone();
         let control = std::thread::Builder::new().name("control".to_owned());
         let control = control.spawn(move || control_loop(reloader, &own, &received, changed)).map_err(|error| error.to_string())?;
-        Ok(Self { state, commands, control, hurry, tickets, _checks: checks, _watching: watching, _following: following })
+        Ok(Self {
+            state,
+            commands,
+            control,
+            hurry,
+            tickets,
+            _checks: checks,
+            _watching: watching,
+            _following: following,
+            key_uses: writing,
+        })
     }
 
     /// The keys of session tickets.
@@ -154,6 +168,7 @@ impl Gateway {
     pub fn stop(self, within: Duration) {
         let _gone = self.commands.send(Command::Stop(within));
         let ended = self.control.join();
+        drop(self.key_uses);
         self.state.recorder.stop();
         if ended.is_ok() {
             tell(&Event::Stopped);
@@ -164,6 +179,24 @@ impl Gateway {
 #[expect(clippy::disallowed_methods, reason = "this package alone reads the environment")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// Keeps on disk when API keys are used. Those that are refused for being idle are told, and noted beside what operators did.
+fn follow_key_uses(key_uses: &Arc<KeyUseLog>, audit: PathBuf, clock: Clock) -> Result<KeyUseFollowing, String> {
+    let told = move |event: &KeyUseEvent<'_>| match event {
+        KeyUseEvent::Problem(text) => tell(&Event::Warning { text }),
+        KeyUseEvent::Idle(store, key) => {
+            tell(&Event::KeyIdle { store, id: &key.id, name: &key.name, used: key.used });
+            let note = serde_json::json!({
+                "unix_seconds": clock.unix_seconds(), "action": format!("key `{}` of `{store}` refused: idle", key.id),
+                "name": key.name, "used": key.used,
+            });
+            if let Err(error) = keep_note(&audit, &note) {
+                tell(&Event::Warning { text: &format!("an idle key could not be noted in `{}`: {error}", audit.display()) });
+            }
+        }
+    };
+    key_uses.follow(told).map_err(|error| format!("a thread cannot be started: {error}"))
 }
 
 fn tell_health(change: &HealthChange) {

@@ -9,11 +9,11 @@ use crate::reminders;
 use crate::revocations;
 use crate::upstreams;
 use portcullis_control_admin::{
-    Actor, Failure, ListenerInfo, Management, Reloaded, RevocationInfo, RevokeRequest, RouteInfo, Status, UpgradeRequest, Upgraded,
-    UpstreamInfo,
+    Actor, Failure, KeyUsesInfo, ListenerInfo, Management, Reloaded, RevocationInfo, RevokeRequest, RouteInfo, Status,
+    UpgradeRequest, Upgraded, UpstreamInfo,
 };
 use portcullis_control_config::{Access, DrainPlan, Finding, ListenerMode, Plan, Weakening};
-use portcullis_control_reload::{Expiry, Names, Providers, RevocationLog, Running};
+use portcullis_control_reload::{Expiry, KeyUseLog, Names, Providers, RevocationLog, Running};
 use portcullis_gateway_proxy::Snapshot;
 use portcullis_insight_record::{ExpiryGauge, Gauges, Recorder};
 use portcullis_model::Clock;
@@ -23,6 +23,7 @@ use std::future::Future;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -39,6 +40,7 @@ pub struct State {
     names: Names,
     providers: Providers,
     revocations: Arc<RevocationLog>,
+    key_uses: Arc<KeyUseLog>,
     started: u64,
     now: Mutex<Now>,
     leaving: AtomicBool,
@@ -66,7 +68,7 @@ impl State {
         workers: usize,
         clock: Clock,
         (names, providers): (Names, Providers),
-        revocations: Arc<RevocationLog>,
+        (revocations, key_uses): (Arc<RevocationLog>, Arc<KeyUseLog>),
     ) -> Arc<Self> {
         let started = clock.unix_seconds();
         let (leaving, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -78,6 +80,7 @@ impl State {
             names,
             providers,
             revocations,
+            key_uses,
             started,
             now: Mutex::default(),
             leaving,
@@ -335,6 +338,10 @@ impl Management for State {
         self.revocations.list().iter().map(revocations::info).collect()
     }
 
+    fn key_uses(&self) -> Vec<KeyUsesInfo> {
+        self.key_uses.all().into_iter().map(crate::keys::info).collect()
+    }
+
     fn metrics(&self) -> String {
         let status = self.status();
         let (reloads_done, reloads_refused) = {
@@ -371,8 +378,13 @@ impl Management for State {
             "unix_seconds": self.clock.unix_seconds(), "action": action,
             "uid": actor.uid, "gid": actor.gid, "pid": actor.pid,
         });
-        let file = OpenOptions::new().create(true).append(true).mode(0o640).open(&path);
-        let kept = file.and_then(|mut file| writeln!(file, "{entry}").and_then(|()| file.sync_data()));
-        kept.map_err(|error| Failure { message: format!("the action could not be recorded in `{}`: {error}", path.display()) })
+        keep_note(&path, &entry)
+            .map_err(|error| Failure { message: format!("the action could not be recorded in `{}`: {error}", path.display()) })
     }
+}
+
+/// Keeps a note in the log of what was done.
+pub fn keep_note(path: &Path, entry: &serde_json::Value) -> std::io::Result<()> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o640).open(path);
+    file.and_then(|mut file| writeln!(file, "{entry}").and_then(|()| file.sync_data()))
 }

@@ -102,6 +102,13 @@ impl Output {
         }
     }
 
+    /// Says something beside the result to people; programs find it missing in the result.
+    pub fn note(self, text: &str) {
+        if !self.json {
+            self.complain(text);
+        }
+    }
+
     /// Says what went wrong, where errors are read.
     pub fn complain(self, text: &str) {
         let mut err = io::stderr().lock();

@@ -2,6 +2,9 @@
 
 mod import;
 mod store;
+mod uses;
+
+pub use uses::info;
 
 use crate::cli::KeyCommand;
 use crate::output::{Colour, Output};
@@ -10,6 +13,7 @@ use portcullis_model::Clock;
 use portcullis_model_settings::Date;
 use serde_json::{Value, json};
 use std::path::Path;
+use uses::Uses;
 
 /// Does what was asked.
 ///
@@ -24,7 +28,10 @@ pub fn key(asked: KeyCommand, clock: &Clock, output: Output) -> Result<(), Strin
             let (entry, made) = store::change(&file, random_hash_key, |keys| create(keys, &asked, now))?;
             show_new(&entry, &made, output);
         }
-        KeyCommand::List { file } => show(&store::read(&file)?, now, output),
+        KeyCommand::List { file, socket } => {
+            let keys = store::read(&file)?;
+            show(&keys, &uses::of(&file, socket.as_deref(), output)?, now, output);
+        }
         KeyCommand::Rotate { file, id, overlap, expires } => {
             let overlap = duration(&overlap)?;
             let expires = expires.map(|text| end(&text, now)).transpose()?;
@@ -226,9 +233,16 @@ fn moment(unix_seconds: u64) -> String {
     format!("{} {hour:02}:{minute:02}Z", Date::of_unix_seconds(unix_seconds))
 }
 
-fn show(keys: &KeyFile, now: u64, output: Output) {
+fn show(keys: &KeyFile, uses: &Uses, now: u64, output: Output) {
     if output.is_json() {
-        return output.json(&keys.entries.iter().map(|entry| told(entry, now)).collect::<Vec<_>>());
+        let told = |entry: &Entry| {
+            let mut value = told(entry, now);
+            if let Value::Object(value) = &mut value {
+                uses.tell(entry, now, value);
+            }
+            value
+        };
+        return output.json(&keys.entries.iter().map(told).collect::<Vec<_>>());
     }
     let row = |entry: &Entry| {
         let (roles, scopes) = (entry.roles.join(","), entry.scopes.join(","));
@@ -236,15 +250,16 @@ fn show(keys: &KeyFile, now: u64, output: Output) {
         vec![
             entry.id.to_string(),
             entry.name.to_string(),
-            state(entry, now).to_owned(),
+            uses.state(entry, now).to_owned(),
             roles,
             scopes,
             moment(entry.created),
             expires,
+            uses.last(entry),
         ]
     };
     let rows: Vec<Vec<String>> = keys.entries.iter().map(row).collect();
-    output.table(&["id", "name", "state", "roles", "scopes", "created", "expires"], &rows);
+    output.table(&["id", "name", "state", "roles", "scopes", "created", "expires", "used last"], &rows);
 }
 
 /// What is wrong with the file at this path.

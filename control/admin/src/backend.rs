@@ -1,6 +1,7 @@
 //! What the management API asks of the running gateway.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -230,6 +231,21 @@ pub struct RevocationInfo {
     pub reason: Option<String>,
 }
 
+/// When the API keys of a store were used last.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyUsesInfo {
+    /// The store.
+    pub store: String,
+    /// Its file, from the root.
+    pub file: PathBuf,
+    /// Since when uses are noted, in Unix seconds.
+    pub since: u64,
+    /// How long a key may go unused before it is refused, in seconds; for ever when absent.
+    pub idle_after_seconds: Option<u64>,
+    /// By the id of a key when it was used last, in Unix seconds; those alone that were.
+    pub used: BTreeMap<String, u64>,
+}
+
 /// Why something was not done; shown to the operator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
@@ -260,6 +276,8 @@ pub trait Management: Send + Sync + 'static {
     fn revoke(&self, actor: Actor, asked: &RevokeRequest) -> Result<RevocationInfo, Failure>;
     /// What is revoked.
     fn revocations(&self) -> Vec<RevocationInfo>;
+    /// When the API keys of each store were used last.
+    fn key_uses(&self) -> Vec<KeyUsesInfo>;
     /// Metrics in the text format of Prometheus.
     fn metrics(&self) -> String;
     /// Whether the gateway serves.

@@ -9,8 +9,8 @@ mod unix;
 mod upgrade;
 
 pub use backend::{
-    Actor, EndpointInfo, Failure, ListenerInfo, Management, Reloaded, RevocationInfo, RevokeRequest, RevokeWhat, RouteInfo, Status,
-    UpgradeRequest, Upgraded, UpstreamInfo,
+    Actor, EndpointInfo, Failure, KeyUsesInfo, ListenerInfo, Management, Reloaded, RevocationInfo, RevokeRequest, RevokeWhat,
+    RouteInfo, Status, UpgradeRequest, Upgraded, UpstreamInfo,
 };
 pub use client::{ClientError, call};
 pub use probes::serve_probes;

@@ -137,6 +137,7 @@ async fn handle(request: Request<Incoming>, actor: Actor, management: Arc<dyn Ma
         (&Method::GET, "/v1/configuration") => json(StatusCode::OK, &management.configuration()),
         (&Method::GET, "/openapi.json") => answer(StatusCode::OK, "application/json", OPENAPI),
         (&Method::GET, "/v1/revocations") => json(StatusCode::OK, &management.revocations()),
+        (&Method::GET, "/v1/key-uses") => json(StatusCode::OK, &management.key_uses()),
         (&Method::POST, "/v1/revoke") => revoke(&request, false, actor, &*management),
         (&Method::POST, "/v1/lift") => revoke(&request, true, actor, &*management),
         (&Method::POST, "/v1/reload") => reload(&request, actor, &*management).await,
@@ -146,7 +147,7 @@ async fn handle(request: Request<Incoming>, actor: Actor, management: Arc<dyn Ma
         (
             _,
             "/v1/status" | "/v1/routes" | "/v1/upstreams" | "/v1/configuration" | "/openapi.json" | "/v1/reload" | "/v1/drain"
-            | "/v1/undrain" | "/v1/upgrade" | "/v1/revocations" | "/v1/revoke" | "/v1/lift",
+            | "/v1/undrain" | "/v1/upgrade" | "/v1/revocations" | "/v1/revoke" | "/v1/lift" | "/v1/key-uses",
         ) => problem(StatusCode::METHOD_NOT_ALLOWED, "method_unknown", "see /openapi.json for the operations of this API"),
         _ => problem(StatusCode::NOT_FOUND, "route_unknown", "see /openapi.json for the operations of this API"),
     }

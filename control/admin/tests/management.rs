@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use portcullis_control_admin::{
-    Actor, ClientError, Failure, Management, Reloaded, RevocationInfo, RevokeRequest, RouteInfo, Status, UpgradeRequest, Upgraded,
-    UpstreamInfo, adopt, bind, call, serve_probes, serve_unix,
+    Actor, ClientError, Failure, KeyUsesInfo, Management, Reloaded, RevocationInfo, RevokeRequest, RouteInfo, Status,
+    UpgradeRequest, Upgraded, UpstreamInfo, adopt, bind, call, serve_probes, serve_unix,
 };
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
@@ -66,6 +66,9 @@ impl Management for Fake {
         let (kind, id) = ("token".to_owned(), asked.what.to_string());
         let (issuer, reason) = (None, asked.reason.clone());
         Ok(RevocationInfo { kind, issuer, id, issued_until: None, until: asked.until, unix_seconds: 1, uid: actor.uid, reason })
+    }
+    fn key_uses(&self) -> Vec<KeyUsesInfo> {
+        Vec::new()
     }
     fn revocations(&self) -> Vec<RevocationInfo> {
         Vec::new()

@@ -254,7 +254,13 @@ fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
         kinds.insert("logins".to_owned(), named(identity.logins.iter().map(|one| (&one.name, login_json(one)))));
     }
     if !identity.api_keys.is_empty() {
-        let store = |store: &KeyStorePlan| json!({ "header": *store.header, "store": { "file": path(&store.file) } });
+        let store = |store: &KeyStorePlan| {
+            let mut out = json!({ "header": *store.header, "store": { "file": path(&store.file) } });
+            if let (Value::Object(out), Some(idle_after)) = (&mut out, store.idle_after) {
+                out.insert("idle_after".to_owned(), idle_after.encode());
+            }
+            out
+        };
         kinds.insert("api_keys".to_owned(), named(identity.api_keys.iter().map(|one| (&one.name, store(one)))));
     }
     if !kinds.is_empty() {

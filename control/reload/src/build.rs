@@ -5,6 +5,7 @@ use crate::endpoints;
 use crate::files::PolicyFiles;
 use crate::introspection::{self, IntrospectionKeeper, KeptProvider};
 use crate::key_sets::{Kept, KeySets, kept_by};
+use crate::key_uses::{self, KeyUseLog};
 use crate::logins::{self, Environment, KeptLogin, LoginKeeper};
 use crate::pipelines::Pipelines;
 use crate::providers::Providers;
@@ -55,6 +56,7 @@ pub struct Following {
     keys: Vec<Kept>,
     logins: Vec<KeptLogin>,
     asked: Vec<KeptProvider>,
+    uses: Vec<key_uses::Kept>,
 }
 
 /// The routes of a plan.
@@ -82,6 +84,7 @@ pub struct Builder {
     keys: KeySets,
     logins: LoginKeeper,
     introspection: IntrospectionKeeper,
+    uses: Option<Arc<KeyUseLog>>,
     environment: Environment,
     revocations: Arc<Revocations>,
     report: Report,
@@ -110,6 +113,7 @@ impl Builder {
             keys: KeySets::default(),
             logins: LoginKeeper::default(),
             introspection: IntrospectionKeeper::default(),
+            uses: None,
             environment: Arc::new(|_| None),
             revocations: Arc::default(),
             report: Arc::new(|_| ()),
@@ -121,6 +125,12 @@ impl Builder {
     #[must_use]
     pub fn reporting(self, report: Report) -> Self {
         Self { names: Names::new(Arc::clone(&report)), report, ..self }
+    }
+
+    /// Keeps by `uses` when API keys are used. Without it that is not known, and a store that asks for it lets nobody in.
+    #[must_use]
+    pub fn keeping_uses(self, uses: Arc<KeyUseLog>) -> Self {
+        Self { uses: Some(uses), ..self }
     }
 
     /// Finds secrets that the configuration says are in the environment by `environment`.
@@ -145,6 +155,9 @@ impl Builder {
         self.keys.keep(following.keys, &self.clock, &self.report, KEYS_WITHIN);
         self.logins.keep(following.logins, &self.states, &self.clock, &self.report);
         self.introspection.keep(following.asked, &self.states, &self.clock, &self.report);
+        if let Some(Err(problem)) = self.uses.as_ref().map(|uses| uses.keep(following.uses)) {
+            (self.report)(&problem);
+        }
     }
 
     /// The names of upstreams, and what is known of them.
@@ -175,6 +188,7 @@ impl Builder {
         let mut followers = Vec::new();
         let upstreams = self.upstreams(plan, &mut contexts, &mut followers)?;
         let tls = contexts.finish();
+        let uses = self.uses.as_ref().map(|uses| uses.prepare(plan, &self.states)).transpose()?.unwrap_or_default();
         let routing = self.route(plan, upstreams)?;
         let fingerprint = fingerprint(plan, &routing);
         let keys = kept_by(plan, routing.upstreams.iter().map(|(_, upstream)| upstream), &self.states);
@@ -202,7 +216,7 @@ impl Builder {
             snapshot,
             overlaps: routing.overlaps,
             fingerprint,
-            names: Following { servers: plan.dns_servers.clone(), followers, keys, logins, asked },
+            names: Following { servers: plan.dns_servers.clone(), followers, keys, logins, asked, uses },
         })
     }
 

@@ -8,11 +8,13 @@ mod file;
 mod form;
 mod hash;
 mod table;
+mod uses;
 
 pub use file::{Entry, FILE_BYTES_MAX, Fault, KEYS_MAX, KeyFile};
 pub use form::{KEY_BYTES_MAX, NewKey, RANDOM_BYTES, check, is_foreign_fit, is_ours};
 pub use hash::{HashKey, KeyHash};
 pub use table::{KeyTable, Unknown};
+pub use uses::{Idled, KeyUses, USES_MAX};
 
 #[cfg(test)]
 mod tests;

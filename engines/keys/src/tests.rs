@@ -1,5 +1,5 @@
 use crate::base62::{crc32, six};
-use crate::{Entry, HashKey, KEYS_MAX, KeyFile, KeyTable, NewKey, RANDOM_BYTES, Unknown, check, is_foreign_fit};
+use crate::{Entry, HashKey, Idled, KEYS_MAX, KeyFile, KeyTable, KeyUses, NewKey, RANDOM_BYTES, Unknown, check, is_foreign_fit};
 use proptest::prelude::*;
 
 fn new_key(seed: u8, hash_key: &HashKey) -> NewKey {
@@ -160,4 +160,32 @@ proptest! {
         prop_assert!(KeyFile::read(&bytes).is_err());
         prop_assert_eq!(check(&bytes), None);
     }
+}
+
+#[test]
+fn uses_outlive_the_file_and_idle_keys_are_refused_and_told_once() {
+    let (file, keys) = file_of(&[1, 2]);
+    let (table, uses) = (KeyTable::new(file.clone()), KeyUses::default());
+    let find = |table: &KeyTable, at: usize, now, idle_after| {
+        table.find_used(keys[at].text.reveal().as_bytes(), now, &uses, idle_after).map(|entry| entry.id.clone())
+    };
+    assert_eq!(find(&table, 0, 150, Some(50)), Err(Unknown::Unopened), "what is not known is not taken for granted");
+    uses.open(200, [("gone".into(), 7)]);
+    assert!(find(&table, 0, 249, Some(50)).is_ok(), "uses were not noted before");
+    assert_eq!(find(&table, 1, 250, Some(50)), Err(Unknown::Idle));
+    assert_eq!(find(&table, 1, 250, Some(50)), Err(Unknown::Idle));
+    let told = |at: usize, used| Idled { id: keys[at].id.clone(), name: file.entries[at].name.clone(), used };
+    assert_eq!((uses.idled(), uses.idled()), (vec![told(1, None)], Vec::new()));
+    // Another reading of the file, with the same keys.
+    let again = KeyTable::new(file.clone());
+    assert!(find(&again, 0, 298, Some(50)).is_ok());
+    assert_eq!((find(&again, 0, 348, Some(50)), find(&again, 0, 0, Some(50)).is_ok()), (Err(Unknown::Idle), true));
+    assert_eq!(uses.idled(), [told(0, Some(298))]);
+    assert!(find(&again, 1, 1_000, None).is_ok(), "only where it is asked for");
+    uses.merge([(keys[0].id.clone(), 100), (keys[1].id.clone(), 2_000)]);
+    let mut all = uses.all();
+    all.sort_unstable();
+    let mut expected = vec![(keys[0].id.clone(), 298), (keys[1].id.clone(), 2_000), ("gone".into(), 7)];
+    expected.sort_unstable();
+    assert_eq!(all, expected);
 }

@@ -59,14 +59,7 @@ impl ProviderPlan {
     /// A hash of whom control asks; nothing when it asks nobody.
     fn where_found(&self) -> Option<StateDigest> {
         let KeySource::Discover(plan) = &self.keys else { return None };
-        let mut digest = Context::new(&SHA256);
-        for part in [&*self.rules.issuer, &*plan.upstream] {
-            digest.update(&(part.len() as u64).to_le_bytes());
-            digest.update(part.as_bytes());
-        }
-        let mut bytes = StateDigest::default();
-        bytes.iter_mut().zip(digest.finish().as_ref()).for_each(|(slot, byte)| *slot = *byte);
-        Some(bytes)
+        Some(digest_of(&[self.rules.issuer.as_bytes(), plan.upstream.as_bytes()]))
     }
 }
 
@@ -87,6 +80,18 @@ pub struct ProviderPlan {
     pub roles: Option<ClaimPath>,
     /// Where its tokens name scopes.
     pub scopes: ClaimPath,
+}
+
+/// A hash of what a state is made from.
+pub(crate) fn digest_of(parts: &[&[u8]]) -> StateDigest {
+    let mut digest = Context::new(&SHA256);
+    for part in parts {
+        digest.update(&(part.len() as u64).to_le_bytes());
+        digest.update(part);
+    }
+    let mut bytes = StateDigest::default();
+    bytes.iter_mut().zip(digest.finish().as_ref()).for_each(|(slot, byte)| *slot = *byte);
+    bytes
 }
 
 /// What becomes of a credential that was accepted.

@@ -1,7 +1,7 @@
 //! Callers that are known by API keys.
 
 use portcullis_engines_authz::Vocabulary;
-use portcullis_engines_keys::{Entry, FILE_BYTES_MAX, KeyFile, KeyTable};
+use portcullis_engines_keys::{Entry, FILE_BYTES_MAX, KeyFile, KeyTable, KeyUses, Unknown};
 use portcullis_gateway_policy::{
     AccessContext, AuthenticatePlan, CompileError, Exchange, FileContent, FileFormat, FileProblem, KeyStorePlan, LiveFile, Policy,
     Revocable, Step, Verdict,
@@ -56,6 +56,7 @@ impl Policy for Unseen {
 struct Store {
     plan: Arc<KeyStorePlan>,
     live: Arc<LiveFile>,
+    uses: Arc<KeyUses>,
     words: Arc<Vocabulary>,
 }
 
@@ -82,7 +83,7 @@ impl KeyStores {
         let store = |plan: &Arc<KeyStorePlan>| {
             let live = context.files.of(&plan.file).cloned();
             let live = live.ok_or_else(|| CompileError(format!("the keys of `{}` have not been read", plan.name)))?;
-            Ok(Store { plan: Arc::clone(plan), live, words: Arc::clone(context.words) })
+            Ok(Store { plan: Arc::clone(plan), live, uses: plan.uses(context.pool), words: Arc::clone(context.words) })
         };
         Ok(Self { headers: headers_of(plans.clone()), stores: plans.map(store).collect::<Result<_, CompileError>>()? })
     }
@@ -113,9 +114,10 @@ impl KeyStores {
     pub(super) fn judge(&self, shown: &Shown<'_>, now: u64) -> Result<Arc<Principal>, Rejection> {
         let mut why = "the key is not in the key file";
         for store in self.stores.iter().filter(|store| *store.plan.header == *shown.header) {
-            let found = store.live.look(|table: &KeyTable| table.find(shown.key, now).map(|entry| store.principal(entry)));
+            let found = store.live.look(|table: &KeyTable| store.find(table, shown.key, now));
             match found {
                 Some(Ok(principal)) => return Ok(Arc::new(principal)),
+                Some(Err(Unknown::Unopened)) => return Err(Rejection::new(Reason::KeysUnavailable, Unknown::Unopened.as_str())),
                 Some(Err(unknown)) => why = unknown.as_str(),
                 // SECURITY: only a fault of the gateway leads here: then nothing can be said about a key.
                 None => return Err(Rejection::new(Reason::KeysUnavailable, "the key file is not there")),
@@ -131,6 +133,11 @@ impl KeyStores {
 }
 
 impl Store {
+    fn find(&self, table: &KeyTable, shown: &[u8], now: u64) -> Result<Principal, Unknown> {
+        let idle_after = self.plan.idle_after.map(|time| time.as_secs());
+        table.find_used(shown, now, &self.uses, idle_after).map(|entry| self.principal(entry))
+    }
+
     fn principal(&self, entry: &Entry) -> Principal {
         let roles = entry.roles.iter().map(|role| &**role);
         let ends = entry.expires.unwrap_or(u64::MAX);

@@ -271,7 +271,9 @@ fn a_key_is_found_in_the_store_of_its_header_and_is_ended_by_its_file() {
     let live = Arc::new(LiveFile::new(content(&file)));
     files.insert("a".into(), Arc::clone(&live));
     files.insert("b".into(), Arc::new(LiveFile::new(content(&KeyFile::new(HashKey::new([4; 32]))))));
-    let store = |name: &str, header: &str| Arc::new(KeyStorePlan { name: name.into(), header: header.into(), file: name.into() });
+    let store = |name: &str, header: &str| {
+        Arc::new(KeyStorePlan { name: name.into(), header: header.into(), file: name.into(), idle_after: None })
+    };
     let (stores, pool) = ([store("b", "x-api-key"), store("a", "x-api-key")], StatePool::default());
     let (route, words) = access(&["b", "a"], &["a/reader"], &[]);
     let context = AccessContext {

@@ -27,7 +27,8 @@ pub(super) fn check<'f>(merged: &Merged<'f>, hasher: &mut DigestHasher, checker:
                     format!("give each a file of its own, or keep one of the two: a key must not be two callers; see `{first}`");
                 checker.error(&part.name, path, "two stores have the same file", help);
             }
-            Arc::new(KeyStorePlan { name: part.name.shared(), header: Arc::clone(&settings.header.0), file })
+            let (name, header) = (part.name.shared(), Arc::clone(&settings.header.0));
+            Arc::new(KeyStorePlan { name, header, file, idle_after: settings.idle_after })
         });
         named.insert(&*part.name.value, plan);
     }

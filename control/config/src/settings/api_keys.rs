@@ -3,6 +3,12 @@
 use portcullis_model_settings::{Decode, Diagnostics, FilePath, Node, Schema, Value, quoted, scalar_schema, section};
 use portcullis_wire::{KnownName, is_gateways_own};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Uses are kept on disk every few seconds, and workers look at the time every second: much less would be refused by chance.
+const IDLE_MIN: Duration = Duration::from_hours(1);
+/// Longer than anybody waits.
+const IDLE_MAX: Duration = Duration::from_hours(10 * 365 * 24);
 
 section! {
     /// Clients that are known by API keys. To an API this is another provider; the roles of a key are known as `NAME/ROLE`.
@@ -11,6 +17,9 @@ section! {
         pub header: KeyHeader = KeyHeader::standard(),
         /// Where it is known whose a key is.
         pub store: KeyStoreSettings,
+        /// How long a key may go unused before it is refused. Uses are noted from when the gateway first knew the store, beside the
+        /// management socket; no key is idle before that long ago.
+        pub idle_after: Option<Duration> where (Some(IDLE_MIN), Some(IDLE_MAX)),
     }
 }
 

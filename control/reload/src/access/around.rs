@@ -2,9 +2,10 @@
 
 use super::Weighed;
 use portcullis_control_config::{ListenerMode, ListenerPlan, Plan};
-use portcullis_gateway_policy::{LoginPlan, ProviderPlan};
+use portcullis_gateway_policy::{KeyStorePlan, LoginPlan, ProviderPlan};
 use portcullis_model_settings::Decode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Compares what is not of a route.
 pub(crate) fn weigh(old: &Plan, new: &Plan) -> Weighed {
@@ -27,7 +28,10 @@ pub(crate) fn weigh(old: &Plan, new: &Plan) -> Weighed {
     }
     for store in &new.identity.api_keys {
         let before = old.identity.api_keys.iter().find(|one| one.name == store.name);
-        if before.is_some_and(|before| before != store) {
+        let Some(before) = before else { continue };
+        let idle = |store: &KeyStorePlan| store.idle_after.unwrap_or(Duration::MAX);
+        weighed.more(&format!("`idle_after` of the keys of `{}`", store.name), &idle(before), &idle(store));
+        if **before != (KeyStorePlan { idle_after: before.idle_after, ..KeyStorePlan::clone(store) }) {
             weighed.relaxes.insert(format!("which keys `{}` knows, or how they are shown, has changed", store.name));
         }
     }

@@ -316,6 +316,96 @@ fn what_goes_on_by_a_key_ends_when_it_is_revoked_at_the_gateway() {
     assert_eq!((world.with("/read", &key), world.with("/read", &other).0), ((401, "credentials_revoked".to_owned()), 200));
 }
 
+fn uses_file(world: &World) -> std::path::PathBuf {
+    world.gateway.folder().join("run/key-uses/partners.jsonl")
+}
+
+fn listed(world: &World, id: &str) -> Value {
+    let socket = world.gateway.folder().join("run/portcullis.sock");
+    let all = world.key(&["list", "--socket", &socket.to_string_lossy()]);
+    all.as_array().and_then(|keys| keys.iter().find(|key| key["id"] == json!(id))).expect("the key").clone()
+}
+
+#[test]
+fn when_a_key_was_used_last_is_shown_and_outlives_upgrades_and_crashes() {
+    let mut world = World::new();
+    let (key, id) = (text(&world.first, "key"), text(&world.first, "id"));
+    let before = unix_seconds();
+    let unused = listed(&world, &id);
+    assert!(unused["used"].is_null() && unused["state"] == "valid" && unused["used_known_since"].is_u64(), "{unused}");
+    assert_eq!(world.with("/read", "nothing").0, 401);
+    assert!(listed(&world, &id)["used"].is_null(), "what is refused is no use");
+    assert_eq!(world.with("/read", &key).0, 200);
+    let first = listed(&world, &id)["used"].as_u64().expect("a use");
+    assert!((before..=unix_seconds()).contains(&first), "{first}");
+    // A file that is read again forgets nothing, and its new keys are known.
+    let next = world.key(&["create", "--name", "b", "--role", "reader"]);
+    world.comes_to(&text(&next, "key"), 200);
+    assert!(listed(&world, &id)["used"].as_u64() >= Some(first) && listed(&world, &text(&next, "id"))["used"].is_u64());
+    world.gateway.upgrade(&[]).expect("an upgrade");
+    holds("the version before to have written what it knew", || listed(&world, &id)["used"].as_u64() >= Some(first));
+    assert_eq!(world.with("/read", &key).0, 200);
+    holds("the uses to be on the disk", || std::fs::read_to_string(uses_file(&world)).is_ok_and(|text| text.contains(&id)));
+    world.gateway.kill_and_restart();
+    assert!(listed(&world, &id)["used"].as_u64() >= Some(first));
+    assert!(!std::fs::read_to_string(uses_file(&world)).expect("the file").contains(&key[17..]), "no key in it");
+    let wrong = key_in(world.gateway.folder(), &["list", "--socket", "run/nobody.sock"]).unwrap_err();
+    assert!(wrong.contains("no gateway answers there"), "{wrong}");
+}
+
+#[test]
+fn a_key_that_nobody_has_used_for_too_long_is_refused_and_audited() {
+    let world = World::new();
+    let (key, id) = (text(&world.first, "key"), text(&world.first, "id"));
+    assert_eq!(world.with("/read", &key).0, 200);
+    world.gateway.configure(&world.gateway.config().replace("X-Api-Key, ", "X-Api-Key, idle_after: 90d, "));
+    world.gateway.reaches_generation(2);
+    assert_eq!((world.with("/read", &key).0, listed(&world, &id)["state"].clone()), (200, json!("valid")));
+    // Another gateway finds that the key was used a hundred days ago, and another one that uses are not known for long.
+    let file = std::fs::read_to_string(world.gateway.folder().join("partners.keys")).expect("the file");
+    let old_file = file.replace(&format!("\"created\":{}", world.first["created"]), "\"created\":1000000000");
+    let ago = |days: u64| unix_seconds() - days * 86_400;
+    let other = |since: u64, used: u64| {
+        let uses = format!("{{\"portcullis_key_uses\":1,\"since\":{since}}}\n{{\"id\":\"{id}\",\"used\":{used}}}\n");
+        let witness = Witness::ok();
+        let files = [("partners.keys", &*old_file), ("run/key-uses/partners.jsonl", &*uses)];
+        let gateway = Gateway::start_with(&files, &yaml(&witness).replace("X-Api-Key, ", "X-Api-Key, idle_after: 90d, "));
+        World { gateway, witness, first: world.first.clone() }
+    };
+    let mut idle = other(ago(200), ago(100));
+    assert_eq!(idle.with("/read", &key), (401, "credentials_invalid".to_owned()));
+    assert_eq!(idle.with("/read", &key).0, 401, "asking does not make it used");
+    assert_eq!(listed(&idle, &id)["state"], "idle");
+    let audit = || std::fs::read_to_string(idle.gateway.folder().join("run/audit.log")).unwrap_or_default();
+    holds("the refusal to be audited", || audit().contains(&format!("key `{id}` of `partners` refused: idle")));
+    assert_eq!(idle.gateway.stderr().matches("\"key_idle\"").count(), 1, "it is told once");
+    let why = "the key has not been used for `idle_after` of its store";
+    holds("a record that says why", || idle.gateway.records().iter().any(|record| record["detail"] == why));
+    // Somebody who needs it gets a new one; what was rotated has no past.
+    let next = idle.key(&["rotate", &id, "--overlap", "1h"]);
+    idle.comes_to(&text(&next, "key"), 200);
+    idle.gateway.is_well();
+    let young = other(ago(10), ago(10));
+    assert_eq!(young.with("/read", &key).0, 200);
+    let short = other(ago(200), ago(89));
+    assert_eq!(short.with("/read", &key).0, 200);
+}
+
+#[test]
+fn uses_that_cannot_be_read_are_no_start() {
+    let folder = TempDir::new();
+    key_in(folder.path(), &["create", "--name", "a", "--role", "reader"]).expect("a key");
+    folder.write("run/key-uses/partners.jsonl", "nonsense\n");
+    let witness = Witness::ok();
+    folder.write(
+        "portcullis.yaml",
+        yaml(&witness).replace("@http@", &free_port().to_string()).replace("@probes@", &free_port().to_string()),
+    );
+    let output = output_of(Command::new(binary()).args(["run", "--config", "portcullis.yaml"]).current_dir(folder.path()));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && told.contains("partners.jsonl") && told.contains("take it away"), "{told}");
+}
+
 #[test]
 fn the_guide_works_as_written() {
     let page = std::fs::read_to_string(pages().join("../guides/api-keys.md")).expect("the guide");
