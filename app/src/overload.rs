@@ -11,6 +11,10 @@ use std::time::Duration;
 
 /// Every how many samples it is looked how much memory there may be.
 const LIMIT_EVERY: u32 = 100;
+/// Every how many samples free memory goes back to the system: about once a second, as long as the allocator keeps it.
+const GIVE_BACK_EVERY: u32 = 10;
+/// What the allocator has a mapping of its own for.
+const OWN_MAPPING_BYTES: usize = 1024 * 1024;
 
 /// What was seen last.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +74,9 @@ pub fn watch(published: Arc<Published>, state: Arc<State>) -> Result<SyncSender<
             if turn.is_multiple_of(LIMIT_EVERY) {
                 limit = memory_limit();
             }
+            if turn.is_multiple_of(GIVE_BACK_EVERY) {
+                give_back();
+            }
             turn = turn.wrapping_add(1);
             let (configured, lag_target) = state.overload_settings();
             let memory_bytes_max = configured.unwrap_or(limit);
@@ -79,6 +86,12 @@ pub fn watch(published: Arc<Published>, state: Arc<State>) -> Result<SyncSender<
     });
     spawned.map_err(|error| format!("the watch over memory and descriptors cannot be started: {error}"))?;
     Ok(watching)
+}
+
+/// Lets the allocator give back what has been free for a second. It looks for that only when a block like this one is freed, which an idle
+/// gateway would never do: what reading a configuration took, or a flood, would stay. Nothing of the block is touched.
+fn give_back() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(OWN_MAPPING_BYTES)));
 }
 
 fn look(published: &Published, judge: &mut Judge, seen: &mut Seen, memory_bytes_max: u64, lag_target: Duration) {

@@ -20,12 +20,23 @@ impl Plan {
     /// The plan as JSON, in the shape of the configuration. Loading it gives the same plan again.
     #[must_use]
     pub fn to_canonical_json(&self) -> Value {
+        let mut out = self.frame_json();
+        if let Value::Object(out) = &mut out {
+            let upstreams = self.upstreams.iter().map(|upstream| (&upstream.name, upstream_json(upstream)));
+            out.insert("upstreams".to_owned(), named(upstreams));
+            out.insert("apis".to_owned(), named(self.apis.iter().map(|api| (&api.name, self.api_json(api)))));
+        }
+        out
+    }
+
+    /// All of it but upstreams and APIs, of which there may be many: their places are empty.
+    pub(crate) fn frame_json(&self) -> Value {
         let mut out = json!({
             "version": 1,
             "listeners": named(self.listeners.iter().map(|listener| (&listener.name, listener_json(listener)))),
             "management": self.management_json(),
-            "upstreams": named(self.upstreams.iter().map(|upstream| (&upstream.name, upstream_json(upstream)))),
-            "apis": named(self.apis.iter().map(|api| (&api.name, self.api_json(api)))),
+            "upstreams": {},
+            "apis": {},
             "defend": { "client_ip": self.client_ip.encode(), "overload": self.overload.encode() },
             "record": { "access_log": access_log_json(&self.access_log) },
         });
@@ -45,14 +56,6 @@ impl Plan {
         out
     }
 
-    /// The plan as YAML, in the shape of the configuration. Loading it gives the same plan again.
-    #[must_use]
-    pub fn to_canonical_yaml(&self) -> String {
-        let mut out = String::new();
-        write_yaml(&mut out, &self.to_canonical_json(), 0);
-        out
-    }
-
     fn management_json(&self) -> Value {
         let mut out = Object::new();
         out.insert("socket".to_owned(), path(&self.management.socket));
@@ -63,11 +66,19 @@ impl Plan {
     }
 
     fn api_json(&self, api: &ApiPlan) -> Value {
-        let routes: Vec<Value> = api.routes.iter().map(|route| self.route_json(api, route)).collect();
+        let mut out = self.api_frame_json(api);
+        if let Value::Object(out) = &mut out {
+            out.insert("routes".to_owned(), api.routes.iter().map(|route| self.route_json(api, route)).collect());
+        }
+        out
+    }
+
+    /// All of an API but its routes, whose place is empty.
+    pub(crate) fn api_frame_json(&self, api: &ApiPlan) -> Value {
         let mut out = json!({
             "hosts": api.hosts.iter().map(|host| Value::from(&**host)).collect::<Vec<_>>(),
             "base_path": *api.base_path,
-            "routes": routes,
+            "routes": [],
         });
         if let Value::Object(out) = &mut out {
             match api.upstreams.as_slice() {
@@ -86,7 +97,7 @@ impl Plan {
         out
     }
 
-    fn route_json(&self, api: &ApiPlan, route: &RoutePlan) -> Value {
+    pub(crate) fn route_json(&self, api: &ApiPlan, route: &RoutePlan) -> Value {
         let path = if &*api.base_path == "/" { Some(&*route.path) } else { route.path.strip_prefix(&*api.base_path) };
         let mut out = json!({
             "name": *route.name,
@@ -329,7 +340,7 @@ fn clients_json(clients: &ClientCertificatePlan) -> Value {
     out
 }
 
-fn upstream_json(upstream: &UpstreamPlan) -> Value {
+pub(crate) fn upstream_json(upstream: &UpstreamPlan) -> Value {
     let endpoints: Vec<Value> = upstream
         .endpoints
         .iter()
@@ -384,45 +395,4 @@ fn access_log_json(log: &AccessLogPlan) -> Value {
             out
         }
     }
-}
-
-/// Writes block style; every text is quoted as in JSON, which YAML 1.2 takes and which nothing can be mistaken in.
-fn write_yaml(out: &mut String, value: &Value, depth: usize) {
-    let is_block = |value: &Value| match value {
-        Value::Object(entries) => !entries.is_empty(),
-        Value::Array(items) => items.iter().any(|item| item.is_object() || item.is_array()),
-        _ => false,
-    };
-    match value {
-        Value::Object(entries) if is_block(value) => {
-            for (key, value) in entries {
-                begin_line(out, depth);
-                out.push_str(&Value::from(key.as_str()).to_string());
-                out.push(':');
-                if !is_block(value) {
-                    out.push(' ');
-                }
-                write_yaml(out, value, depth + 1);
-            }
-        }
-        Value::Array(items) if is_block(value) => {
-            for item in items {
-                begin_line(out, depth);
-                out.push_str("- ");
-                // JSON is YAML: what is inside a list stays on one line.
-                out.push_str(&item.to_string());
-            }
-        }
-        other => out.push_str(&other.to_string()),
-    }
-    if depth == 0 {
-        out.push('\n');
-    }
-}
-
-fn begin_line(out: &mut String, depth: usize) {
-    if !out.is_empty() {
-        out.push('\n');
-    }
-    out.extend(std::iter::repeat_n("  ", depth));
 }

@@ -10,6 +10,7 @@
 //! values and depth, and nothing here panics on it.
 
 mod canonical;
+mod canonical_yaml;
 mod check;
 mod digest;
 mod document;

@@ -3,7 +3,7 @@
 
 use portcullis_control_config::Plan;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -76,10 +76,11 @@ fn write(plan: &Plan, path: &Path) -> io::Result<()> {
 }
 
 fn stage(plan: &Plan, staged: &Path) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(staged)?;
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(staged)?;
+    let mut file = BufWriter::new(file);
     file.write_all(b"# The last configuration that came into force, written by the gateway. Do not edit.\n")?;
-    file.write_all(plan.to_canonical_yaml().as_bytes())?;
-    file.sync_all()
+    plan.write_canonical_yaml(&mut file)?;
+    file.into_inner()?.sync_all()
 }
 
 /// Where the last known good configuration lies, if there is one.

@@ -32,7 +32,7 @@ impl EndpointSpec {
 /// What all workers count and know of an endpoint; on cache lines of its own, without locks. Lives as long as the endpoint stays
 /// in its upstream, also across reloads and answers of the DNS.
 #[derive(Debug, Default)]
-#[repr(align(128))]
+#[repr(align(64))]
 pub struct EndpointState {
     open: AtomicU32,
     in_flight: AtomicU32,

@@ -180,3 +180,20 @@ fn the_canonical_form_tells_what_is_spoken_with_an_upstream() {
     assert_eq!(told("payments"), ("h2".into(), "shop.v1.Payments".into()));
     assert_eq!(told("orders").0, "h1");
 }
+
+#[test]
+fn the_text_of_a_plan_has_every_entry_in_a_line_of_its_own_and_lists_of_sections_in_one_each() {
+    let plan = everything();
+    let text = plan.to_canonical_yaml();
+    let api = &plan.apis[0];
+    let lines: Vec<&str> = text.lines().collect();
+    let at =
+        |wanted: &str| lines.iter().position(|line| *line == wanted).unwrap_or_else(|| panic!("no line `{wanted}` in\n{text}"));
+    let routes = lines.iter().filter(|line| line.starts_with("      - {") && line.contains("\"methods\":")).count();
+    assert_eq!(routes, plan.apis.iter().map(|api| api.routes.len()).sum::<usize>());
+    let name = at(&format!("  {:?}:", &*api.name));
+    assert!(at("\"apis\":") < name && name < at("\"upstreams\":"), "{text}");
+    let upstream = at(&format!("  {:?}:", &*plan.upstreams[0].name));
+    assert!(at("\"upstreams\":") < upstream && lines[upstream + 1].starts_with("    \""), "{text}");
+    assert!(text.ends_with('\n') && !text.contains("\n\n") && !text.starts_with('\n'));
+}

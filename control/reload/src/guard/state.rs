@@ -6,7 +6,7 @@ use portcullis_model::Clock;
 use portcullis_model_settings::PolicySchema;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -67,7 +67,10 @@ impl State {
     /// # Errors
     /// When it cannot be kept.
     pub(super) fn accept(&self, plan: &Plan) -> Result<(), String> {
-        self.write(&self.accepted_file(), &format!("{HEAD}{}\n{}", plan.hash(), plan.to_canonical_yaml()))
+        self.write(&self.accepted_file(), |out| {
+            writeln!(out, "{HEAD}{}", plan.hash())?;
+            plan.write_canonical_yaml(out)
+        })
     }
 
     /// Uses an approval up.
@@ -87,17 +90,18 @@ impl State {
         used.push(Used { signature: approval.signature.clone(), until_unix_seconds: approval.until_unix_seconds });
         let lines: Result<Vec<String>, _> = used.iter().map(serde_json::to_string).collect();
         let lines = lines.map_err(|error| error.to_string())?;
-        self.write(&file, &(lines.join("\n") + "\n"))
+        self.write(&file, |out| writeln!(out, "{}", lines.join("\n")))
     }
 
     /// Writes a file wholly or not at all, also when the machine loses its power.
-    fn write(&self, file: &Path, text: &str) -> Result<(), String> {
+    fn write(&self, file: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), String> {
         let staged = file.with_extension(format!("new{}", std::process::id()));
         let written = || -> io::Result<()> {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
-            let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
-            out.write_all(text.as_bytes())?;
-            out.sync_all()?;
+            let out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
+            let mut out = BufWriter::new(out);
+            content(&mut out)?;
+            out.into_inner()?.sync_all()?;
             fs::rename(&staged, file)?;
             fs::File::open(&self.0)?.sync_all()
         };

@@ -231,3 +231,18 @@ fn memory_that_runs_out_refuses_work_until_there_is_more() {
     holds("calm to come back", || pressure(&gateway) == 0);
     gateway.is_well();
 }
+
+#[test]
+fn memory_that_a_large_configuration_took_goes_back() {
+    let witness = Witness::ok();
+    let gateway = Plain::to(witness.address()).start();
+    let small = gateway.config();
+    let before = gateway.resident_kib();
+    let endpoints: String = (1..=10).map(|port| format!("{{ url: \"http://127.0.0.1:{port}\" }}, ")).collect();
+    let more: String = (0..1000).map(|number| format!("  more{number}: {{ endpoints: [ {endpoints} ] }}\n")).collect();
+    gateway.configure(&small.replacen("upstreams:\n", &format!("upstreams:\n{more}"), 1));
+    gateway.reaches_generation(2);
+    gateway.configure(&small);
+    gateway.reaches_generation(3);
+    holds("what was read to be free again", || gateway.resident_kib() < before + 32 * 1024);
+}
