@@ -41,6 +41,23 @@ pub struct Caller {
     pub scopes: Vec<String>,
 }
 
+/// What advice is asked, for `advise`.
+#[derive(Debug, clap::Args)]
+pub struct Advise {
+    /// The configuration: a file, or a folder of files.
+    #[arg(long, short, value_hint = ValueHint::AnyPath)]
+    pub config: PathBuf,
+    /// How many days back a use counts.
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
+    /// Write tests of the calls that were allowed to this file, for `portcullis test`: one for each route, method, line and set of roles.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub tests: Option<PathBuf>,
+    /// Access logs as the gateway writes them, in any order; standard input when there is none, or for `-`.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub records: Vec<PathBuf>,
+}
+
 /// What is revoked, for `revoke`.
 #[derive(Debug, clap::Args)]
 pub struct Revoke {
@@ -204,6 +221,8 @@ pub enum Command {
         #[arg(value_hint = ValueHint::AnyPath)]
         new: PathBuf,
     },
+    /// Find what nobody needs by the access log: lines of `allow`, roles, scopes and keys that were not used, and what to write instead.
+    Advise(Advise),
     /// Approve that a configuration opens more than the one before, for once: shows what, and signs it. For gateways that run with
     /// `--approval-key`.
     Approve(Approve),

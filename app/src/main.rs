@@ -1,5 +1,6 @@
 //! The program: arguments -> what to do. Everything else is wired together here, and nowhere else.
 
+mod advise;
 mod ask;
 mod check;
 mod cli;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
 fn perform(command: Command, output: Output) -> Result<ExitCode, String> {
     let clock = Clock::System;
     let done = match command {
+        Command::Advise(asked) => advise::advise(&asked, &clock, output),
         Command::Approve(asked) => guard::approve(&asked, &clock, output),
         Command::Plan { old, new } => return Ok(plan::plan(&old, &new, &clock, output)),
         Command::Test { file, config } => return Ok(rehearsal::test(&file, config, &clock, output)),

@@ -2,6 +2,7 @@
 //!
 //! Nothing in this crate does I/O or knows about async. Everything else in the workspace may depend on it.
 
+mod allowed;
 mod clock;
 mod ids;
 mod principal;
@@ -11,6 +12,7 @@ mod secret;
 mod text;
 mod verdict;
 
+pub use allowed::{AllowedBy, LineWords, ROLES_TOLD_MAX};
 pub use clock::Clock;
 pub use ids::{Generation, IdSource, RequestId, TraceContext};
 pub use principal::{Consumer, Grants, Mark, Mask, Principal};

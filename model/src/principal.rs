@@ -50,6 +50,12 @@ impl Grants {
         self.0.get(usize::from(at)).copied().unwrap_or(0)
     }
 
+    /// Whether this bit is granted.
+    #[must_use]
+    pub fn has(&self, bit: u16) -> bool {
+        self.word(bit / 64) >> (bit % 64) & 1 == 1
+    }
+
     /// Whether one of the bits is granted.
     #[must_use]
     pub fn has_any(&self, mask: &Mask) -> bool {

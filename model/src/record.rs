@@ -1,6 +1,6 @@
 //! The decision record: what happened in one exchange, made exactly once, whatever happened.
 
-use crate::{Blame, Generation, Principal, Reason, RequestId, Text, TraceContext, VerdictLog};
+use crate::{AllowedBy, Blame, Generation, Principal, Reason, RequestId, Text, TraceContext, VerdictLog};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -184,8 +184,8 @@ pub struct DecisionRecord {
     pub api: Option<Arc<str>>,
     /// Who was calling, if a credential proved it.
     pub principal: Option<Arc<Principal>>,
-    /// Which line of the route's `allow` let the caller through, counted from 1.
-    pub allow_line: Option<u16>,
+    /// Which line of the route's `allow` let the caller through, and by what.
+    pub allowed: Option<AllowedBy>,
     /// The upstream's name, if it was to be forwarded.
     pub upstream: Option<Arc<str>>,
     /// What the policies said.

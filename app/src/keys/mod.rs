@@ -4,6 +4,7 @@ mod import;
 mod store;
 mod uses;
 
+pub use store::read;
 pub use uses::info;
 
 use crate::cli::KeyCommand;

@@ -17,7 +17,7 @@ fn failed(path: &Path, what: &str, error: &std::io::Error) -> String {
 ///
 /// # Errors
 /// When it cannot be read or is not right.
-pub(super) fn read(path: &Path) -> Result<KeyFile, String> {
+pub fn read(path: &Path) -> Result<KeyFile, String> {
     let file = File::open(path).map_err(|error| failed(path, "read", &error))?;
     if !file.metadata().is_ok_and(|about| about.is_file()) {
         return Err(format!("`{}` is not a regular file", path.display()));

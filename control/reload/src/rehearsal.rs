@@ -177,7 +177,7 @@ impl<'p> Rehearsal<'p> {
                 code: None,
                 detail: String::new(),
                 route: Some(named(&route)),
-                line: cleared.exchange().record.allow_line,
+                line: cleared.exchange().record.allowed.as_ref().map(|allowed| allowed.line),
                 policy: None,
             },
             Err(stopped) => {

@@ -113,9 +113,24 @@ fn push_principal(out: &mut Vec<u8>, record: &DecisionRecord) {
     push_text(out, key!("principal"), principal.subject.as_bytes());
     push_optional(out, key!("principal_client"), principal.client.as_deref());
     push_optional(out, key!("consumer"), principal.consumer.as_ref().map(|consumer| &*consumer.name));
-    if let Some(line) = record.allow_line {
-        push_number(out, key!("allow_line"), u64::from(line));
+    let Some(allowed) = &record.allowed else { return };
+    push_number(out, key!("allow_line"), u64::from(allowed.line));
+    if let Some(roles) = allowed.roles() {
+        push_list(out, key!("allow_roles"), roles);
     }
+    if !allowed.words.scopes.is_empty() {
+        push_list(out, key!("allow_scopes"), allowed.words.scopes.iter().map(|scope| &**scope));
+    }
+}
+
+/// A list of texts.
+fn push_list<'t>(out: &mut Vec<u8>, key: &str, texts: impl Iterator<Item = &'t str>) {
+    push_raw(out, key);
+    out.push(b'[');
+    for (number, text) in texts.enumerate() {
+        push_text(out, if number == 0 { "" } else { "," }, text.as_bytes());
+    }
+    out.push(b']');
 }
 
 fn push_upstream(out: &mut Vec<u8>, record: &DecisionRecord) {

@@ -25,14 +25,13 @@ impl Policy for Access {
             return Step::Ready(Verdict::Reject(Rejection::new(Reason::CredentialsMissing, "nobody vouched for the caller")));
         };
         let consumer = principal.consumer.as_ref().map(|consumer| consumer.number);
-        let line = self.allow.decide(&principal.grants, consumer);
-        let Some(line) = line else {
+        let Some(allowed) = self.allow.allowed_by(&principal.grants, consumer) else {
             return Step::Ready(Verdict::Reject(Rejection::new(
                 Reason::AccessDenied,
                 "no line of the route's allow fits the caller",
             )));
         };
-        exchange.record.allow_line = u16::try_from(line + 1).ok();
+        exchange.record.allowed = Some(allowed);
         Step::Ready(Verdict::Continue)
     }
 }

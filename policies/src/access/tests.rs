@@ -58,6 +58,6 @@ fn a_caller_needs_one_of_the_roles_and_all_of_the_scopes() {
 fn who_is_not_known_is_not_allowed_and_the_record_says_by_which_line() {
     assert_eq!(judge(&["corp/reader"], &[], None).0, Some(Reason::CredentialsMissing));
     let (reason, exchange) = judge(&["corp/reader"], &[], Some(("corp", &["reader"], &[])));
-    assert_eq!((reason, exchange.record.allow_line), (None, Some(1)));
-    assert_eq!(judge(&["corp/reader"], &[], Some(("corp", &[], &[]))).1.record.allow_line, None);
+    assert_eq!((reason, exchange.record.allowed.as_ref().map(|one| one.line)), (None, Some(1)));
+    assert_eq!(judge(&["corp/reader"], &[], Some(("corp", &[], &[]))).1.record.allowed, None);
 }

@@ -11,6 +11,7 @@
 )]
 
 mod access_commands;
+mod advise;
 mod api_keys;
 mod approvals;
 mod attack_framing;
