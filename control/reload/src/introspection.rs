@@ -8,7 +8,8 @@ use crate::providers::Outcomes;
 use portcullis_control_config::Plan;
 use portcullis_engines_jose::INTROSPECTION_BYTES_MAX;
 use portcullis_gateway_policy::{
-    IntrospectionDesk, IntrospectionFailure, IntrospectionPlan, IntrospectionQuestion, LiveEndpoints, ProviderPlan, StatePool,
+    Answered, IntrospectionDesk, IntrospectionFailure, IntrospectionPlan, IntrospectionQuestion, LiveEndpoints, ProviderPlan,
+    StatePool,
 };
 use portcullis_gateway_upstream::{Fetch, FetchFailure, PostedForm, Upstream};
 use portcullis_model::{Clock, Secret};
@@ -133,8 +134,8 @@ fn start(
                 question = questions.recv(), if open.len() < OPEN_MAX => {
                     let Some(question) = question else { return };
                     let (shared, turns, tell) = (Arc::clone(&shared), Arc::clone(&turns), Arc::clone(&tell));
-                    let now = clock.unix_seconds();
-                    open.spawn(async move { answer(question, &shared, &turns, now, &tell).await });
+                    let clock = clock.clone();
+                    open.spawn(async move { answer(question, &shared, &turns, &clock, &tell).await });
                 }
             }
         }
@@ -143,7 +144,7 @@ fn start(
     Ok(until_dropped)
 }
 
-async fn answer(question: IntrospectionQuestion, shared: &Shared, turns: &Semaphore, now: u64, tell: &Tell) {
+async fn answer(question: IntrospectionQuestion, shared: &Shared, turns: &Semaphore, clock: &Clock, tell: &Tell) {
     let IntrospectionQuestion { provider, form, since, mut answer } = question;
     // Whoever asks was made by one configuration, and this may know the next: nobody's token goes to somebody else.
     let kept = lock(&shared.kept).iter().find(|one| *one.plan == *provider).cloned();
@@ -153,7 +154,7 @@ async fn answer(question: IntrospectionQuestion, shared: &Shared, turns: &Semaph
             let asking = async {
                 // Never closed; and without a turn nothing is asked.
                 let _turn = turns.acquire().await.map_err(|_| Problem::Late)?;
-                ask(kept, form, now).await
+                ask(kept, form, clock.unix_seconds()).await
             };
             tokio::select! {
                 // Whoever has asked is gone, and so is everybody who waited with it.
@@ -166,7 +167,8 @@ async fn answer(question: IntrospectionQuestion, shared: &Shared, turns: &Semaph
     if kept.is_some() {
         note(shared, &provider.name, asked.as_ref().err(), tell);
     }
-    let _waited = answer.send(asked.map_err(|_| IntrospectionFailure::Unavailable));
+    let answered = asked.map(|body| Answered { body, at_unix_seconds: clock.unix_seconds() });
+    let _waited = answer.send(answered.map_err(|_| IntrospectionFailure::Unavailable));
 }
 
 /// Counts what came of a question, and tells when something goes wrong, or is right again.

@@ -7,7 +7,7 @@ use crate::key_sets::{Tell, origin_of};
 use crate::pipelines::Pipelines;
 use portcullis_control_config::{Plan, PolicyLevels};
 use portcullis_gateway_policy::{
-    KeySource, LiveEndpoints, LoginDesk, LoginPlan, SecretSource, StatePool, TokenFailure, TokenQuestion,
+    Answered, KeySource, LiveEndpoints, LoginDesk, LoginPlan, SecretSource, StatePool, TokenFailure, TokenQuestion,
 };
 use portcullis_gateway_proxy::Route;
 use portcullis_gateway_router::{HostPattern, PathTemplate, RouteSpec};
@@ -158,8 +158,8 @@ fn start(mut questions: Receiver<TokenQuestion>, kept: Shared, clock: Clock, tel
                     let found = kept.lock().unwrap_or_else(PoisonError::into_inner);
                     let login = found.iter().find(|login| login.plan == question.login).cloned();
                     drop(found);
-                    let (now, tell) = (clock.unix_seconds(), Arc::clone(&tell));
-                    asking.spawn(async move { answer(question, login, now, &tell).await });
+                    let (clock, tell) = (clock.clone(), Arc::clone(&tell));
+                    asking.spawn(async move { answer(question, login, &clock, &tell).await });
                 }
             }
         }
@@ -168,13 +168,15 @@ fn start(mut questions: Receiver<TokenQuestion>, kept: Shared, clock: Clock, tel
     Ok(until_dropped)
 }
 
-async fn answer(question: TokenQuestion, login: Option<KeptLogin>, now: u64, tell: &Tell) {
+async fn answer(question: TokenQuestion, login: Option<KeptLogin>, clock: &Clock, tell: &Tell) {
     let TokenQuestion { login: asking, form, answer } = question;
     let asked = match login {
-        Some(login) => tokio::time::timeout(WITHIN_AT_ALL, ask(&login, form, now)).await.unwrap_or(Err(Problem::Late)),
+        Some(login) => {
+            tokio::time::timeout(WITHIN_AT_ALL, ask(&login, form, clock.unix_seconds())).await.unwrap_or(Err(Problem::Late))
+        }
         None => Err(Problem::Other("the configuration has no such login any more, or another one".to_owned())),
     };
-    let answered = asked.map_err(|problem| match problem {
+    let answered = asked.map(|body| Answered { body, at_unix_seconds: clock.unix_seconds() }).map_err(|problem| match problem {
         Problem::Fetch(FetchFailure::Status(400)) => TokenFailure::Refused,
         problem => {
             tell(&format!("login `{}`: the provider gives no tokens: {problem}", asking.name));

@@ -3,6 +3,7 @@
 //! The type [`Cleared`] is the proof that every policy of the route has been asked: only [`Pipeline::clear`] makes one, and the
 //! upstream takes nothing else.
 
+mod answered;
 mod client_certificates;
 mod consumers;
 mod definition;
@@ -17,6 +18,7 @@ mod pipeline;
 mod preflight;
 mod revocation;
 
+pub use answered::Answered;
 pub use client_certificates::{CertificateClient, CertificateMatch, CertificatesPlan};
 pub use consumers::{ConsumerFits, ConsumerPlan};
 pub use definition::{Compile, CompileError, CompilePart, CompilePublic, Making, PolicyDefinition};

@@ -92,7 +92,7 @@ impl Asker {
             }
             let unavailable = |detail: String| Rejection::new(Reason::IntrospectionUnavailable, detail);
             let answer = self.desk.ask(Arc::clone(&provider.plan), form).await.map_err(|why| unavailable(why.to_string()))?;
-            match read_introspection(&answer, &provider.plan.rules, now) {
+            match read_introspection(&answer.body, &provider.plan.rules, answer.at_unix_seconds) {
                 // SECURITY: what is no answer is neither access nor a word about the token.
                 None => Err(unavailable("the provider's answer about the token is not understood".to_owned())),
                 Some(Introspected::Refused(fault)) => {

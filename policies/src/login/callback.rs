@@ -35,7 +35,6 @@ struct Coming {
     pending: Pending,
     /// The session that it had.
     before: Option<String>,
-    now: u64,
     arrived: std::time::Duration,
 }
 
@@ -89,7 +88,6 @@ impl Callback {
             code: brought.code.ok_or_else(|| invalid("the callback has no `code`"))?,
             pending,
             before: before.map(str::to_owned),
-            now: exchange.record.started_unix_micros / 1_000_000,
             arrived: exchange.arrived,
         })
     }
@@ -107,14 +105,16 @@ impl Callback {
             TokenFailure::Refused => Rejection::new(Reason::LoginRefused, failure.to_string()),
             TokenFailure::Unavailable | TokenFailure::Busy => Rejection::new(Reason::LoginUnavailable, failure.to_string()),
         })?;
-        let word = tokens::judge(login, &answer, Proof::Nonce(&coming.pending.nonce), coming.now)?;
+        // When the browser came back there were no tokens yet.
+        let now = answer.at_unix_seconds;
+        let word = tokens::judge(login, &answer.body, Proof::Nonce(&coming.pending.nonce), now)?;
         // Else the session would be over with its first request, and the browser be sent from here to there without end.
-        if login.state.revocations.get().is_some_and(|revocations| revocations.has_any(&word.marks, word.issued, coming.now)) {
+        if login.state.revocations.get().is_some_and(|revocations| revocations.has_any(&word.marks, word.issued, now)) {
             return Err(Rejection::new(Reason::LoginRefused, "whoever has logged in has been revoked"));
         }
         // SECURITY: a name that the browser had before, or was made to have, is never the name of the new session (threats E 120).
         if let Some(before) = &coming.before {
-            login.end(before, coming.now);
+            login.end(before, now);
         }
         let session = Session::new(word, coming.arrived);
         let name = login.state.sessions.begin(session, &login.limits, coming.arrived);

@@ -35,7 +35,7 @@ impl Login {
             if failed.is_some_and(|at| arrived < at + AGAIN_AFTER) {
                 return Err(unavailable("the provider could not be asked again a moment ago"));
             }
-            if let Err(problem) = self.ask_again(session, now).await {
+            if let Err(problem) = self.ask_again(session).await {
                 if matches!(problem, NotRefreshed::Unavailable(_)) {
                     *failed = Some(arrived);
                 }
@@ -47,7 +47,7 @@ impl Login {
         Ok(session.principal(granting.digest, |word| self.principal(word, granting.words)))
     }
 
-    async fn ask_again(&self, session: &Session, now: u64) -> Result<(), NotRefreshed> {
+    async fn ask_again(&self, session: &Session) -> Result<(), NotRefreshed> {
         let before = session.word();
         let token = before.refresh.as_ref().and_then(|sealed| self.state.sealer.open(sealed)).ok_or(NotRefreshed::Over)?;
         let form = Secret::new(form_encode(&[("grant_type", "refresh_token"), ("refresh_token", token.reveal())]).into_bytes());
@@ -55,7 +55,7 @@ impl Login {
             TokenFailure::Refused => NotRefreshed::Over,
             failure => NotRefreshed::Unavailable(Rejection::new(Reason::LoginUnavailable, failure.to_string())),
         })?;
-        let judged = tokens::judge(self, &answer, Proof::Refresh(&before), now);
+        let judged = tokens::judge(self, &answer.body, Proof::Refresh(&before), answer.at_unix_seconds);
         let word = judged.map_err(|rejection| match rejection.reason {
             // SECURITY: who is not vouched for any more is out, whatever the provider gave them before.
             Reason::LoginRefused => NotRefreshed::Over,

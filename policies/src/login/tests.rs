@@ -2,8 +2,8 @@ use super::{Granting, Judged, Login, compile};
 use crate::testing::{access, exchange};
 use portcullis_engines_jose::{Algorithm, ClaimPath, Holding, Json, KeySet, Rules, TokenType, base64url};
 use portcullis_gateway_policy::{
-    DiscoveryPlan, Exchange, KeySource, LocalAnswer, LoginDesk, LoginPlan, Policy, ProviderEndpoints, ProviderPlan, Scheme,
-    SecretSource, StatePool, Step, TokenFailure, Verdict,
+    Answered, DiscoveryPlan, Exchange, KeySource, LocalAnswer, LoginDesk, LoginPlan, Policy, ProviderEndpoints, ProviderPlan,
+    Scheme, SecretSource, StatePool, Step, TokenFailure, Verdict,
 };
 use portcullis_model::{Principal, Reason};
 use portcullis_testing_kit::{SigningKey, key_set};
@@ -19,6 +19,9 @@ struct World {
     pool: StatePool,
     key: SigningKey,
 }
+
+/// How long the provider takes to answer, in seconds: longer than the leeway, so that what it has just said is of the future for who asked.
+const TAKES: u64 = 40;
 
 /// What is asked of the provider, and what it answers.
 type Answers<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, TokenFailure>;
@@ -109,7 +112,7 @@ impl World {
                 let answering = async {
                     let question = waiting.recv().await.unwrap();
                     let form = String::from_utf8(question.form.reveal().clone()).unwrap();
-                    question.answer.send(answers(&form)).unwrap();
+                    question.answer.send(answers(&form).map(|body| Answered { body, at_unix_seconds: NOW + TAKES })).unwrap();
                 };
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
                 runtime.block_on(async { tokio::join!(later, answering).0 })
@@ -128,7 +131,7 @@ impl World {
         let nonce = parameter(&location, "nonce");
         let answers = |_: &str| {
             let mut claims = json!({
-                "iss": "https://id.test", "sub": "alice", "aud": "app", "iat": NOW, "exp": NOW + 300, "nonce": nonce,
+                "iss": "https://id.test", "sub": "alice", "aud": "app", "iat": NOW + TAKES, "exp": NOW + 300, "nonce": nonce,
                 "groups": ["members"], "sid": "s1",
             });
             let mut answer = json!({ "access_token": "opaque", "token_type": "Bearer" });
@@ -183,7 +186,7 @@ fn a_login_ends_in_a_session_that_says_who_it_is() {
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.as_bytes());
         assert_eq!(base64url(hash.as_ref()), challenge);
         let claims = json!({
-            "iss": "https://id.test", "sub": "alice", "aud": ["app"], "iat": NOW, "exp": NOW + 300, "nonce": nonce, "groups": ["members"],
+            "iss": "https://id.test", "sub": "alice", "aud": ["app"], "iat": NOW + TAKES, "exp": NOW + 300, "nonce": nonce, "groups": ["members"],
         });
         let mut header = world.key.header();
         header["typ"] = json!("JWT");
@@ -211,7 +214,7 @@ fn e120_what_a_provider_says_is_believed_when_it_fits_and_only_then() {
         ("another nonce", Some(Reason::LoginRefused), |claims, _| claims["nonce"] = json!("x")),
         ("another audience", Some(Reason::LoginRefused), |claims, _| claims["aud"] = json!("other")),
         ("another issuer", Some(Reason::LoginRefused), |claims, _| claims["iss"] = json!("https://evil.test")),
-        ("expired", Some(Reason::LoginRefused), |claims, _| claims["exp"] = json!(NOW - 31)),
+        ("expired", Some(Reason::LoginRefused), |claims, _| claims["exp"] = json!(NOW + TAKES - 30)),
         ("of another access token", Some(Reason::LoginRefused), |claims, _| claims["at_hash"] = json!("AAAA")),
         ("a logout token", Some(Reason::LoginRefused), |claims, _| claims["events"] = json!({})),
         ("signed by somebody else", Some(Reason::LoginRefused), |claims, answer| {
@@ -322,7 +325,9 @@ fn asked_again(answer: impl Fn(&World, &str) -> Result<Value, TokenFailure>) -> 
     let answering = async {
         let question = waiting.recv().await.unwrap();
         let form = String::from_utf8(question.form.reveal().clone()).unwrap();
-        question.answer.send(answer(&world, &form).map(|answer| answer.to_string().into_bytes())).unwrap();
+        let body = |answer: Value| answer.to_string().into_bytes();
+        let answered = answer(&world, &form).map(|answer| Answered { body: body(answer), at_unix_seconds: NOW + 330 + TAKES });
+        question.answer.send(answered).unwrap();
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (judged, ()) = runtime.block_on(async { tokio::join!(login.judge_again(stale, &exchange, &granting), answering) });
@@ -336,7 +341,8 @@ fn asked_again(answer: impl Fn(&World, &str) -> Result<Value, TokenFailure>) -> 
 #[test]
 fn e120_a_session_goes_on_for_the_same_person_alone() {
     let tokens = |world: &World, changes: Value| {
-        let mut claims = json!({ "iss": "https://id.test", "sub": "alice", "aud": "app", "iat": NOW + 330, "exp": NOW + 600 });
+        let mut claims =
+            json!({ "iss": "https://id.test", "sub": "alice", "aud": "app", "iat": NOW + 330 + TAKES, "exp": NOW + 600 });
         changes.as_object().unwrap().iter().for_each(|(name, value)| claims[name] = value.clone());
         let mut header = world.key.header();
         header["typ"] = json!("JWT");

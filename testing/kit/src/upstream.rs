@@ -61,6 +61,8 @@ impl Witness {
     /// When it cannot be listened on.
     pub fn scripted_on(address: SocketAddr, script: impl Fn(&mut UpstreamSide) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(address).expect("an address can be listened on");
+        // Hundreds of connections at once find a place in the queue, on a machine however busy.
+        socket2::SockRef::from(&listener).listen(4096).expect("a longer queue");
         let address = listener.local_addr().expect("a listener has an address");
         let seen = Arc::new(Seen::default());
         let (all, script) = (Arc::clone(&seen), Arc::new(script));

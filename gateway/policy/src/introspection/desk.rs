@@ -1,6 +1,6 @@
 //! Where policies ask, and control answers: workers open no connections but to upstreams of routes.
 
-use crate::ProviderPlan;
+use crate::{Answered, ProviderPlan};
 use portcullis_model::Secret;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,7 +38,7 @@ pub struct IntrospectionQuestion {
     /// Since when somebody waits.
     pub since: Instant,
     /// Who waits for the answer.
-    pub answer: oneshot::Sender<Result<Vec<u8>, IntrospectionFailure>>,
+    pub answer: oneshot::Sender<Result<Answered, IntrospectionFailure>>,
 }
 
 /// The desk.
@@ -59,7 +59,7 @@ impl IntrospectionDesk {
     ///
     /// # Errors
     /// Why there is no answer.
-    pub async fn ask(&self, provider: Arc<ProviderPlan>, form: Secret<Vec<u8>>) -> Result<Vec<u8>, IntrospectionFailure> {
+    pub async fn ask(&self, provider: Arc<ProviderPlan>, form: Secret<Vec<u8>>) -> Result<Answered, IntrospectionFailure> {
         let (answer, answered) = oneshot::channel();
         let question = IntrospectionQuestion { provider, form, since: Instant::now(), answer };
         self.questions.try_send(question).map_err(|_| IntrospectionFailure::Busy)?;

@@ -1,6 +1,7 @@
 //! Where policies ask a provider for tokens: control does so for them, since workers open no connections but to upstreams of routes.
 
 use super::plan::LoginPlan;
+use crate::Answered;
 use portcullis_model::Secret;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,7 +42,7 @@ pub struct TokenQuestion {
     /// The form, without the gateway's credentials.
     pub form: Secret<Vec<u8>>,
     /// Who waits for the answer.
-    pub answer: oneshot::Sender<Result<Vec<u8>, TokenFailure>>,
+    pub answer: oneshot::Sender<Result<Answered, TokenFailure>>,
 }
 
 /// Where policies ask, and control answers.
@@ -62,7 +63,7 @@ impl LoginDesk {
     ///
     /// # Errors
     /// Why there are none.
-    pub async fn ask(&self, login: Arc<LoginPlan>, form: Secret<Vec<u8>>) -> Result<Vec<u8>, TokenFailure> {
+    pub async fn ask(&self, login: Arc<LoginPlan>, form: Secret<Vec<u8>>) -> Result<Answered, TokenFailure> {
         let (answer, answered) = oneshot::channel();
         self.questions.try_send(TokenQuestion { login, form, answer }).map_err(|_| TokenFailure::Busy)?;
         match tokio::time::timeout(PATIENCE, answered).await {
