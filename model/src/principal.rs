@@ -56,6 +56,12 @@ impl Grants {
         self.word(bit / 64) >> (bit % 64) & 1 == 1
     }
 
+    /// All of them, 64 to a word.
+    #[must_use]
+    pub fn words(&self) -> &[u64] {
+        &self.0
+    }
+
     /// Whether one of the bits is granted.
     #[must_use]
     pub fn has_any(&self, mask: &Mask) -> bool {

@@ -7,6 +7,7 @@ mod access;
 mod authenticate;
 mod caller_limits;
 mod cors;
+mod credentials;
 mod disabled;
 mod header_rules;
 pub mod ip_rules;
@@ -93,6 +94,13 @@ pub const POLICIES: &[PolicyDefinition] = &[
         always: false,
         compile: Making::Settings(header_rules::compile),
         files: &[],
+    },
+    PolicyDefinition {
+        settings: PolicySchema::elsewhere("credentials"),
+        phase: Phase::Shape,
+        always: false,
+        compile: Making::Credentials(credentials::compile, credentials::publish),
+        files: &[credentials::SIGNING_KEYS],
     },
 ];
 

@@ -17,7 +17,8 @@ fn the_order_of_policies_is_as_written_here() {
             "login",
             "caller_limits",
             "access",
-            "header_rules"
+            "header_rules",
+            "credentials"
         ]
     );
 }

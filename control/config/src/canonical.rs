@@ -7,8 +7,8 @@ use crate::plan::{
 use crate::settings::{AcceptName, AskedTokens, NonceName, written};
 use portcullis_engines_jose::{Algorithm, ProofRules, TokenType};
 use portcullis_gateway_policy::{
-    AuthenticatePlan, CertificateClient, CertificatesPlan, ConsumerFits, ConsumerPlan, Credentials, IntrospectionPlan, KeySource,
-    KeyStorePlan, LoginPlan, ProviderPlan, SecretSource,
+    AuthenticatePlan, CertificateClient, CertificatesPlan, ConsumerFits, ConsumerPlan, Credentials, CredentialsPlan,
+    IntrospectionPlan, KeySource, KeyStorePlan, LoginPlan, ProviderPlan, SecretSource, SignerPlan,
 };
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
 use serde_json::json;
@@ -89,6 +89,7 @@ impl Plan {
                 }
             }
             out.extend(api.authenticate.as_ref().map(|plan| ("authenticate".to_owned(), authenticate_json(plan))));
+            out.extend(api.credentials.as_ref().map(|plan| ("credentials".to_owned(), credentials_json(plan))));
             if let Some(owner) = &api.owner {
                 out.insert("owner".to_owned(), Value::from(&**owner));
             }
@@ -125,6 +126,14 @@ impl Plan {
 
 fn texts(texts: &[Arc<str>]) -> Vec<&str> {
     texts.iter().map(|text| &**text).collect()
+}
+
+fn credentials_json(plan: &CredentialsPlan) -> Value {
+    match plan {
+        CredentialsPlan::Sign(plan) => {
+            json!({ "sign": { "signer": *plan.signer.name, "audience": *plan.audience, "life": plan.life.encode() } })
+        }
+    }
 }
 
 fn authenticate_json(plan: &AuthenticatePlan) -> Value {
@@ -273,6 +282,10 @@ fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
             out
         };
         kinds.insert("api_keys".to_owned(), named(identity.api_keys.iter().map(|one| (&one.name, store(one)))));
+    }
+    if !identity.signers.is_empty() {
+        let signer = |signer: &SignerPlan| json!({ "issuer": *signer.issuer, "keys": { "file": path(&signer.keys) } });
+        kinds.insert("signers".to_owned(), named(identity.signers.iter().map(|one| (&one.name, signer(one)))));
     }
     if !kinds.is_empty() {
         out.push(("identity".to_owned(), Value::Object(kinds)));

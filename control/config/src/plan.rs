@@ -7,7 +7,8 @@ use crate::settings::{
     TlsVersion, UpstreamLimits, UpstreamProtocolKind, UpstreamTimeouts,
 };
 use portcullis_gateway_policy::{
-    AuthenticatePlan, CertificatesPlan, ConsumerPlan, KeyStorePlan, LoginPlan, ProviderPlan, RouteAccess,
+    AuthenticatePlan, CertificatesPlan, ConsumerPlan, CredentialsPlan, KeyStorePlan, LoginPlan, ProviderPlan, RouteAccess,
+    SignerPlan,
 };
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings, Value};
 use std::collections::{BTreeSet, HashSet};
@@ -75,6 +76,9 @@ impl Plan {
             let sets = self.identity.providers.iter().filter_map(|one| Some((KEY_SETS, one.keys.file()?.clone())));
             let stores = self.identity.api_keys.iter().map(|one| (KEY_STORES, one.file.clone()));
             files.extend(sets.chain(stores).map(|(format, path)| PolicyFile { policy, format, path }));
+        }
+        if let Some(policy) = self.policies.iter().position(|row| row.name == "credentials") {
+            files.extend(self.identity.signers.iter().map(|one| PolicyFile { policy, format: 0, path: one.keys.clone() }));
         }
         for levels in std::iter::once(&self.defaults).chain(routes).filter(|levels| seen.insert(levels.key())) {
             for (policy, settings) in levels.iter() {
@@ -272,6 +276,8 @@ pub struct ApiPlan {
     pub owner: Option<Arc<str>>,
     /// How it is found out who is calling.
     pub authenticate: Option<Arc<AuthenticatePlan>>,
+    /// What its upstream gets as a credential in place of the client's.
+    pub credentials: Option<Arc<CredentialsPlan>>,
     /// Its routes, in the order they were written.
     pub routes: Vec<Arc<RoutePlan>>,
     /// A hash of everything that decides what this API does, the defaults included: equal hashes, equal API.
@@ -339,6 +345,8 @@ pub struct IdentityPlan {
     pub logins: Vec<Arc<LoginPlan>>,
     /// Stores of API keys, by name.
     pub api_keys: Vec<Arc<KeyStorePlan>>,
+    /// Who signs tokens for upstreams, by name.
+    pub signers: Vec<Arc<SignerPlan>>,
     /// Roles of the gateway's own naming, and what they stand for.
     pub roles: Vec<(Arc<str>, Vec<ProviderRole>)>,
     /// Whom limits apply to, by name.

@@ -7,8 +7,9 @@ use crate::introspection::{self, IntrospectionKeeper, KeptProvider};
 use crate::key_sets::{Kept, KeySets, kept_by};
 use crate::key_uses::{self, KeyUseLog};
 use crate::logins::{self, Environment, KeptLogin, LoginKeeper};
-use crate::pipelines::Pipelines;
+use crate::pipelines::{Asks, Pipelines};
 use crate::providers::Providers;
+use crate::signers;
 use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_control_config::settings::ListenerProtocol;
@@ -236,7 +237,7 @@ impl Builder {
     fn route(&mut self, plan: &Plan, upstreams: Upstreams) -> Result<Routing, String> {
         let files = self.files.open(plan)?;
         let mut pipelines = Pipelines::new(self.policies, files, plan, &self.states, &self.revocations)?;
-        let unrouted = pipelines.of(plan.defaults(), &Access::Public, None)?;
+        let unrouted = pipelines.of(plan.defaults(), &Access::Public, Asks::NOBODY)?;
         let mut specs = Vec::new();
         for api in &plan.apis {
             let destination = destination(api, &upstreams)?;
@@ -248,6 +249,9 @@ impl Builder {
         }
         for login in &plan.identity.logins {
             specs.extend(logins::endpoints(login, plan.defaults(), &upstreams, &mut pipelines)?);
+        }
+        for signer in &plan.identity.signers {
+            specs.extend(signers::endpoint(signer, plan.defaults(), &upstreams, &mut pipelines)?);
         }
         let (routes, overlaps) = RouteTable::build(specs);
         Ok(Routing { routes, overlaps, unrouted, upstreams: upstreams.into_values().collect() })
@@ -416,7 +420,7 @@ fn spec(
     let path =
         PathTemplate::parse(&route.path).map_err(|problem| format!("route `{}` of api `{}`: {problem}", route.name, api.name))?;
     let headers = route.headers.iter().map(|(name, value)| (Box::from(&**name), Box::from(value.as_bytes()))).collect();
-    let pipeline = pipelines.of(&route.policies, &route.access, api.authenticate.as_ref())?;
+    let pipeline = pipelines.of(&route.policies, &route.access, Asks::of(api))?;
     let to = |upstream: &Arc<Upstream>, split: Option<Split>| {
         Arc::new(Route {
             name: Arc::clone(&route.name),

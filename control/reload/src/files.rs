@@ -90,7 +90,9 @@ impl PolicyFiles {
     pub(crate) fn open(&mut self, plan: &Plan) -> Result<Vec<LiveFiles>, String> {
         let mut files = vec![LiveFiles::beside(Arc::clone(&self.states)); self.policies.len()];
         let mut problems = Vec::new();
-        for file in plan.policy_files() {
+        // A policy that reads no files in this table is played by another.
+        let is_read = |file: &PolicyFile| self.policies.get(file.policy).is_some_and(|row| !row.files.is_empty());
+        for file in plan.policy_files().into_iter().filter(is_read) {
             match self.open_one(&file) {
                 Ok(live) => {
                     files.get_mut(file.policy).into_iter().for_each(|files| files.insert(file.path.clone(), Arc::clone(&live)))

@@ -18,6 +18,7 @@ mod providers;
 mod rehearsal;
 mod reloader;
 mod revocations;
+mod signers;
 mod upstream_tls;
 mod warnings;
 mod watch;

@@ -1,11 +1,12 @@
 //! The policies of each route, made from what the plan says and shared where it says the same.
 
 use aws_lc_rs::digest::{Context, SHA256};
-use portcullis_control_config::{Access, IdentityPlan, Plan, PolicyLevels};
+use portcullis_control_config::{Access, ApiPlan, IdentityPlan, Plan, PolicyLevels};
 use portcullis_engines_authz::{Belongs, Consumers, Vocabulary};
 use portcullis_gateway_policy::{
-    AccessContext, AuthenticatePlan, CertificatesPlan, ConsumerFits, KeyStorePlan, LiveFiles, LoginEndpoint, LoginPlan, Making,
-    Pipeline, PipelineStep, PolicyDefinition, ProviderPlan, Revocations, RouteAccess, StatePool,
+    AccessContext, AuthenticatePlan, CertificatesPlan, ConsumerFits, CredentialsContext, CredentialsPlan, KeyStorePlan, LiveFiles,
+    LoginEndpoint, LoginPlan, Making, Pipeline, PipelineStep, PolicyDefinition, ProviderPlan, Revocations, RouteAccess, SignerPlan,
+    StatePool,
 };
 use portcullis_model::PolicyId;
 use std::collections::HashMap;
@@ -56,7 +57,27 @@ pub(crate) struct Pipelines<'b> {
     words: Arc<Vocabulary>,
     states: &'b StatePool,
     revocations: &'b Arc<Revocations>,
-    made: HashMap<(usize, usize), Pipeline>,
+    made: HashMap<[usize; 3], Pipeline>,
+}
+
+/// What an API says of who is calling, and of what its upstream is told of that.
+#[derive(Clone, Copy)]
+pub(crate) struct Asks<'a> {
+    authenticate: Option<&'a Arc<AuthenticatePlan>>,
+    credentials: Option<&'a Arc<CredentialsPlan>>,
+}
+
+impl<'a> Asks<'a> {
+    /// What is no API's.
+    pub(crate) const NOBODY: Self = Self { authenticate: None, credentials: None };
+
+    pub(crate) fn of(api: &'a ApiPlan) -> Self {
+        Self { authenticate: api.authenticate.as_ref(), credentials: api.credentials.as_ref() }
+    }
+}
+
+fn address<T>(shared: Option<&Arc<T>>) -> usize {
+    shared.map_or(0, |shared| Arc::as_ptr(shared).addr())
 }
 
 impl<'b> Pipelines<'b> {
@@ -76,23 +97,18 @@ impl<'b> Pipelines<'b> {
         Ok(Self { definitions, files, providers, client_certificates, logins, api_keys, words, states, revocations, made })
     }
 
-    /// The pipeline of these policies and this access, on an API that finds out so who is calling.
+    /// The pipeline of these policies and this access, on an API that asks so.
     ///
     /// # Errors
     /// When a policy cannot be made.
-    pub(crate) fn of(
-        &mut self,
-        levels: &PolicyLevels,
-        access: &Access,
-        authenticate: Option<&Arc<AuthenticatePlan>>,
-    ) -> Result<Pipeline, String> {
+    pub(crate) fn of(&mut self, levels: &PolicyLevels, access: &Access, asks: Asks<'_>) -> Result<Pipeline, String> {
         let access = match access {
             Access::Public => None,
             Access::Allow { access, .. } => Some(access),
         };
-        // The plan holds both for as long as this map is there.
-        let asks = authenticate.map_or(0, |plan| Arc::as_ptr(plan).addr());
-        let key = (levels.key(), access.map_or(asks, |access| Arc::as_ptr(access).addr()));
+        // The plan holds all of them for as long as this map is there.
+        let who = if access.is_some() { address(access) } else { address(asks.authenticate) };
+        let key = [levels.key(), who, address(asks.credentials)];
         if let Some(pipeline) = self.made.get(&key) {
             return Ok(pipeline.clone());
         }
@@ -120,10 +136,15 @@ impl<'b> Pipelines<'b> {
                 Making::Access(compile, public) => match access {
                     Some(access) => compile(&self.context(access, files)),
                     None => {
-                        let Some(policy) = authenticate.and_then(|plan| public(plan, self.api_keys)) else { continue };
+                        let Some(policy) = asks.authenticate.and_then(|plan| public(plan, self.api_keys)) else { continue };
                         Ok(policy)
                     }
                 },
+                Making::Credentials(compile, _) => {
+                    let Some(plan) = asks.credentials else { continue };
+                    let (words, pool) = (&self.words, self.states);
+                    compile(&CredentialsContext { plan, is_public: access.is_none(), words, files, pool })
+                }
                 Making::Login(_) => continue,
             };
             let policy = made.map_err(|error| format!("policy `{name}`: {}", error.0))?;
@@ -150,10 +171,26 @@ impl<'b> Pipelines<'b> {
             let id = PolicyId(u8::try_from(index).unwrap_or(u8::MAX));
             for endpoint in endpoints {
                 let step = PipelineStep { id, name: definition.settings.name, policy: Arc::clone(&endpoint.policy) };
-                made.push((endpoint, self.of(defaults, &Access::Public, None)?.with(step)));
+                made.push((endpoint, self.of(defaults, &Access::Public, Asks::NOBODY)?.with(step)));
             }
         }
         Ok(made)
+    }
+
+    /// What answers with the keys of a signer, behind the policies that apply where no route matches; nothing where they are not told.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn of_signer(&mut self, defaults: &PolicyLevels, signer: &SignerPlan) -> Result<Option<Pipeline>, String> {
+        for (index, definition) in self.definitions.iter().enumerate() {
+            let Making::Credentials(_, publish) = definition.compile else { continue };
+            let files = self.files.get(index).cloned().unwrap_or_default();
+            let policy = publish(signer, &files).map_err(|error| error.0)?;
+            let id = PolicyId(u8::try_from(index).unwrap_or(u8::MAX));
+            let step = PipelineStep { id, name: definition.settings.name, policy };
+            return self.of(defaults, &Access::Public, Asks::NOBODY).map(|pipeline| Some(pipeline.with(step)));
+        }
+        Ok(None)
     }
 
     fn context<'c>(&'c self, access: &'c RouteAccess, files: &'c LiveFiles) -> AccessContext<'c> {

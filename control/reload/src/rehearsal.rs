@@ -17,15 +17,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A table of policies for rehearsals: in place of the one that verifies credentials stands one that takes the word of the rehearsal for who
-/// is calling.
+/// is calling; and nothing is signed, so that private keys are not needed where changes are rehearsed.
 #[must_use]
 pub fn rehearsed(policies: &[PolicyDefinition]) -> Vec<PolicyDefinition> {
     let stand_in = |row: &PolicyDefinition| match row.settings.name {
         "authenticate" => PolicyDefinition { compile: Making::Access(vouch, |_, _| None), ..*row },
+        "credentials" => {
+            let silent = Making::Credentials(|_| Ok(Arc::new(Silent)), |_, _| Ok(Arc::new(Silent)));
+            PolicyDefinition { compile: silent, files: &[], ..*row }
+        }
         _ => *row,
     };
     policies.iter().map(stand_in).collect()
 }
+
+/// Says nothing.
+struct Silent;
+
+impl Policy for Silent {}
 
 fn vouch(context: &AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileError> {
     Ok(Arc::new(Vouch { any_of: context.access.authenticate.any_of.clone() }))

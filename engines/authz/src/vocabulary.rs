@@ -90,6 +90,17 @@ impl Vocabulary {
         format!("{self:?}")
     }
 
+    /// The words that are granted: roles as `PROVIDER/ROLE`, and scopes.
+    #[must_use]
+    pub fn granted(&self, grants: &Grants) -> (Vec<String>, Vec<&str>) {
+        let mut roles = Vec::new();
+        for (provider, of_provider) in &self.roles {
+            let granted = of_provider.iter().filter(|(_, bit)| grants.has(**bit));
+            roles.extend(granted.map(|(role, _)| format!("{provider}/{role}")));
+        }
+        (roles, self.scopes.iter().filter(|(_, bit)| grants.has(**bit)).map(|(scope, _)| &**scope).collect())
+    }
+
     /// What a credential of this provider grants. Words that no line names are worth nothing.
     #[must_use]
     pub fn grants<'g>(

@@ -14,6 +14,7 @@ mod jwk;
 mod logout_token;
 mod path;
 mod proof;
+mod signing;
 mod token;
 mod verify;
 
@@ -27,6 +28,7 @@ pub use jwk::{KEY_SET_BYTES_MAX, KeyMark, KeySet, KeySetFault, Unfit};
 pub use logout_token::LogoutToken;
 pub use path::ClaimPath;
 pub use proof::{PROOF_BYTES_MAX, Proof, ProofFault, ProofRules};
+pub use signing::{SIGNING_KEYS_MAX, SigningKey, SigningKeys, SigningKeysFault};
 pub use token::{Claims, Header, TOKEN_BYTES_MAX, Token};
 pub use verify::{Fault, Rules, TokenType, check_claims, verify_signature};
 

@@ -1,6 +1,9 @@
 //! A row of the table of policies.
 
-use crate::{AuthenticatePlan, CompileAccess, CompileLogin, FileFormat, KeyStorePlan, LiveFiles, Phase, Policy};
+use crate::{
+    AuthenticatePlan, CompileAccess, CompileCredentials, CompileLogin, CompileSigner, FileFormat, KeyStorePlan, LiveFiles, Phase,
+    Policy,
+};
 use portcullis_model_settings::PolicySchema;
 use std::any::Any;
 use std::sync::Arc;
@@ -31,6 +34,8 @@ pub enum Making {
     Access(CompileAccess, CompilePublic),
     /// From a login, for its endpoints alone.
     Login(CompileLogin),
+    /// From what an API's upstream gets as a credential, for each of its routes; and from a signer, for where its keys are published.
+    Credentials(CompileCredentials, CompileSigner),
 }
 
 /// A policy as the table of policies lists it: its settings and how they become a running policy.

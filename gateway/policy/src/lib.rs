@@ -6,6 +6,7 @@
 mod answered;
 mod client_certificates;
 mod consumers;
+mod credentials;
 mod definition;
 mod exchange;
 mod identity;
@@ -21,6 +22,7 @@ mod revocation;
 pub use answered::Answered;
 pub use client_certificates::{CertificateClient, CertificateMatch, CertificatesPlan};
 pub use consumers::{ConsumerFits, ConsumerPlan};
+pub use credentials::{CompileCredentials, CompileSigner, CredentialsContext, CredentialsPlan, SignPlan, SignerPlan};
 pub use definition::{Compile, CompileError, CompilePart, CompilePublic, Making, PolicyDefinition};
 pub use exchange::{ConnectionFacts, Exchange, LimitStanding, Scheme};
 pub use identity::{

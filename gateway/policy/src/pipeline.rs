@@ -33,6 +33,8 @@ pub struct LocalAnswer {
     pub status: u16,
     /// Fields to set.
     pub fields: Vec<(&'static str, Vec<u8>)>,
+    /// What follows them; nothing where it is empty.
+    pub body: String,
 }
 
 /// What a policy says.

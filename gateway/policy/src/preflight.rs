@@ -102,7 +102,7 @@ impl Grant {
         if self.credentials {
             fields.push(("access-control-allow-credentials", b"true".to_vec()));
         }
-        LocalAnswer { status: 204, fields }
+        LocalAnswer { status: 204, fields, body: String::new() }
     }
 }
 

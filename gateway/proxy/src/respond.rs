@@ -112,7 +112,10 @@ fn make(
             describe_to_grpc(&mut response, rejection)
         }
         // Appended: an answer may set several cookies.
-        Stop::Respond(answer) => answer.fields.iter().try_for_each(|(name, value)| response.fields_mut().append_named(name, value)),
+        Stop::Respond(answer) => {
+            body.clone_from(&answer.body);
+            answer.fields.iter().try_for_each(|(name, value)| response.fields_mut().append_named(name, value))
+        }
         Stop::Reject(rejection) => {
             body = problem(rejection, exchange);
             describe(&mut response, rejection, exchange, connection)

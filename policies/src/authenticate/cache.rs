@@ -13,10 +13,10 @@ const SETS: usize = 64;
 const WAYS: usize = 8;
 
 /// The hash of a credential.
-pub(super) type TokenHash = [u8; 32];
+pub(crate) type TokenHash = [u8; 32];
 
 /// What ends by itself.
-pub(super) trait Ends {
+pub(crate) trait Ends {
     /// From when on it is worth nothing, in seconds since the Unix epoch.
     fn ends(&self) -> u64;
 }
@@ -59,7 +59,7 @@ type Slot<V> = Option<(TokenHash, Arc<V>)>;
 type Shard<V> = Mutex<Box<[Slot<V>]>>;
 
 /// At most so many as it was made for. A full set gives up what ends first.
-pub(super) struct Cache<V> {
+pub(crate) struct Cache<V> {
     shards: Box<[Shard<V>]>,
     sets: usize,
 }
@@ -88,7 +88,7 @@ impl<V> Cache<V> {
 
 impl<V: Ends> Cache<V> {
     /// What is known of a credential.
-    pub(super) fn find(&self, hash: &TokenHash) -> Option<Arc<V>> {
+    pub(crate) fn find(&self, hash: &TokenHash) -> Option<Arc<V>> {
         self.within(hash, |set| {
             let found = set.iter().flatten().find(|(known, _)| known == hash);
             found.map(|(_, verified)| Arc::clone(verified))
@@ -96,7 +96,7 @@ impl<V: Ends> Cache<V> {
     }
 
     /// Keeps what was found out.
-    pub(super) fn keep(&self, hash: TokenHash, verified: Arc<V>) {
+    pub(crate) fn keep(&self, hash: TokenHash, verified: Arc<V>) {
         self.within(&hash, |set| {
             let rank = |slot: &Slot<V>| match slot {
                 Some((known, _)) if *known == hash => (0, 0),

@@ -15,7 +15,7 @@
 
 mod api_keys;
 mod binding;
-mod cache;
+pub(crate) mod cache;
 mod certificates;
 mod challenge;
 mod introspection;

@@ -46,7 +46,10 @@ impl LogoutTokens {
 impl Policy for BackChannel {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         Step::Ready(match self.end(exchange) {
-            Ok(()) => Verdict::Respond(LocalAnswer { status: 200, fields: vec![("cache-control", b"no-store".to_vec())] }),
+            Ok(()) => {
+                let fields = vec![("cache-control", b"no-store".to_vec())];
+                Verdict::Respond(LocalAnswer { status: 200, fields, body: String::new() })
+            }
             Err(rejection) => Verdict::Reject(rejection),
         })
     }

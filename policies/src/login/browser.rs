@@ -47,7 +47,7 @@ pub(super) fn set_cookie(name: &str, value: &str, max_age: Option<u64>) -> Vec<u
 pub(super) fn redirect(status: u16, location: String, cookies: Vec<Vec<u8>>) -> LocalAnswer {
     let mut fields = vec![("location", location.into_bytes()), ("cache-control", b"no-store".to_vec())];
     fields.extend(cookies.into_iter().map(|cookie| ("set-cookie", cookie)));
-    LocalAnswer { status, fields }
+    LocalAnswer { status, fields, body: String::new() }
 }
 
 fn sole(request: &RequestHead, name: KnownName) -> Option<&[u8]> {

@@ -33,7 +33,8 @@ impl Logout {
         let after = login.plan.after_logout.as_ref().map(|path| format!("{}{path}", login.plan.origin));
         let Some(end_session) = &endpoints.end_session else {
             let fields = vec![("cache-control", b"no-store".to_vec()), ("set-cookie", gone.clone())];
-            return after.map_or(LocalAnswer { status: 204, fields }, |after| redirect(303, after, vec![gone]));
+            return after
+                .map_or(LocalAnswer { status: 204, fields, body: String::new() }, |after| redirect(303, after, vec![gone]));
         };
         let word = session.map(|session| session.word());
         let hint = word.as_ref().and_then(|word| login.state.sealer.open(word.id_token.as_ref()?));

@@ -69,7 +69,7 @@ impl Policy for StandIn {
             stage.forwarded = Some(bytes);
             stage.status
         });
-        Step::Ready(Verdict::Respond(LocalAnswer { status, fields: Vec::new() }))
+        Step::Ready(Verdict::Respond(LocalAnswer { status, fields: Vec::new(), body: String::new() }))
     }
 
     fn on_response(&self, _: &Exchange, response: &mut portcullis_wire::ResponseHead) {

@@ -100,6 +100,7 @@ impl ApiCache {
         levels.check_uses(&settings.policies, &[], Level::Api { routes: &names }, checker);
         let base = levels.of_api(&settings.policies);
         let authenticate = levels.identity.authenticate(&part.name, settings, checker);
+        let credentials = levels.identity.credentials(&part.name, settings, checker);
         let mut own: HashMap<Digest, (PolicyLevels, OwnPolicies)> = HashMap::new();
         let mut names: HashMap<&str, &Spanned<_>> = HashMap::new();
         let mut routes = Vec::with_capacity(settings.routes.0.len());
@@ -131,6 +132,7 @@ impl ApiCache {
             upstreams: settings.destinations().map(|(name, weight)| (name.shared(), weight)).collect(),
             owner: settings.owner.clone(),
             authenticate,
+            credentials,
             routes,
             digest,
             own_policies: own_policies(&settings.policies),

@@ -3,6 +3,7 @@
 use super::Checker;
 use super::api_keys::{self, KeyStores};
 use super::client_certificates::{self, Certificates};
+use super::credentials::{self, Signers};
 use super::introspection;
 use super::logins::{self, Logins};
 use crate::digest::{Digest, DigestHasher};
@@ -14,7 +15,7 @@ use crate::settings::{
 };
 use portcullis_engines_authz::Line;
 use portcullis_engines_jose::{Holding, Holdings, ProofRules, Rules, TokenType};
-use portcullis_gateway_policy::{AuthenticatePlan, DiscoveryPlan, KeySource, ProviderPlan, RouteAccess};
+use portcullis_gateway_policy::{AuthenticatePlan, CredentialsPlan, DiscoveryPlan, KeySource, ProviderPlan, RouteAccess};
 use portcullis_model_settings::{Decode, Name, Spanned, nearest, quoted};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -30,6 +31,8 @@ pub(super) struct Identity<'f> {
     logins: Logins<'f>,
     /// Stores of API keys, likewise.
     stores: KeyStores<'f>,
+    /// Signers, likewise.
+    signers: Signers<'f>,
     roles: BTreeMap<Arc<str>, Vec<ProviderRole>>,
     /// A hash of all of it.
     pub(super) digest: Digest,
@@ -63,7 +66,8 @@ pub(super) fn check<'f>(merged: &Merged<'f>, checker: &mut Checker<'_>) -> Ident
     let certificates = client_certificates::check(merged, &mut hasher, checker);
     let logins = logins::check(merged, &named, &mut hasher, checker);
     let stores = api_keys::check(merged, &mut hasher, checker);
-    let mut identity = Identity { named, certificates, logins, stores, roles: BTreeMap::new(), digest: Digest([0; 32]) };
+    let signers = credentials::check(merged, &mut hasher, checker);
+    let mut identity = Identity { named, certificates, logins, stores, signers, roles: BTreeMap::new(), digest: Digest([0; 32]) };
     identity.check_names(merged, checker);
     for entry in merged.roles.iter().flat_map(|roles| &roles.0) {
         hasher.text(&entry.name);
@@ -207,6 +211,7 @@ impl Identity<'_> {
             client_certificates: self.certificates.values().flatten().cloned().collect(),
             logins: self.logins.values().flatten().cloned().collect(),
             api_keys: self.stores.values().flatten().cloned().collect(),
+            signers: self.signers.values().flatten().cloned().collect(),
             roles: self.roles.clone().into_iter().collect(),
             consumers: Vec::new(),
         }
@@ -241,9 +246,15 @@ impl Identity<'_> {
         self.names().any(|known| known == name)
     }
 
-    /// Checks that no route lies where a login has its paths.
+    /// What the upstream of an API gets as a credential.
+    pub(super) fn credentials(&self, api: &str, settings: &ApiSettings, checker: &mut Checker<'_>) -> Option<Arc<CredentialsPlan>> {
+        credentials::check_api(&self.signers, api, settings, checker)
+    }
+
+    /// Checks that no route lies where the gateway has paths of its own.
     pub(super) fn check_routes(&self, apis: &[Arc<ApiPlan>], merged: &Merged<'_>, checker: &mut Checker<'_>) {
         logins::check_routes(&self.logins, apis, merged, checker);
+        credentials::check_routes(&self.signers, apis, merged, checker);
     }
 
     /// One name must not mean two.

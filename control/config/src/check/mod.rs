@@ -5,6 +5,7 @@ mod apis;
 mod care;
 mod client_certificates;
 mod consumers;
+mod credentials;
 mod dues;
 mod identity;
 mod introspection;

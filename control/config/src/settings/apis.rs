@@ -1,6 +1,6 @@
 //! `apis`: what is served.
 
-use super::{AccessSettings, AuthenticateSettings, BasePath, Host, Numbered, Template};
+use super::{AccessSettings, AuthenticateSettings, BasePath, CredentialsSettings, Host, Numbered, Template};
 use portcullis_model_settings::{
     Decode, Diagnostics, Methods, Name, Named, Node, Object, Schema, Spanned, Value, choice, quoted, section,
 };
@@ -23,6 +23,8 @@ section! {
         pub owner: Option<Arc<str>>,
         /// How it is found out who is calling.
         pub authenticate: Option<Spanned<AuthenticateSettings>>,
+        /// What its upstream gets as a credential in place of the client's.
+        pub credentials: Option<Spanned<CredentialsSettings>>,
         /// Its routes.
         pub routes: Numbered<RouteSettings>,
         ; .. pub policies: PolicyUses

@@ -1,6 +1,6 @@
 //! `identity`, `roles`, and how an API finds out who is calling.
 
-use super::{ApiKeysSettings, CertificatesSettings, IntrospectionSettings, LoginSettings, Numbered, Parts};
+use super::{ApiKeysSettings, CertificatesSettings, IntrospectionSettings, LoginSettings, Numbered, Parts, SignerSettings};
 use portcullis_engines_jose::{Algorithm, ClaimPath, Holding};
 use portcullis_gateway_policy::Credentials;
 use portcullis_model_settings::{
@@ -20,6 +20,8 @@ section! {
         pub logins: Parts<LoginSettings>,
         /// Clients that are known by API keys, by names of their own; to an API such a name is another provider.
         pub api_keys: Parts<ApiKeysSettings>,
+        /// Who signs tokens for upstreams, by names of their own: the gateway itself.
+        pub signers: Parts<SignerSettings>,
     }
 }
 
@@ -271,7 +273,7 @@ section! {
         /// The audiences of this API; a token must name one of them in `aud`. Needed where tokens are taken.
         pub audiences: Option<Numbered<Spanned<Arc<str>>>>,
         /// What becomes of a token that was accepted. On routes that everybody may call nothing is looked at, and no token removed. API keys
-        /// are never sent upstream, whatever stands here, by any route of the API.
+        /// are never sent upstream, whatever stands here, by any route of the API. For another credential in its place see `credentials` of the API.
         pub credentials: CredentialsUpstream = CredentialsUpstream::Remove,
         /// How long an exchange may go on, a WebSocket, an event stream or a long transfer, before whoever is calling must ask again. What has no
         /// end of its own ends with its credential in any case.
@@ -287,7 +289,6 @@ choice! {
         /// The upstream gets it as it came.
         Pass = "pass",
     }
-    later "exchange", "sign"
 }
 
 impl CredentialsUpstream {

@@ -6,6 +6,7 @@ mod apis;
 mod balance;
 mod client_certificates;
 mod consumers;
+mod credentials;
 mod dns;
 mod endpoints;
 mod file;
@@ -29,6 +30,7 @@ pub use balance::{
 pub(crate) use client_certificates::written;
 pub use client_certificates::{CertificateClientSettings, CertificatesSettings, DnsName, Fingerprint, UriName};
 pub use consumers::{CallerName, ClaimText, ConsumerMatch, ConsumerSettings};
+pub use credentials::{CredentialsSettings, SignSettings, SignerKeysSettings, SignerSettings};
 pub use dns::{DnsServer, DnsSettings};
 pub use endpoints::{EndpointHost, EndpointUrl, ServerName};
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};

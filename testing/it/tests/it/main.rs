@@ -63,6 +63,7 @@ mod record;
 mod reload;
 mod revocation;
 mod revocation_certificates;
+mod signed_tokens;
 mod site;
 mod slow;
 mod streaming;
