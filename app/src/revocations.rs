@@ -16,9 +16,10 @@ pub fn revoke(log: &RevocationLog, plan: &Plan, actor: Actor, asked: &RevokeRequ
         found.map(|one| one.rules.issuer.to_string()).ok_or_else(unknown)
     };
     let store = |name: &str| {
-        let found = plan.identity.api_keys.iter().find(|one| *one.name == *name);
-        let unknown = || format!("there is no store of keys `{name}`; see `identity.api_keys` of the configuration in force");
-        found.map(|one| one.name.to_string()).ok_or_else(unknown)
+        let stores = plan.identity.api_keys.iter().map(|one| &one.name);
+        let found = stores.chain(plan.identity.signatures.iter().map(|one| &one.name)).find(|one| ***one == *name);
+        let see = "see `identity.api_keys` and `identity.signatures` of the configuration in force";
+        found.map(ToString::to_string).ok_or_else(|| format!("there is no store of keys `{name}`; {see}"))
     };
     let (target, issued_until) = match &asked.what {
         RevokeWhat::Token { provider, id } => (Target::Token { issuer: issuer(provider)?, id: id.clone() }, None),

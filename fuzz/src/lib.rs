@@ -28,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("proof", targets::proof),
     ("key_set", targets::key_set),
     ("key_file", targets::key_file),
+    ("signature", targets::signature),
     ("config", targets::config),
     ("differential", differential::differential),
 ];

@@ -5,6 +5,7 @@ use portcullis_engines_jose::{
     Algorithm, Holding, KeySet, LogoutToken, Proof, ProofRules, Rules, Token, TokenType, check_claims, verify_signature,
 };
 use portcullis_engines_keys::{KeyFile, KeyTable, check};
+use portcullis_engines_signatures::{Delivery, SignatureKey};
 use portcullis_model::Clock;
 use portcullis_wire::{
     ChunkStep, ChunkedDecoder, Fields, FrameMeter, HeadFinder, HeadLimits, KnownName, Method, PROXY_HEADER_BYTES_MAX, PseudoFields,
@@ -334,4 +335,16 @@ pub(crate) fn key_file(data: &[u8]) {
     if let Some(id) = check(key.trim_ascii_end()) {
         assert!(id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
     }
+}
+
+/// The fields of a signed message, a line each and then its body: what is read is read in one way, and nothing is signed that the key has not.
+pub(crate) fn signature(data: &[u8]) {
+    let mut lines = data.splitn(4, |byte| *byte == b'\n');
+    let mut next = || lines.next().unwrap_or_default();
+    let (id, time, signatures, body) = (next(), next(), next(), next());
+    let Ok(delivery) = Delivery::read(id, time, signatures) else { return };
+    assert_eq!(delivery.sent.to_string().as_bytes(), time);
+    assert!(!id.contains(&b'.'), "an id that could be cut elsewhere");
+    let key = SignatureKey::read(b"a key that the fuzzer does not see").expect("a key");
+    assert!(!delivery.is_signed_by(&key, body));
 }

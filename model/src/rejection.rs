@@ -126,9 +126,9 @@ reasons! {
     ProxyHeaderTimeout = "proxy_header_timeout", 0, Downstream, true, "";
     /// No credential was sent, or none of a kind that the API takes (RFC 6750 section 3).
     CredentialsMissing = "credentials_missing", 401, Downstream, false, "credentials are required";
-    /// More than one Authorization field, one that is not well-formed (RFC 6750 section 3.1, invalid_request), or a token beside an API key.
+    /// More than one Authorization field, one that is not well-formed (RFC 6750 section 3.1, invalid_request), or a token beside an API key or a signature.
     CredentialsAmbiguous = "credentials_ambiguous", 400, Downstream, false, "the credentials are ambiguous";
-    /// The token is not one that a provider of the API issued for it, the API key is none that it takes, or it is not valid now; which it is, is in the log.
+    /// The token is not one that a provider of the API issued for it, the API key is none that it takes, the signature is not by a key that it knows, or it is not valid now; which it is, is in the log.
     CredentialsInvalid = "credentials_invalid", 401, Downstream, false, "the credentials are not valid";
     /// The credential has expired while the exchange went on, which has no end of its own (a WebSocket, an event stream, a stream of gRPC).
     CredentialsExpired = "credentials_expired", 401, Downstream, true, "the credentials have expired";
@@ -143,6 +143,8 @@ reasons! {
     ProofNonceNeeded = "proof_nonce_needed", 401, Downstream, false, "the proof of the credentials must have the nonce given";
     /// So many proofs came that no more can be remembered, so that a proof that was shown before could not be told.
     ProofsExhausted = "proofs_exhausted", 503, Gateway, false, "credentials cannot be checked now";
+    /// As much is held of bodies that must be looked at before they are sent on as may be held of all.
+    BodiesExhausted = "bodies_exhausted", 503, Gateway, true, "the service is busy";
     /// No key set of the provider is there, so that tokens cannot be judged.
     KeysUnavailable = "keys_unavailable", 503, Gateway, false, "credentials cannot be checked now";
     /// The login that a browser comes back from is not one that it has begun, or its provider's answer is not well-formed; or it has begun too many.

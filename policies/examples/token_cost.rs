@@ -112,6 +112,7 @@ fn measure(key: &SigningKey) {
         client_certificates: &[],
         logins: &[],
         api_keys: &[],
+        signatures: &[],
         words: &words,
         files: &files,
         pool: &pool,

@@ -65,7 +65,7 @@ pub const POLICIES: &[PolicyDefinition] = &[
         phase: Phase::Authenticate,
         always: false,
         compile: Making::Access(authenticate::compile, authenticate::compile_public),
-        files: &[authenticate::KEYS, authenticate::API_KEYS],
+        files: &[authenticate::KEYS, authenticate::API_KEYS, authenticate::SIGNATURE_KEYS],
     },
     PolicyDefinition {
         settings: PolicySchema::elsewhere("login"),

@@ -315,6 +315,13 @@ impl RequestHead {
         self.framing
     }
 
+    /// Says how long the body is, once all of it has been read: it is written with this length, without chunks and trailers.
+    pub fn fix_body_length(&mut self, length: u64) {
+        if self.framing != BodyFraming::None {
+            self.framing = BodyFraming::Length(length);
+        }
+    }
+
     /// Whether the client means to go on using the connection. `false` before anything was parsed.
     #[must_use]
     pub fn keep_alive(&self) -> bool {

@@ -4,11 +4,12 @@ use crate::plan::{
     Access, AccessLogPlan, ApiPlan, ClientCertificatePlan, IdentityPlan, ListenerMode, ListenerPlan, Plan, RoutePlan, TlsPlan,
     UpstreamPlan, UpstreamTlsPlan, Weakening,
 };
-use crate::settings::{AcceptName, AskedTokens, NonceName, written};
+use crate::settings::{AcceptName, AskedTokens, NonceName, SignatureFormName, written};
 use portcullis_engines_jose::{Algorithm, ProofRules, TokenType};
 use portcullis_gateway_policy::{
     AuthenticatePlan, CertificateClient, CertificatesPlan, ConsumerFits, ConsumerPlan, Credentials, CredentialsPlan,
-    IntrospectionPlan, KeySource, KeyStorePlan, LoginPlan, ProviderPlan, SecretSource, SignerPlan,
+    IntrospectionPlan, KeySource, KeyStorePlan, LoginPlan, ProviderPlan, SecretSource, SignatureKeyPlan, SignaturesPlan,
+    SignerPlan,
 };
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
 use serde_json::json;
@@ -223,12 +224,33 @@ fn proofs_json(rules: &ProofRules) -> Value {
     })
 }
 
+fn signatures_json(plan: &SignaturesPlan) -> Value {
+    let key = |key: &SignatureKeyPlan| {
+        json!({
+            "id": *key.id, "file": path(&key.file), "algorithm": key.algorithm.as_str(), "caller": *key.caller,
+            "roles": texts(&key.roles), "scopes": texts(&key.scopes),
+        })
+    };
+    json!({
+        "form": SignatureFormName::of(plan.form).encode(),
+        "keys": plan.keys.iter().map(key).collect::<Vec<_>>(),
+        "age_max": Duration::from_secs(plan.age_max).encode(),
+        "leeway": Duration::from_secs(plan.leeway).encode(),
+    })
+}
+
 fn consumer_json(identity: &IdentityPlan, consumer: &ConsumerPlan) -> Value {
     let fits = match &consumer.fits {
         ConsumerFits::Claim { provider, claim, value } => json!({ "provider": **provider, "claim": { &**claim: **value } }),
         ConsumerFits::Caller { provider, name } => {
-            let is_key = identity.api_keys.iter().any(|store| store.name == *provider);
-            json!({ if is_key { "api_key" } else { "certificate" }: format!("{provider}/{name}") })
+            let kind = if identity.api_keys.iter().any(|store| store.name == *provider) {
+                "api_key"
+            } else if identity.signatures.iter().any(|list| list.name == *provider) {
+                "signature"
+            } else {
+                "certificate"
+            };
+            json!({ kind: format!("{provider}/{name}") })
         }
     };
     json!({ "match": fits })
@@ -286,6 +308,10 @@ fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
     if !identity.signers.is_empty() {
         let signer = |signer: &SignerPlan| json!({ "issuer": *signer.issuer, "keys": { "file": path(&signer.keys) } });
         kinds.insert("signers".to_owned(), named(identity.signers.iter().map(|one| (&one.name, signer(one)))));
+    }
+    if !identity.signatures.is_empty() {
+        let lists = named(identity.signatures.iter().map(|one| (&one.name, signatures_json(one))));
+        kinds.insert("signatures".to_owned(), lists);
     }
     if !kinds.is_empty() {
         out.push(("identity".to_owned(), Value::Object(kinds)));

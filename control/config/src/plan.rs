@@ -8,7 +8,7 @@ use crate::settings::{
 };
 use portcullis_gateway_policy::{
     AuthenticatePlan, CertificatesPlan, ConsumerPlan, CredentialsPlan, KeyStorePlan, LoginPlan, ProviderPlan, RouteAccess,
-    SignerPlan,
+    SignaturesPlan, SignerPlan,
 };
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings, Value};
 use std::collections::{BTreeSet, HashSet};
@@ -75,7 +75,8 @@ impl Plan {
         if let Some(policy) = self.policies.iter().position(|row| row.name == "authenticate") {
             let sets = self.identity.providers.iter().filter_map(|one| Some((KEY_SETS, one.keys.file()?.clone())));
             let stores = self.identity.api_keys.iter().map(|one| (KEY_STORES, one.file.clone()));
-            files.extend(sets.chain(stores).map(|(format, path)| PolicyFile { policy, format, path }));
+            let signing = self.identity.signatures.iter().flat_map(|one| &one.keys).map(|key| (SIGNATURE_KEYS, key.file.clone()));
+            files.extend(sets.chain(stores).chain(signing).map(|(format, path)| PolicyFile { policy, format, path }));
         }
         if let Some(policy) = self.policies.iter().position(|row| row.name == "credentials") {
             files.extend(self.identity.signers.iter().map(|one| PolicyFile { policy, format: 0, path: one.keys.clone() }));
@@ -103,6 +104,7 @@ impl Plan {
 /// The formats of the files of `authenticate`, in the order of its row of the table of policies.
 const KEY_SETS: usize = 0;
 const KEY_STORES: usize = 1;
+const SIGNATURE_KEYS: usize = 2;
 
 /// A file that settings of a policy name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -347,6 +349,8 @@ pub struct IdentityPlan {
     pub api_keys: Vec<Arc<KeyStorePlan>>,
     /// Who signs tokens for upstreams, by name.
     pub signers: Vec<Arc<SignerPlan>>,
+    /// Lists of senders that sign, by name.
+    pub signatures: Vec<Arc<SignaturesPlan>>,
     /// Roles of the gateway's own naming, and what they stand for.
     pub roles: Vec<(Arc<str>, Vec<ProviderRole>)>,
     /// Whom limits apply to, by name.

@@ -5,8 +5,8 @@ use portcullis_control_config::{Access, ApiPlan, IdentityPlan, Plan, PolicyLevel
 use portcullis_engines_authz::{Belongs, Consumers, Vocabulary};
 use portcullis_gateway_policy::{
     AccessContext, AuthenticatePlan, CertificatesPlan, ConsumerFits, CredentialsContext, CredentialsPlan, KeyStorePlan, LiveFiles,
-    LoginEndpoint, LoginPlan, Making, Pipeline, PipelineStep, PolicyDefinition, ProviderPlan, Revocations, RouteAccess, SignerPlan,
-    StatePool,
+    LoginEndpoint, LoginPlan, Making, Pipeline, PipelineStep, PolicyDefinition, ProviderPlan, Revocations, RouteAccess,
+    SignaturesPlan, SignerPlan, StatePool,
 };
 use portcullis_model::PolicyId;
 use std::collections::HashMap;
@@ -54,6 +54,7 @@ pub(crate) struct Pipelines<'b> {
     client_certificates: &'b [Arc<CertificatesPlan>],
     logins: &'b [Arc<LoginPlan>],
     api_keys: &'b [Arc<KeyStorePlan>],
+    signatures: &'b [Arc<SignaturesPlan>],
     words: Arc<Vocabulary>,
     states: &'b StatePool,
     revocations: &'b Arc<Revocations>,
@@ -92,9 +93,21 @@ impl<'b> Pipelines<'b> {
         states: &'b StatePool,
         revocations: &'b Arc<Revocations>,
     ) -> Result<Self, String> {
-        let IdentityPlan { providers, client_certificates, logins, api_keys, .. } = &plan.identity;
+        let IdentityPlan { providers, client_certificates, logins, api_keys, signatures, .. } = &plan.identity;
         let (words, made) = (vocabulary(plan)?, HashMap::new());
-        Ok(Self { definitions, files, providers, client_certificates, logins, api_keys, words, states, revocations, made })
+        Ok(Self {
+            definitions,
+            files,
+            providers,
+            client_certificates,
+            logins,
+            api_keys,
+            signatures,
+            words,
+            states,
+            revocations,
+            made,
+        })
     }
 
     /// The pipeline of these policies and this access, on an API that asks so.
@@ -200,6 +213,7 @@ impl<'b> Pipelines<'b> {
             client_certificates: self.client_certificates,
             logins: self.logins,
             api_keys: self.api_keys,
+            signatures: self.signatures,
             words: &self.words,
             files,
             pool: self.states,

@@ -1,6 +1,6 @@
 //! One request and its answer, as policies see it.
 
-use crate::{Others, Revocable};
+use crate::{HeldBody, Others, Revocable};
 use portcullis_model::{Mark, Principal, RecordGuard, TlsFacts};
 use portcullis_wire::{FieldValue, RequestHead};
 use std::net::{IpAddr, SocketAddr};
@@ -85,8 +85,8 @@ pub struct Exchange {
     pub arrived: Duration,
     /// Where its client stands with the limit that has least left, for the answer to tell.
     pub limit: Option<LimitStanding>,
-    /// The whole body, on a route with a policy that reads it; such a request is never forwarded.
-    pub body: Option<Vec<u8>>,
+    /// The whole body, once a policy has asked for it. What is forwarded is this very body.
+    pub body: Option<HeldBody>,
     body_bytes_max: u64,
     preflight: Option<Others>,
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     CertificatesPlan, CompileError, IntrospectionPlan, KeyStorePlan, LiveEndpoints, LiveFiles, LiveKeys, LoginPlan, Policy,
+    SignaturesPlan,
 };
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_engines_authz::{Line, Vocabulary};
@@ -137,6 +138,8 @@ pub struct AccessContext<'c> {
     pub logins: &'c [Arc<LoginPlan>],
     /// Every store of API keys.
     pub api_keys: &'c [Arc<KeyStorePlan>],
+    /// All whose requests are signed.
+    pub signatures: &'c [Arc<SignaturesPlan>],
     /// The words of all lines of the configuration.
     pub words: &'c Arc<Vocabulary>,
     /// The files of the policy.

@@ -4,6 +4,7 @@
 //! upstream takes nothing else.
 
 mod answered;
+mod body;
 mod client_certificates;
 mod consumers;
 mod credentials;
@@ -18,8 +19,10 @@ mod login;
 mod pipeline;
 mod preflight;
 mod revocation;
+mod signatures;
 
 pub use answered::Answered;
+pub use body::{BODY_HELD_MAX, BodyBudget, BodySource, HeldBody, NoBody};
 pub use client_certificates::{CertificateClient, CertificateMatch, CertificatesPlan};
 pub use consumers::{ConsumerFits, ConsumerPlan};
 pub use credentials::{CompileCredentials, CompileSigner, CredentialsContext, CredentialsPlan, SignPlan, SignerPlan};
@@ -42,3 +45,4 @@ pub use pipeline::{
 };
 pub use preflight::{ASKED_MAX, Grant, Others, asked_fields, may_bring, preflight_method};
 pub use revocation::{Reach, Revocable, Revocations};
+pub use signatures::{SignatureForm, SignatureKeyPlan, SignaturesPlan};

@@ -1,6 +1,6 @@
 //! The fixed order of policies, and [`Cleared`].
 
-use crate::{Exchange, Grant, SESSION_COOKIE_PREFIX};
+use crate::{BodySource, Exchange, Grant, NoBody, SESSION_COOKIE_PREFIX};
 use portcullis_model::{PolicyId, PolicyVerdict, Reason, Rejection, VerdictKind};
 use portcullis_wire::{KnownName, RequestHead, ResponseHead, cookie::remove_cookies};
 use std::future::Future;
@@ -54,6 +54,8 @@ pub enum Step<'a> {
     Ready(Verdict),
     /// It comes later.
     Later(Pin<Box<dyn Future<Output = Verdict> + 'a>>),
+    /// Nothing is wrong with the head, and the whole body is needed, of at most so many bytes: [`Policy::on_body`] says the rest.
+    Body(u64),
 }
 
 /// Names of fields, in lower case, that do not pass as trailers, under any alias.
@@ -68,6 +70,12 @@ pub trait Policy: Send + Sync {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         let _ = exchange;
         Step::Ready(Verdict::Continue)
+    }
+
+    /// Judges a request whose body is there, after [`Step::Body`].
+    fn on_body<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
+        let _ = exchange;
+        Step::Ready(Verdict::Reject(Rejection::new(Reason::Internal, "a policy that asked for the body does not look at it")))
     }
 
     /// May change the head of an answer: the upstream's and the gateway's own.
@@ -161,15 +169,28 @@ impl Pipeline {
         self.steps.iter().map(|step| step.name)
     }
 
-    /// Asks every policy in order; the first that does not let the exchange continue ends it.
+    /// Asks every policy in order, of which none needs the body; the first that does not let the exchange continue ends it.
     ///
     /// # Errors
     /// The exchange and why it is not to be forwarded.
-    pub async fn clear(&self, mut exchange: Exchange) -> Result<Cleared, Box<Stopped>> {
+    pub async fn clear(&self, exchange: Exchange) -> Result<Cleared, Box<Stopped>> {
+        self.clear_with(exchange, &mut NoBody).await
+    }
+
+    /// The same, with the body of the request where a policy asks for it.
+    ///
+    /// # Errors
+    /// The exchange and why it is not to be forwarded.
+    pub async fn clear_with(&self, mut exchange: Exchange, body: &mut dyn BodySource) -> Result<Cleared, Box<Stopped>> {
         for step in &self.steps {
-            let verdict = match step.policy.on_request(&mut exchange) {
-                Step::Ready(verdict) => verdict,
-                Step::Later(future) => future.await,
+            let said = match step.policy.on_request(&mut exchange) {
+                Step::Ready(verdict) => Ok(verdict),
+                Step::Later(future) => Ok(future.await),
+                Step::Body(bytes_max) => Err(bytes_max),
+            };
+            let verdict = match said {
+                Ok(verdict) => verdict,
+                Err(bytes_max) => with_body(&*step.policy, &mut exchange, body, bytes_max).await,
             };
             let kind = match &verdict {
                 Verdict::Continue => VerdictKind::Continue,
@@ -186,11 +207,6 @@ impl Pipeline {
         // SECURITY: a preflight has the route of another method; what nobody has answered must not be sent there.
         if exchange.is_preflight() {
             let stop = Stop::Reject(Rejection::new(Reason::MethodUnknown, "no policy of the route answers preflights"));
-            return Err(Box::new(Stopped { exchange, stop }));
-        }
-        // A body that a policy has read is not there any more to be sent.
-        if exchange.body.is_some() {
-            let stop = Stop::Reject(Rejection::new(Reason::Internal, "a policy that reads the body has not answered"));
             return Err(Box::new(Stopped { exchange, stop }));
         }
         // SECURITY: who has a session of the gateway shows it to the gateway alone, also where nobody is asked who they are.
@@ -215,6 +231,20 @@ impl Pipeline {
         for step in self.steps.iter().rev() {
             step.policy.on_response(exchange, response);
         }
+    }
+}
+
+/// What a policy says that needs the body. It is taken once, whoever asks.
+async fn with_body(policy: &dyn Policy, exchange: &mut Exchange, body: &mut dyn BodySource, bytes_max: u64) -> Verdict {
+    if exchange.body.is_none()
+        && let Err(rejection) = body.take(exchange, bytes_max).await
+    {
+        return Verdict::Reject(rejection);
+    }
+    match policy.on_body(exchange) {
+        Step::Ready(verdict) => verdict,
+        Step::Later(future) => future.await,
+        Step::Body(_) => Verdict::Reject(Rejection::new(Reason::Internal, "a policy asks for the body again")),
     }
 }
 

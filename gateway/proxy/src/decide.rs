@@ -1,11 +1,11 @@
 //! Step 5: every policy of the route is asked, in the fixed order; who has been revoked is refused whatever they say.
 
 use crate::connection::Connection;
-use crate::short_body::take_body;
+use crate::short_body::{ClientBody, take_body};
 use crate::snapshot::Route;
 use crate::worker::Worker;
 use portcullis_gateway_policy::{Cleared, Exchange, Stop, Stopped};
-use portcullis_model::Rejection;
+use portcullis_model::{Reason, Rejection};
 
 /// Clears the exchange, or says why not.
 pub(crate) async fn decide(
@@ -19,7 +19,12 @@ pub(crate) async fn decide(
     {
         return Err(Box::new(Stopped { exchange, stop: Stop::Reject(rejection) }));
     }
-    let cleared = route.pipeline.clear(exchange).await?;
+    let cleared = route.pipeline.clear_with(exchange, &mut ClientBody { connection, worker }).await?;
+    if route.body_read_max > 0 {
+        // A policy that has a body taken before anybody is asked answers itself; there is nothing to send it to.
+        let stop = Stop::Reject(Rejection::new(Reason::Internal, "a policy that reads the body has not answered"));
+        return Err(Box::new(Stopped { exchange: cleared.into_exchange(), stop }));
+    }
     // SECURITY: here and not among the policies, so that it holds however the caller has been found, also by what is kept of a token.
     match worker.revoked(cleared.exchange()) {
         None => Ok(cleared),

@@ -85,7 +85,8 @@ pub(crate) async fn forward(
         };
         let now = if upstream.reused { begun } else { Instant::now() };
         cleared.record().timings.add(Phase::Connect, (now - begun).as_micros() as u64);
-        let mut sending = Sending::new(&cleared, &mut upstream, &tries, kept.as_deref(), connection, worker, now);
+        let body = kept.as_deref().or(cleared.exchange().body.as_deref());
+        let mut sending = Sending::new(&cleared, &mut upstream, &tries, body, connection, worker, now);
         match sending.run(&mut cleared, &mut upstream, connection, worker).await {
             Ok(()) => {
                 let (endpoint, reused) = (upstream.address, upstream.reused);
@@ -104,7 +105,7 @@ pub(crate) async fn forward(
                 }
                 let repeatable = match failed.failure {
                     Failure::Unseen | Failure::Refused => sending.is_whole(connection, worker),
-                    _ => may_repeat(&cleared, kept.is_some()),
+                    _ => may_repeat(&cleared, kept.is_some() || cleared.exchange().body.is_some()),
                 };
                 sending.abandon(worker);
                 if !tries.may_try_again(upstream.endpoint(), failed.failure, repeatable, begun) {
@@ -125,6 +126,9 @@ fn may_repeat(cleared: &Cleared, has_kept_body: bool) -> bool {
 /// Takes the body of a request that may be sent twice, if it is short and all of it has come with the head: so it can be sent again.
 fn keep_body(cleared: &Cleared, connection: &mut Connection, worker: &Worker) -> Option<Vec<u8>> {
     let exchange = cleared.exchange();
+    if exchange.body.is_some() {
+        return None;
+    }
     let BodyFraming::Length(length @ 1..=KEPT_BODY_MAX) = exchange.request.framing() else { return None };
     if !exchange.request.method().is_idempotent() || length > exchange.body_bytes_max() {
         return None;
@@ -417,6 +421,7 @@ impl Sending {
         // What has been answered is not sent again.
         drop(upload.as_mut().and_then(Transfer::take_replay));
         let mut exchange = cleared.into_exchange();
+        exchange.body = None;
         exchange.record.traffic.request_body = upload.as_ref().map_or(head.request_body, |upload| upload.moved);
         exchange.record.timings.add(Phase::FirstByte, (answered - decided).as_micros() as u64);
         debug_assert!(!(has_body && upload.is_some() && connection.carry.is_some()), "the body is in the transfer");

@@ -161,8 +161,8 @@ pub(crate) fn part(connection: &mut Connection, exchange: &Exchange, reason: Rea
 
 /// Whether it is worth coming again in a moment.
 fn passes(reason: Reason) -> bool {
-    use Reason::{IntrospectionUnavailable, KeysUnavailable, Overloaded, ProofsExhausted};
-    matches!(reason, Overloaded | ProofsExhausted | KeysUnavailable | IntrospectionUnavailable)
+    use Reason::{BodiesExhausted, IntrospectionUnavailable, KeysUnavailable, Overloaded, ProofsExhausted};
+    matches!(reason, Overloaded | BodiesExhausted | ProofsExhausted | KeysUnavailable | IntrospectionUnavailable)
 }
 
 fn describe(

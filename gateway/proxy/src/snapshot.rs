@@ -3,7 +3,7 @@
 use crate::load::Load;
 use arc_swap::ArcSwap;
 use portcullis_gateway_listener::TlsContext;
-use portcullis_gateway_policy::{Pipeline, Revocations};
+use portcullis_gateway_policy::{BodyBudget, Pipeline, Revocations};
 use portcullis_gateway_router::RouteTable;
 use portcullis_gateway_upstream::{Upstream, Wheel};
 use portcullis_model::{Clock, Generation};
@@ -212,6 +212,8 @@ pub struct Published {
     pub(crate) epoch: Instant,
     /// What workers and control know of the load.
     pub load: Load,
+    /// What may still be held of bodies.
+    pub(crate) bodies: Arc<BodyBudget>,
 }
 
 impl Published {
@@ -225,6 +227,7 @@ impl Published {
             revocations: Arc::default(),
             epoch: Instant::now(),
             load: Load::default(),
+            bodies: Arc::default(),
         }
     }
 

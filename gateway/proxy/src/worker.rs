@@ -7,7 +7,7 @@ use crate::open::{OpenExchanges, revoked};
 use crate::overload::Pressure;
 use crate::replay::ReplayBudget;
 use crate::snapshot::{Listener, Published, Snapshot};
-use portcullis_gateway_policy::{ConnectionFacts, Exchange};
+use portcullis_gateway_policy::{BodyBudget, ConnectionFacts, Exchange};
 use portcullis_gateway_upstream::{Origin, Pools};
 use portcullis_model::{ConnectionEvent, IdSource, Reason, RecordGuard, RecordSink, Rejection, RequestId};
 use portcullis_wire::{RequestHead, ResponseHead};
@@ -282,6 +282,10 @@ impl Worker {
 
     pub(crate) fn keep_response_head(&self, head: Box<ResponseHead>) {
         keep(&self.responses, head);
+    }
+
+    pub(crate) fn bodies(&self) -> &Arc<BodyBudget> {
+        &self.published.bodies
     }
 
     pub(crate) fn out(&self) -> Vec<u8> {

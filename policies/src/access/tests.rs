@@ -13,6 +13,7 @@ fn judge(roles: &[&str], scopes: &[&str], caller: Option<(&str, &[&str], &[&str]
         client_certificates: &[],
         logins: &[],
         api_keys: &[],
+        signatures: &[],
         words: &words,
         files: &files,
         pool: &pool,

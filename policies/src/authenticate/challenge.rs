@@ -2,6 +2,7 @@
 
 use super::api_keys::KeyStores;
 use super::shown::Scheme;
+use super::signatures::Signatures;
 use portcullis_engines_jose::{Algorithm, Holding};
 use portcullis_gateway_policy::ProviderPlan;
 use portcullis_model::{Reason, Rejection};
@@ -24,10 +25,11 @@ impl Challenge {
         providers: impl Iterator<Item = &'p ProviderPlan> + Clone,
         takes_certificates: bool,
         keys: &KeyStores,
+        signatures: &Signatures,
     ) -> Self {
         let takes_tokens = providers.clone().next().is_some();
         let certificate = (takes_certificates && !takes_tokens).then(|| "ClientCertificate realm=\"api\"".to_owned());
-        let others = certificate.into_iter().chain(keys.challenges()).map(Into::into).collect();
+        let others = certificate.into_iter().chain(keys.challenges()).chain(signatures.challenges()).map(Into::into).collect();
         let mut names: Vec<&str> = Vec::new();
         for rules in providers.clone().filter_map(|plan| plan.proofs.as_ref()) {
             names.extend(rules.algorithms.iter().map(Algorithm::as_str).filter(|name| !names.contains(name)).collect::<Vec<_>>());
@@ -78,8 +80,11 @@ impl Challenge {
         rejection.asking(format!("{bearer}DPoP realm=\"api\"{of_proof}, algs=\"{algorithms}\"{others}"))
     }
 
-    /// The same after a key that is none: nothing is wrong with a token.
+    /// The same after a key or a signature that is none: nothing is wrong with a token.
     pub(super) fn put_for_key(&self, rejection: Rejection) -> Rejection {
+        if rejection.reason != Reason::CredentialsInvalid {
+            return rejection;
+        }
         let missing = self.put(Rejection::from(Reason::CredentialsMissing), Scheme::Bearer);
         rejection.asking(missing.challenge().unwrap_or_default().to_owned())
     }

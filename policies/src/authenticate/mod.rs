@@ -23,9 +23,11 @@ mod keys;
 mod policy;
 mod proofs;
 mod shown;
+mod signatures;
 #[cfg(test)]
 mod tests;
 
 pub use api_keys::{API_KEYS, compile_public};
 pub use keys::KEYS;
 pub use policy::compile;
+pub use signatures::SIGNATURE_KEYS;

@@ -8,6 +8,7 @@ use super::challenge::Challenge;
 use super::introspection::{Asker, Question};
 use super::proofs::Proofs;
 use super::shown::{Scheme, scheme_of, token_of};
+use super::signatures::Signatures;
 use crate::login::{Granting, Judged, Login, StaleSession};
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use portcullis_engines_authz::Vocabulary;
@@ -31,7 +32,12 @@ pub fn compile(context: &AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileEr
     let is_other = |name: &&Arc<str>| {
         let certificates = context.client_certificates.iter().map(|other| &other.name);
         let logins = context.logins.iter().map(|other| &other.name);
-        certificates.chain(logins).chain(context.api_keys.iter().map(|other| &other.name)).any(|other| other == *name)
+        let signatures = context.signatures.iter().map(|other| &other.name);
+        certificates
+            .chain(logins)
+            .chain(signatures)
+            .chain(context.api_keys.iter().map(|other| &other.name))
+            .any(|other| other == *name)
     };
     let login = context.logins.iter().find(|login| plan.any_of.contains(&login.name));
     let providers = plan.any_of.iter().filter(|name| !is_other(name)).map(|name| {
@@ -47,13 +53,19 @@ pub fn compile(context: &AccessContext<'_>) -> Result<Arc<dyn Policy>, CompileEr
         Ok(Provider { digest, plan: Arc::clone(plan), keys, asker, words: Arc::clone(context.words) })
     });
     let providers = providers.collect::<Result<Box<[Provider]>, CompileError>>()?;
-    let (certificates, api_keys) = (Certificates::of(context), KeyStores::of(context)?);
+    let (certificates, api_keys, signatures) = (Certificates::of(context), KeyStores::of(context)?, Signatures::of(context)?);
     Ok(Arc::new(Authenticate {
-        challenge: Challenge::of(providers.iter().map(|provider| &*provider.plan), !certificates.is_empty(), &api_keys),
+        challenge: Challenge::of(
+            providers.iter().map(|provider| &*provider.plan),
+            !certificates.is_empty(),
+            &api_keys,
+            &signatures,
+        ),
         providers,
         login: login.map(|login| BrowserLogin::of(login, context)).transpose()?,
         certificates,
         api_keys,
+        signatures,
         plan: Arc::clone(plan),
         cache: context.pool.state("authenticate", [0; 32], TokenCache::default),
         // SECURITY: one memory for every configuration: a reload makes no proof worth something again.
@@ -212,6 +224,7 @@ struct Authenticate {
     certificates: Certificates,
     login: Option<BrowserLogin>,
     api_keys: KeyStores,
+    signatures: Signatures,
     plan: Arc<AuthenticatePlan>,
     cache: Arc<TokenCache>,
     proofs: Arc<Proofs>,
@@ -246,6 +259,11 @@ impl Authenticate {
             Ok(Some(principal)) => return Step::Ready(self.admit(exchange, principal)),
             Err(rejection) => return Step::Ready(Verdict::Reject(rejection)),
         }
+        match self.judge_signature(exchange, takes_token, now) {
+            Ok(None) => {}
+            Ok(Some(bytes_max)) => return Step::Body(bytes_max),
+            Err(rejection) => return Step::Ready(Verdict::Reject(rejection)),
+        }
         let has_certificate = exchange.connection.tls.as_ref().is_some_and(|tls| tls.client.is_some());
         if !takes_token
             && let Some(login) = &self.login
@@ -256,7 +274,7 @@ impl Authenticate {
         let judged = if !takes_token && !self.certificates.is_empty() {
             self.certificates.judge(exchange, now).map(Found::Caller)
         } else if self.providers.is_empty() {
-            Err(Rejection::new(Reason::CredentialsMissing, "the request shows no key"))
+            Err(Rejection::new(Reason::CredentialsMissing, "the request shows no key, and is not signed"))
         } else {
             self.judge_token(exchange, now)
         };
@@ -306,6 +324,18 @@ impl Authenticate {
             return Err(Rejection::new(Reason::CredentialsAmbiguous, "the request shows a key and a token"));
         }
         self.api_keys.judge(&shown, now).map(Some).map_err(of_key)
+    }
+
+    /// How much of the body there is to look at of a request that is signed; nothing if it is not.
+    fn judge_signature(&self, exchange: &Exchange, takes_token: bool, now: u64) -> Result<Option<u64>, Rejection> {
+        if !self.signatures.is_shown(exchange) {
+            return Ok(None);
+        }
+        if takes_token {
+            // SECURITY: whose request it is must not depend on which of the two is looked at first.
+            return Err(Rejection::new(Reason::CredentialsAmbiguous, "the request shows a token and is signed"));
+        }
+        self.signatures.judge_head(exchange, now).map(Some).map_err(|rejection| self.challenge.put_for_key(rejection))
     }
 
     fn judge_token(&self, exchange: &Exchange, now: u64) -> Result<Found<'_>, Rejection> {
@@ -402,6 +432,7 @@ impl Authenticate {
         // A proof is for this request to the gateway; to an upstream it proves nothing.
         exchange.request.fields_mut().remove(KnownName::Dpop);
         self.api_keys.remove(exchange);
+        self.signatures.remove(exchange, self.plan.credentials);
         if self.plan.credentials == Credentials::Remove {
             exchange.request.fields_mut().remove(KnownName::Authorization);
         }
@@ -423,5 +454,13 @@ impl Policy for Authenticate {
     fn on_request<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
         let now = exchange.record.started_unix_micros / 1_000_000;
         self.judge(exchange, now)
+    }
+
+    fn on_body<'a>(&'a self, exchange: &'a mut Exchange) -> Step<'a> {
+        let now = exchange.record.started_unix_micros / 1_000_000;
+        match self.signatures.judge_whole(exchange, now) {
+            Ok(principal) => Step::Ready(self.admit(exchange, principal)),
+            Err(rejection) => Step::Ready(Verdict::Reject(self.challenge.put_for_key(rejection))),
+        }
     }
 }

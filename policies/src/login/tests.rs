@@ -107,6 +107,7 @@ impl World {
         let mut exchange = asking(&path, &format!("Cookie: {cookie}\r\n"), 0, NOW);
         let verdict = match policy.on_request(&mut exchange) {
             Step::Ready(verdict) => verdict,
+            Step::Body(_) => panic!("asks for the body"),
             Step::Later(later) => {
                 let waiting = waiting.as_mut().expect("asked for the first time");
                 let answering = async {

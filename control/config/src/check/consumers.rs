@@ -51,8 +51,8 @@ fn fits(
     identity: &Identity<'_>,
     checker: &mut Checker<'_>,
 ) -> Option<ConsumerFits> {
-    match (&written.provider, &written.claim, &written.api_key, &written.certificate) {
-        (Some(provider), Some(claim), None, None) => {
+    match (&written.provider, &written.claim, &written.api_key, &written.certificate, &written.signature) {
+        (Some(provider), Some(claim), None, None, None) => {
             if !identity.has_provider(provider) {
                 let help = "add it to `identity.providers`; sessions of browsers cannot be told apart so far";
                 let what = format!("there is no provider `{}`", &***provider);
@@ -62,17 +62,22 @@ fn fits(
             let (claim, value) = (claim.claim.as_str().into(), Arc::clone(&claim.text));
             Some(ConsumerFits::Claim { provider: provider.shared(), claim, value })
         }
-        (None, None, Some(key), None) => {
+        (None, None, Some(key), None, None) => {
             let is_known = identity.has_store(&key.provider);
             known(part, key, is_known, "/api_key", "`identity.api_keys` has no such store", checker)
         }
-        (None, None, None, Some(client)) => {
+        (None, None, None, Some(client), None) => {
             let is_known = identity.has_client(&client.provider, &client.name);
             let what = "no client of `identity.client_certificates` has this name";
             known(part, client, is_known, "/certificate", what, checker)
         }
+        (None, None, None, None, Some(sender)) => {
+            let is_known = identity.has_signer(&sender.provider, &sender.name);
+            let what = "no key of `identity.signatures` is of this caller";
+            known(part, sender, is_known, "/signature", what, checker)
+        }
         _ => {
-            let help = "write `provider` with `claim`, or `api_key`, or `certificate`";
+            let help = "write `provider` with `claim`, or `api_key`, `certificate` or `signature`";
             checker.error(&part.name, path(part, ""), "it is not said in exactly one way who this is", help);
             None
         }

@@ -6,6 +6,7 @@ use super::client_certificates::{self, Certificates};
 use super::credentials::{self, Signers};
 use super::introspection;
 use super::logins::{self, Logins};
+use super::signatures::{self, Signatures};
 use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
 use crate::plan::{Access, ApiPlan, IdentityPlan};
@@ -33,6 +34,8 @@ pub(super) struct Identity<'f> {
     stores: KeyStores<'f>,
     /// Signers, likewise.
     signers: Signers<'f>,
+    /// Lists of senders that sign, likewise.
+    signatures: Signatures<'f>,
     roles: BTreeMap<Arc<str>, Vec<ProviderRole>>,
     /// A hash of all of it.
     pub(super) digest: Digest,
@@ -67,7 +70,9 @@ pub(super) fn check<'f>(merged: &Merged<'f>, checker: &mut Checker<'_>) -> Ident
     let logins = logins::check(merged, &named, &mut hasher, checker);
     let stores = api_keys::check(merged, &mut hasher, checker);
     let signers = credentials::check(merged, &mut hasher, checker);
-    let mut identity = Identity { named, certificates, logins, stores, signers, roles: BTreeMap::new(), digest: Digest([0; 32]) };
+    let signatures = signatures::check(merged, &mut hasher, checker);
+    let mut identity =
+        Identity { named, certificates, logins, stores, signers, signatures, roles: BTreeMap::new(), digest: Digest([0; 32]) };
     identity.check_names(merged, checker);
     for entry in merged.roles.iter().flat_map(|roles| &roles.0) {
         hasher.text(&entry.name);
@@ -212,6 +217,7 @@ impl Identity<'_> {
             logins: self.logins.values().flatten().cloned().collect(),
             api_keys: self.stores.values().flatten().cloned().collect(),
             signers: self.signers.values().flatten().cloned().collect(),
+            signatures: self.signatures.values().flatten().cloned().collect(),
             roles: self.roles.clone().into_iter().collect(),
             consumers: Vec::new(),
         }
@@ -227,6 +233,12 @@ impl Identity<'_> {
         self.stores.contains_key(name)
     }
 
+    /// Whether some sender's key can have this caller. A list that is wrong may have meant to.
+    pub(super) fn has_signer(&self, list: &str, caller: &str) -> bool {
+        let plan = self.signatures.get(list);
+        plan.is_some_and(|plan| plan.as_ref().is_none_or(|plan| plan.keys.iter().any(|key| *key.caller == *caller)))
+    }
+
     /// Whether a client with certificates can have this name. A list that is wrong may have meant to.
     pub(super) fn has_client(&self, list: &str, name: &str) -> bool {
         let plan = self.certificates.get(list);
@@ -238,7 +250,7 @@ impl Identity<'_> {
 
     /// The names that an API may list.
     fn names(&self) -> impl Iterator<Item = &str> {
-        let others = self.logins.keys().chain(self.stores.keys());
+        let others = self.logins.keys().chain(self.stores.keys()).chain(self.signatures.keys());
         self.named.keys().chain(self.certificates.keys()).chain(others).copied()
     }
 
@@ -280,6 +292,14 @@ impl Identity<'_> {
                 checker.error(&part.name, path, "another kind of provider has this name already", help);
             }
         }
+        for part in merged.identity.iter().flat_map(|identity| &identity.signatures.0) {
+            let name = &*part.name.value;
+            let is_login = self.logins.contains_key(name) || self.stores.contains_key(name);
+            if self.named.contains_key(name) || self.certificates.contains_key(name) || is_login {
+                let path = format!("/identity/signatures/{name}");
+                checker.error(&part.name, path, "another kind of provider has this name already", help);
+            }
+        }
     }
 
     /// How an API finds out who is calling.
@@ -302,6 +322,7 @@ impl Identity<'_> {
             }
         }
         introspection::check_api(&self.named, api, &written.any_of.0, checker);
+        signatures::check_api(&self.signatures, api, &written.any_of.0, checker);
         logins::check_api(&self.logins, api, settings, &written.any_of.0, checker);
         if settings.routes.0.iter().all(|(_, route)| matches!(route.access, AccessSettings::Public)) {
             let help = "remove it, or write `allow` in the `access` of the routes that it is for";
@@ -393,6 +414,12 @@ impl Identity<'_> {
             {
                 let help = format!("add it to the `roles` of a client: `identity.client_certificates.{}.clients`", role.provider);
                 checker.error(word, path(), format!("no client of `{}` has the role {}", role.provider, quoted(&role.role)), help);
+            }
+            if let Some(Some(plan)) = self.signatures.get(&*role.provider)
+                && !plan.keys.iter().any(|key| key.roles.contains(&role.role))
+            {
+                let help = format!("add it to the `roles` of a key: `identity.signatures.{}.keys`", role.provider);
+                checker.error(word, path(), format!("no key of `{}` has the role {}", role.provider, quoted(&role.role)), help);
             }
             let by_login = self.logins.get(&*role.provider).and_then(Option::as_ref).map(|login| &login.provider);
             let provider = self.named.get(&*role.provider).and_then(Option::as_ref).or(by_login);

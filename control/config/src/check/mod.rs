@@ -11,6 +11,7 @@ mod identity;
 mod introspection;
 mod listeners;
 mod logins;
+mod signatures;
 mod upstreams;
 
 pub(crate) use apis::ApiCache;

@@ -15,7 +15,8 @@ pub struct ConsumerSettings {
 }
 
 section! {
-    /// Who a consumer is, by exactly one of `claim` (of the tokens of `provider`), `api_key` and `certificate`. Nobody can be two consumers.
+    /// Who a consumer is, by exactly one of `claim` (of the tokens of `provider`), `api_key`, `certificate`
+    /// and `signature`. Nobody can be two consumers.
     pub struct ConsumerMatch {
         /// The provider of the tokens, with `claim`.
         pub provider: Option<Spanned<Name>>,
@@ -25,6 +26,8 @@ section! {
         pub api_key: Option<Spanned<CallerName>>,
         /// The client with certificates of one name: `LIST/NAME`.
         pub certificate: Option<Spanned<CallerName>>,
+        /// The keys of one `caller` of those who sign: `LIST/CALLER`.
+        pub signature: Option<Spanned<CallerName>>,
     }
 }
 

@@ -1,6 +1,9 @@
 //! `identity`, `roles`, and how an API finds out who is calling.
 
-use super::{ApiKeysSettings, CertificatesSettings, IntrospectionSettings, LoginSettings, Numbered, Parts, SignerSettings};
+use super::{
+    ApiKeysSettings, CertificatesSettings, IntrospectionSettings, LoginSettings, Numbered, Parts, SignaturesSettings,
+    SignerSettings,
+};
 use portcullis_engines_jose::{Algorithm, ClaimPath, Holding};
 use portcullis_gateway_policy::Credentials;
 use portcullis_model_settings::{
@@ -22,6 +25,8 @@ section! {
         pub api_keys: Parts<ApiKeysSettings>,
         /// Who signs tokens for upstreams, by names of their own: the gateway itself.
         pub signers: Parts<SignerSettings>,
+        /// Senders that are known by signing their requests, by names of their own; to an API such a name is another provider.
+        pub signatures: Parts<SignaturesSettings>,
     }
 }
 
@@ -272,8 +277,8 @@ section! {
         pub any_of: Numbered<Spanned<Name>>,
         /// The audiences of this API; a token must name one of them in `aud`. Needed where tokens are taken.
         pub audiences: Option<Numbered<Spanned<Arc<str>>>>,
-        /// What becomes of a token that was accepted. On routes that everybody may call nothing is looked at, and no token removed. API keys
-        /// are never sent upstream, whatever stands here, by any route of the API. For another credential in its place see `credentials` of the API.
+        /// What becomes of a token that was accepted. On routes that everybody may call nothing is looked at, and no token removed. Signatures
+        /// are removed likewise. API keys are never sent upstream, whatever stands here, by any route of the API. For another credential in its place see `credentials` of the API.
         pub credentials: CredentialsUpstream = CredentialsUpstream::Remove,
         /// How long an exchange may go on, a WebSocket, an event stream or a long transfer, before whoever is calling must ask again. What has no
         /// end of its own ends with its credential in any case.

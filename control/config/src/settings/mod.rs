@@ -18,6 +18,7 @@ mod logins;
 mod parts;
 mod paths;
 mod rest;
+mod signatures;
 mod upstreams;
 
 pub use access::{AccessKeys, AccessSettings, AllowLines, AllowSettings};
@@ -51,6 +52,7 @@ pub use rest::{
     AccessLogFormat, AccessLogOn, AccessLogSettings, AccessLogTarget, ClientIpHeader, ClientIpSettings, DefendSettings,
     LogRotation, ManagementSettings, OverloadSettings, RecordSettings,
 };
+pub use signatures::{SignatureAlgorithmName, SignatureFormName, SignatureKeySettings, SignaturesSettings};
 pub use upstreams::{
     EndpointSettings, UpstreamLimits, UpstreamProtocolKind, UpstreamSettings, UpstreamTimeouts, UpstreamTlsSettings,
 };

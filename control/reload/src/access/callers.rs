@@ -19,6 +19,8 @@ pub enum Credential {
     Session,
     /// An API key.
     Key,
+    /// A signature of the request.
+    Signature,
 }
 
 impl Credential {
@@ -31,6 +33,8 @@ impl Credential {
             Self::Session
         } else if identity.api_keys.iter().any(|known| *known.name == *provider) {
             Self::Key
+        } else if identity.signatures.iter().any(|known| *known.name == *provider) {
+            Self::Signature
         } else {
             Self::Token
         }
@@ -44,6 +48,7 @@ impl Credential {
             Self::Certificate => "certificate",
             Self::Session => "session",
             Self::Key => "key",
+            Self::Signature => "signature",
         }
     }
 }
@@ -148,7 +153,7 @@ pub fn callers(identity: &IdentityPlan, access: Option<&Access>) -> Vec<Caller> 
 fn audiences(credential: Credential, access: &RouteAccess) -> Vec<Option<Arc<str>>> {
     match credential {
         Credential::Token => access.authenticate.audiences.iter().cloned().map(Some).collect(),
-        Credential::Certificate | Credential::Session | Credential::Key => vec![None],
+        Credential::Certificate | Credential::Session | Credential::Key | Credential::Signature => vec![None],
     }
 }
 

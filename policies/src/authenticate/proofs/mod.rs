@@ -4,7 +4,7 @@ mod nonces;
 mod replays;
 
 use self::nonces::Nonces;
-use self::replays::{InProcess, Replays, Shown};
+pub(super) use self::replays::{InProcess, Mark, Replays, Shown};
 use super::cache::TokenHash;
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_engines_jose::{Proof, ProofFault, ProofRules, Thumbprint};
@@ -86,10 +86,10 @@ impl Proofs {
     }
 
     /// What a proof is remembered by.
-    fn mark(&self, key: &Thumbprint, id: &str) -> replays::Mark {
+    fn mark(&self, key: &Thumbprint, id: &str) -> Mark {
         let mut context = Context::new(&SHA256);
         [&self.secret[..], &key[..], id.as_bytes()].iter().for_each(|part| context.update(part));
-        let mut mark = replays::Mark::default();
+        let mut mark = Mark::default();
         mark.iter_mut().zip(context.finish().as_ref()).for_each(|(slot, byte)| *slot = *byte);
         mark
     }

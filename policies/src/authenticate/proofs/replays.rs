@@ -10,11 +10,11 @@ const SHARDS: usize = 64;
 const PROOFS_MAX: usize = 1 << 14;
 
 /// What a proof is known by.
-pub(super) type Mark = [u8; 16];
+pub(in crate::authenticate) type Mark = [u8; 16];
 
 /// What is known of a proof when it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(in crate::authenticate) enum Shown {
     /// It was not shown before.
     First,
     /// It was.
@@ -24,7 +24,7 @@ pub(super) enum Shown {
 }
 
 /// A memory of proofs. This one is of the process; one that several nodes share would be another.
-pub(super) trait Replays: Send + Sync {
+pub(in crate::authenticate) trait Replays: Send + Sync {
     /// Tells whether a proof was shown before, and remembers it until `ends`. Both times go by a clock that is never put back.
     fn show(&self, mark: Mark, now: Duration, ends: Duration) -> Shown;
 }
@@ -38,7 +38,7 @@ struct Part {
 }
 
 /// The memory of a process: at most 1,048,576 proofs.
-pub(super) struct InProcess {
+pub(in crate::authenticate) struct InProcess {
     parts: Box<[Mutex<Part>]>,
     proofs_max: usize,
 }
@@ -51,7 +51,7 @@ impl Default for InProcess {
 
 impl InProcess {
     /// With so many proofs to each part.
-    pub(super) fn with(proofs_max: usize) -> Self {
+    pub(in crate::authenticate) fn with(proofs_max: usize) -> Self {
         Self { parts: std::iter::repeat_with(Mutex::default).take(SHARDS).collect(), proofs_max }
     }
 }

@@ -86,4 +86,5 @@ mod upstream_health;
 mod upstream_processes;
 mod upstream_share;
 mod upstream_tls;
+mod webhooks;
 mod websocket;

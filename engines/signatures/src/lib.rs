@@ -1,0 +1,14 @@
+//! Requests that are signed: who signed one, and whether all that counts is as it was signed. Values in, a result out.
+//!
+//! Two forms: messages of Standard Webhooks, which sign an id, a time and the body; and HTTP message signatures (RFC 9421).
+
+mod base64;
+mod key;
+mod webhook;
+
+pub use base64::{decode, encode};
+pub use key::{Algorithm, KEY_FILE_BYTES_MAX, SignatureKey};
+pub use webhook::{Delivery, WEBHOOK_FIELDS, WebhookFault};
+
+#[cfg(test)]
+mod tests;
