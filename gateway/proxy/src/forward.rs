@@ -154,6 +154,8 @@ struct Sending {
     silence: Silence,
     total: Option<Instant>,
     has_body: bool,
+    /// Whether the body is one that a policy has looked at; it went with the head.
+    is_held: bool,
     /// Whether the length of the body is not known.
     endless: bool,
     /// When the last byte of a body had been sent.
@@ -215,6 +217,7 @@ impl Sending {
             silence,
             total,
             has_body,
+            is_held: exchange.body.is_some(),
             endless: framing == BodyFraming::Chunked,
             sent: None,
             sink_failed: false,
@@ -340,7 +343,9 @@ impl Sending {
         let reason = match upload.poll(cx, &mut connection.io, upstream, &worker.buffers) {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(())) => {
-                upstream.finish(upload.trailers_or(connection.io.trailers()).as_deref());
+                // SECURITY: what came behind a body that a policy has looked at, nobody has looked at.
+                let behind = if self.is_held { None } else { connection.io.trailers() };
+                upstream.finish(upload.trailers_or(behind).as_deref());
                 if self.has_body {
                     connection.carry = upload.take_rest(&worker.buffers);
                     self.head.request_body = upload.moved;

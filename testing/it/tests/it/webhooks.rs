@@ -1,6 +1,8 @@
 //! Webhooks: signed by the libraries that senders use, held until it is known who has sent them, and sent on as they were signed.
 
 use crate::operations::{blocks, pages, run, with_ports};
+use crate::upstream_h2_site::{configuration, h2_server};
+use portcullis_testing_kit::http2::{Http2Client, kind};
 use portcullis_testing_kit::{
     Authority, Gateway, Plain, RawClient, Response, TempDir, Witness, ask, free_port, holds, run_node, unix_seconds,
 };
@@ -243,4 +245,31 @@ fn the_guide_works_as_written() {
     folder.write("portcullis.yaml", with_ports(&configuration, &ports));
     let said = run(folder.path(), &with_ports(&blocks(&page, "sh").concat(), &ports));
     assert!(said.contains("credentials_invalid") && said.contains("access_denied"), "{said}");
+}
+
+#[test]
+fn what_came_behind_a_signed_body_does_not_pass() {
+    let (now, body) = (unix_seconds(), "{\"paid\": 12}");
+    let made: Value = serde_json::from_str(&run_node(SIGN, &[&json!([[FIRST, "m", now, body]]).to_string()])).expect("JSON");
+    let server = h2_server();
+    let url = format!("http://{}", server.address());
+    let yaml = configuration(&url, "").replace("access: { public: true }", "access: { allow: { roles: [hooks/sender] } }");
+    let identity = "identity:\n  signatures:\n    hooks:\n      form: standard_webhooks\n      keys: [ { id: shop, file: shop.key, algorithm: hmac-sha256, roles: [sender] } ]\n";
+    let yaml = yaml
+        .replace("    upstream: u\n", "    upstream: u\n    authenticate: { any_of: [hooks] }\n")
+        .replace("apis:\n", &format!("{identity}apis:\n"));
+    let authority = Authority::new();
+    let leaf = authority.leaf(&["a.test"]);
+    let files = [("a.crt", &*leaf.certificate), ("a.key", &*leaf.key), ("shop.key", FIRST)];
+    let gateway = Gateway::start_with(&files, &yaml);
+    let mut client = Http2Client::connect(gateway.address("tls"), &authority.certificate);
+    let (time, signature) = (now.to_string(), made["signed"][0].as_str().expect("a signature"));
+    let head = [(":method", "POST"), (":scheme", "https"), (":authority", "a.test"), (":path", "/hook")];
+    let signed = [("webhook-id", "m"), ("webhook-timestamp", &*time), ("webhook-signature", signature)];
+    client.headers(1, &[&head[..], &signed[..]].concat(), false);
+    client.frame(kind::DATA, 0, 1, body.as_bytes());
+    client.headers(1, &[("x-paid", "999")], true);
+    let seen: Value = serde_json::from_slice(&client.body(1)).expect("the server answers JSON");
+    assert_eq!((&seen["body"], &seen["trailers"]), (&json!(body), &json!([])), "{seen}");
+    assert!(seen["headers"].as_array().is_some_and(|all| all.contains(&json!(["content-length", "12"]))), "{seen}");
 }
