@@ -1,7 +1,11 @@
-//! Active health checks: on a thread of their own, never on a worker, and a bounded number at the same time.
+//! Active health checks: on a thread of their own, never on a worker, and a bounded number at the same time. Those that have a connection in
+//! plain text already are asked in turns, all that are due at once, and their answers are looked for in the next turn: to be woken for each would
+//! cost more than the rest of the check.
 
 use portcullis_gateway_proxy::{Pressure, Published, Snapshot};
-use portcullis_gateway_upstream::{Endpoint, ErrandFailure, HealthJudge, HealthSettings, KeptConnection, Line, Upstream};
+use portcullis_gateway_upstream::{
+    Asked, Endpoint, Errand, ErrandFailure, HealthJudge, HealthSettings, Heard, KeptConnection, Line, Upstream,
+};
 use portcullis_model::Generation;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -15,6 +19,12 @@ use tokio::time::Instant;
 
 /// Checks at the same time. When they cannot keep up, intervals grow rather than their number.
 const CHECKS_MAX: usize = 64;
+/// Beside them, checks on kept connections that wait for the next turn. Should none be answered whole, they go on beyond those above.
+const ASKED_MAX: usize = 1024;
+/// How long a turn is.
+const TURN: Duration = Duration::from_millis(40);
+/// Longer answers are read by a check of its own.
+const SCRATCH_BYTES: usize = 8 * 1024;
 /// How often it is looked whether there are other endpoints.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The longest time until a new endpoint is checked for the first time.
@@ -61,7 +71,8 @@ impl HealthChecks {
         let (until_dropped, mut ended) = watch::channel(());
         std::thread::Builder::new().name("health".to_owned()).spawn(move || {
             runtime.block_on(async {
-                let mut checks = Checks { kept: Kept::within(descriptors_max), ..Checks::default() };
+                let kept = Kept::within(descriptors_max);
+                let mut checks = Checks { kept, scratch: vec![0; SCRATCH_BYTES], ..Checks::default() };
                 tokio::select! {
                     () = checks.run(&published, &changed) => {}
                     _ = ended.changed() => {}
@@ -124,11 +135,24 @@ impl Kept {
 /// What came of a check: whose it was, why it failed, if it did, and the connection, if that can be used again.
 type Done = (u64, Option<ErrandFailure>, Option<KeptConnection>);
 
+/// A check on a kept connection.
+struct Waiting {
+    id: u64,
+    endpoint: Arc<Endpoint>,
+    errand: Errand,
+    asked: Asked,
+    end: Instant,
+}
+
 #[derive(Default)]
 struct Checks {
     checked: HashMap<u64, Checked>,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     running: JoinSet<Done>,
+    waiting: Vec<Waiting>,
+    /// When the last turn was.
+    turned: Option<Instant>,
+    scratch: Vec<u8>,
     kept: Kept,
     seen: Option<(Generation, u64)>,
 }
@@ -137,8 +161,7 @@ impl Checks {
     async fn run(&mut self, published: &Published, changed: &(impl Fn(&HealthChange) + Send)) {
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
-            let next = self.queue.peek().map(|Reverse((due, _))| *due);
-            let may_start = self.running.len() < CHECKS_MAX;
+            let next = self.next_turn();
             tokio::select! {
                 _ = look.tick() => {
                     self.save(published.load.pressure() != Pressure::None);
@@ -150,9 +173,53 @@ impl Checks {
                         self.judge(done, changed);
                     }
                 }
-                () = sleep_until(next), if may_start && next.is_some() => self.begin_due(),
+                () = sleep_until(next), if next.is_some() => {
+                    self.turned = Some(Instant::now());
+                    self.hear(changed);
+                    self.begin_due();
+                }
             }
         }
+    }
+
+    fn may_start(&self) -> bool {
+        self.running.len() < CHECKS_MAX && self.waiting.len() < ASKED_MAX
+    }
+
+    /// When there is something to do: soon, if answers are waited for; else when the next check is due.
+    fn next_turn(&self) -> Option<Instant> {
+        let due = self.queue.peek().filter(|_| self.may_start()).map(|Reverse((due, _))| *due);
+        match self.turned.map(|turned| turned + TURN) {
+            Some(next) if !self.waiting.is_empty() => Some(next),
+            Some(next) => due.map(|due| due.max(next)),
+            None => due,
+        }
+    }
+
+    /// Looks for the answers to checks on kept connections.
+    fn hear(&mut self, changed: &impl Fn(&HealthChange)) {
+        let now = Instant::now();
+        for Waiting { id, endpoint, errand, asked, end } in std::mem::take(&mut self.waiting) {
+            match asked.hear(&mut self.scratch) {
+                Heard::Nothing(_) if end <= now => self.judge((id, Some(ErrandFailure::Late), None), changed),
+                Heard::Nothing(asked) => self.waiting.push(Waiting { id, endpoint, errand, asked, end }),
+                Heard::Whole(status, kept) => match errand.judge(status) {
+                    Ok(()) => self.judge((id, None, Some(kept)), changed),
+                    Err(failure) => self.judge((id, Some(failure), None), changed),
+                },
+                Heard::Unfinished(begun) => {
+                    let line = Line { kept: None, begun, keep: true };
+                    self.spawn(id, endpoint, errand, end.saturating_duration_since(now), line);
+                }
+            }
+        }
+    }
+
+    fn spawn(&mut self, id: u64, endpoint: Arc<Endpoint>, errand: Errand, within: Duration, line: Line) {
+        self.running.spawn(async move {
+            let (result, connection) = errand.run(&endpoint, within, line).await;
+            (id, result.err(), connection)
+        });
     }
 
     /// Whether connections are closed between checks, as others that wait are, because memory or descriptors run out.
@@ -202,7 +269,7 @@ impl Checks {
 
     fn begin_due(&mut self) {
         let now = Instant::now();
-        while self.running.len() < CHECKS_MAX
+        while self.may_start()
             && let Some(Reverse((due, id))) = self.queue.peek().copied()
             && due <= now
         {
@@ -222,10 +289,14 @@ impl Checks {
             one.due = (due + health.interval).max(now + health.interval / 2) - health.interval / 10 + shift;
             self.queue.push(Reverse((one.due, id)));
             let (errand, endpoint, within) = (health.errand.clone(), Arc::clone(&one.endpoint), health.timeout);
-            self.running.spawn(async move {
-                let (result, connection) = errand.run(&endpoint, within, Line { kept, keep }).await;
-                (id, result.err(), connection)
-            });
+            let asked = match kept {
+                Some(kept) if keep => errand.ask(&endpoint, kept),
+                kept => Err(kept),
+            };
+            match asked {
+                Ok(asked) => self.waiting.push(Waiting { id, endpoint, errand, asked, end: now + within }),
+                Err(kept) => self.spawn(id, endpoint, errand, within, Line { kept, begun: None, keep }),
+            }
         }
     }
 

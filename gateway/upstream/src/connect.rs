@@ -29,12 +29,21 @@ const NOT_REACHED: &str = "no endpoint of the upstream could be reached";
 
 /// Opens a connection, TLS handshake included, in whatever time it takes.
 pub(crate) async fn open(endpoint: &Endpoint) -> Result<Stream, Rejection> {
+    open_by(endpoint, true).await
+}
+
+/// The same, without resuming a session: a resumed one does not show the certificate again, which may have expired.
+pub(crate) async fn open_unresumed(endpoint: &Endpoint) -> Result<Stream, Rejection> {
+    open_by(endpoint, false).await
+}
+
+async fn open_by(endpoint: &Endpoint, may_resume: bool) -> Result<Stream, Rejection> {
     let unreachable = |_| Rejection::new(Reason::UpstreamUnreachable, NOT_REACHED);
     let tcp = TcpStream::connect(endpoint.address).await.map_err(unreachable)?;
     tcp.set_nodelay(true).map_err(unreachable)?;
     match &endpoint.tls {
         None => Ok(Stream::Tcp(tcp)),
         // Boxed: few exchanges open a connection, and all of them would have to hold the handshake.
-        Some(tls) => Ok(Stream::Tls(Box::new(Box::pin(tls.handshake(tcp)).await?))),
+        Some(tls) => Ok(Stream::Tls(Box::new(Box::pin(tls.handshake(tcp, may_resume)).await?))),
     }
 }

@@ -1,11 +1,11 @@
 //! What the gateway itself asks of an endpoint. Made of the configuration alone: it cannot carry a client's request.
 
-use crate::connect::open;
+use crate::connect::open_unresumed;
 use crate::connection::Stream;
 use crate::endpoint::Endpoint;
 use crate::grpc_health;
 use crate::h2::{Question, ask};
-use crate::kept::{self, KeptConnection};
+use crate::kept::{self, Asked, Begun, KeptConnection, Start};
 use portcullis_wire::HeadLimits;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -81,6 +81,8 @@ impl std::fmt::Display for ErrandFailure {
 pub struct Line {
     /// One that is open since an earlier check; without one, the check makes its own.
     pub kept: Option<KeptConnection>,
+    /// One on which the answer has begun already.
+    pub begun: Option<Begun>,
     /// Whether the connection is wanted for the next check.
     pub keep: bool,
 }
@@ -90,6 +92,27 @@ impl Errand {
     #[must_use]
     pub fn keeps(&self) -> bool {
         matches!(self, Self::Http { by_http2: false, .. })
+    }
+
+    /// Asks on a kept connection without waiting, for who looks for the answer himself ([`Asked::hear`]). The connection comes back where that
+    /// cannot be; nothing comes back of one that has ended.
+    ///
+    /// # Errors
+    /// When it was not asked: [`Errand::run`] does all that is to be done.
+    pub fn ask(&self, endpoint: &Endpoint, kept: KeptConnection) -> Result<Asked, Option<KeptConnection>> {
+        let Self::Http { path, host, by_http2: false, .. } = self else { return Err(Some(kept)) };
+        kept.ask(request(path, host.as_ref(), endpoint, true).as_bytes())
+    }
+
+    /// What an answer with this status says.
+    ///
+    /// # Errors
+    /// That it is not a good one.
+    pub fn judge(&self, status: u16) -> Result<(), ErrandFailure> {
+        match self {
+            Self::Http { status: wanted, .. } => is_good(status, *wanted),
+            Self::Tcp | Self::Grpc { .. } => is_good(status, None),
+        }
     }
 
     /// Runs it. Gives what came of it, and the connection, where that is wanted and may be used again.
@@ -103,10 +126,10 @@ impl Errand {
         let Self::Http { path, host, status: wanted, by_http2: false } = self else {
             return (timeout_at(end, self.perform(endpoint)).await.unwrap_or(Err(ErrandFailure::Late)), None);
         };
-        let (host, keep) = (asked_for(host.as_ref(), endpoint), line.keep);
-        let close = if keep { "" } else { "connection: close\r\n" };
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: portcullis-health\r\n{close}\r\n");
-        let answer = match timeout_at(end, kept::ask(endpoint, line.kept, request.as_bytes())).await {
+        let keep = line.keep;
+        let request = request(path, host.as_ref(), endpoint, keep);
+        let start = line.begun.map(Start::Begun).or(line.kept.map(Start::Kept));
+        let answer = match timeout_at(end, kept::ask(endpoint, start, request.as_bytes())).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(failure)) => return (Err(failure), None),
             Err(_) => return (Err(ErrandFailure::Late), None),
@@ -122,7 +145,7 @@ impl Errand {
     }
 
     async fn perform(&self, endpoint: &Endpoint) -> Result<(), ErrandFailure> {
-        let stream = open(endpoint).await.map_err(|_| ErrandFailure::Unreachable)?;
+        let stream = open_unresumed(endpoint).await.map_err(|_| ErrandFailure::Unreachable)?;
         match self {
             Self::Tcp => Ok(()),
             Self::Http { path, host, status: wanted, .. } => {
@@ -142,6 +165,11 @@ impl Errand {
 fn is_good(status: u16, wanted: Option<u16>) -> Result<(), ErrandFailure> {
     let good = wanted.map_or((200..300).contains(&status), |wanted| wanted == status);
     if good { Ok(()) } else { Err(ErrandFailure::Status(status)) }
+}
+
+fn request(path: &str, host: Option<&Arc<str>>, endpoint: &Endpoint, keep: bool) -> String {
+    let (host, close) = (asked_for(host, endpoint), if keep { "" } else { "connection: close\r\n" });
+    format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: portcullis-health\r\n{close}\r\n")
 }
 
 /// The host that is asked for.

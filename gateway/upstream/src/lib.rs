@@ -36,7 +36,7 @@ pub use fetch::{Fetch, FetchFailure, PostedForm};
 pub use forward::{checkout, put_request};
 pub use h2::NoHead;
 pub use health::{HealthJudge, HealthSettings};
-pub use kept::KeptConnection;
+pub use kept::{Asked, Begun, Heard, KeptConnection};
 pub use outlier::OutlierSettings;
 pub use pool::Pools;
 pub use retry::{Failure, Tries};

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 /// A running nginx.
 #[derive(Debug)]
 pub struct Nginx {
-    _process: Guarded,
+    process: Guarded,
     folder: TempDir,
     address: SocketAddr,
 }
@@ -78,21 +78,43 @@ impl Nginx {
     }
 
     fn run(folder: TempDir, servers: &str, address: SocketAddr) -> Self {
-        let conf = folder.write("nginx.conf", configuration(folder.path(), servers));
+        folder.write("nginx.conf", configuration(folder.path(), servers));
+        let process = Self::spawn(&folder, address);
+        Self { process, folder, address }
+    }
+
+    fn spawn(folder: &TempDir, address: SocketAddr) -> Guarded {
         let mut command = Command::new(find("nginx"));
-        command.arg("-p").arg(folder.path()).arg("-c").arg(conf).arg("-e").arg(folder.path().join("error.log"));
+        command
+            .arg("-p")
+            .arg(folder.path())
+            .arg("-c")
+            .arg(folder.path().join("nginx.conf"))
+            .arg("-e")
+            .arg(folder.path().join("error.log"));
         let mut process = Guarded::start(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
         holds("nginx to listen", || {
             let log = || std::fs::read_to_string(folder.path().join("error.log")).unwrap_or_default();
             assert!(process.is_running(), "nginx ended: {}", log());
             TcpStream::connect(address).is_ok()
         });
-        Self { _process: process, folder, address }
+        process
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Starts it again where it was, with another certificate (`tls.crt`, `tls.key`).
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn change_certificate(&mut self, leaf: &Leaf) {
+        self.folder.write("tls.crt", &leaf.certificate);
+        self.folder.write("tls.key", &leaf.key);
+        self.process.kill();
+        self.process = Self::spawn(&self.folder, self.address);
     }
 
     /// Its access log so far.

@@ -43,6 +43,8 @@ pub struct ClientCertificateFiles {
 /// past a change (threats F 139).
 pub struct UpstreamTls {
     config: Arc<ClientConfig>,
+    /// The same without sessions.
+    unresumed: Arc<ClientConfig>,
     protocol: UpstreamProtocol,
 }
 
@@ -87,8 +89,10 @@ impl UpstreamTls {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![offered(protocol).to_vec()];
+        config.resumption = Resumption::disabled();
+        let unresumed = Arc::new(config.clone());
         config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
-        Ok(Arc::new(Self { config: Arc::new(config), protocol }))
+        Ok(Arc::new(Self { config: Arc::new(config), unresumed, protocol }))
     }
 }
 
@@ -119,12 +123,13 @@ impl EndpointTls {
     }
 
     /// Takes a connection through its handshake. Until it has succeeded nothing is read as an answer and nothing of a request is
-    /// written (threats A 34).
+    /// written (threats A 34). A session of an earlier connection is gone on with if `may_resume`; the certificate is not looked at again then.
     ///
     /// # Errors
     /// A rejection that blames the upstream and says what was wrong, in words for the logs.
-    pub(crate) async fn handshake(&self, tcp: TcpStream) -> Result<ClientStream, Rejection> {
-        let tls = UnbufferedClientConnection::new(Arc::clone(&self.context.config), self.name.clone());
+    pub(crate) async fn handshake(&self, tcp: TcpStream, may_resume: bool) -> Result<ClientStream, Rejection> {
+        let config = if may_resume { &self.context.config } else { &self.context.unresumed };
+        let tls = UnbufferedClientConnection::new(Arc::clone(config), self.name.clone());
         let tls = tls.map_err(|error| Rejection::new(Reason::UpstreamTlsFailed, error.to_string()))?;
         let mut stream = TlsStream::new(tcp, ClientSide(tls));
         match poll_fn(|cx| stream.poll_handshake(cx)).await {

@@ -106,7 +106,7 @@ fn trusting(authority: &Authority) -> Arc<UpstreamTls> {
 
 async fn connect(address: SocketAddr, context: &Arc<UpstreamTls>, name: &str) -> Result<ClientStream, Rejection> {
     let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
-    EndpointTls::new(context, name).unwrap().handshake(tcp).await
+    EndpointTls::new(context, name).unwrap().handshake(tcp, true).await
 }
 
 /// Says "ping" and reads to the end; the text, and whether the end was a clean one.

@@ -1,9 +1,10 @@
 //! Active health checks, against processes that are killed, paused, lie, or come back.
 
-use portcullis_testing_kit::{Gateway, Plain, PyServer, RawClient, Witness, free_port, holds};
+use portcullis_testing_kit::{Authority, Gateway, Leaf, Nginx, Plain, PyServer, RawClient, Witness, free_port, holds};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a.test\r\nCookie: secret=1\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -206,4 +207,73 @@ fn an_endpoint_that_takes_no_more_connections_is_found_though_the_one_that_is_ke
     drop(witness);
     becomes(&gateway, "unhealthy", 1);
     assert!(statuses(&gateway, 10).iter().all(|status| *status == 200));
+}
+
+/// An nginx that answers by TLS, and logs for each request which connection it came by and whether that resumed a session.
+fn by_tls(leaf: &Leaf) -> Nginx {
+    let port = free_port();
+    let servers = format!(
+        "log_format lines '$connection $ssl_session_reused $uri';\n\
+         server {{ listen 127.0.0.1:{port} ssl; ssl_certificate tls.crt; ssl_certificate_key tls.key; ssl_session_cache shared:s:1m;\n\
+         access_log access.log lines; location / {{ return 200 ok; }} }}"
+    );
+    let files = [("tls.crt", leaf.certificate.as_bytes()), ("tls.key", leaf.key.as_bytes())];
+    Nginx::start_as(&servers, port, &files)
+}
+
+fn checked_by_tls(nginx: &Nginx, authority: &Authority) -> Gateway {
+    let mut plain = Plain::to(nginx.address());
+    plain.upstream_settings = STRICT;
+    let config =
+        plain.yaml().replace("http://127.0.0.1", "https://127.0.0.1").replace("  u:\n", "  u:\n    tls: { trust: ca.pem }\n");
+    Gateway::start_with(&[("ca.pem", &authority.certificate)], &config)
+}
+
+#[test]
+fn checks_by_tls_keep_their_connection_too_and_a_new_one_shows_the_certificate() {
+    let ours = Authority::new();
+    let nginx = by_tls(&ours.leaf(&["127.0.0.1"]));
+    let gateway = checked_by_tls(&nginx, &ours);
+    holds("many checks", || nginx.access_log().lines().count() >= CHECKS);
+    let log = nginx.access_log();
+    let lines: Vec<Vec<&str>> = log.lines().map(|line| line.split(' ').collect()).collect();
+    let connections: std::collections::BTreeSet<&str> = lines.iter().map(|line| line[0]).collect();
+    assert!((2..=lines.len().div_ceil(10) + 1).contains(&connections.len()), "{} connections:\n{log}", connections.len());
+    assert!(lines.iter().all(|line| line[1..] == [".", "/healthz"]), "no session was resumed:\n{log}");
+    never_unhealthy(&gateway, "by TLS");
+}
+
+#[test]
+fn f138_a_certificate_that_goes_bad_is_found_by_the_next_check_that_makes_a_connection() {
+    let (ours, theirs) = (Authority::new(), Authority::named("Somebody else"));
+    let good = ours.leaf(&["127.0.0.1"]);
+    let mut nginx = by_tls(&good);
+    let gateway = checked_by_tls(&nginx, &ours);
+    becomes(&gateway, "available", 1);
+    for (bad, what) in [
+        (ours.expired_leaf(&["127.0.0.1"]), "expired"),
+        (ours.leaf(&["orders.internal"]), "another name"),
+        (theirs.leaf(&["127.0.0.1"]), "another authority"),
+    ] {
+        nginx.change_certificate(&bad);
+        holds(what, || in_state(&gateway, "unhealthy") == 1);
+        let asked = nginx.access_log().lines().count();
+        let answer = gateway.get("/x");
+        assert_eq!((answer.status, answer.code().as_str()), (503, "upstream_unhealthy"), "{what}");
+        assert_eq!(nginx.access_log().lines().count(), asked, "{what}: neither a check nor a request reached it");
+        nginx.change_certificate(&good);
+        becomes(&gateway, "available", 1);
+    }
+}
+
+#[test]
+fn f138_a_certificate_that_expires_while_connections_and_sessions_are_kept_is_found() {
+    let ours = Authority::new();
+    let soon = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970") + Duration::from_secs(4);
+    let nginx = by_tls(&ours.leaf_until(&["127.0.0.1"], soon.as_secs()));
+    let gateway = checked_by_tls(&nginx, &ours);
+    becomes(&gateway, "available", 1);
+    assert_eq!(gateway.get("/x").status, 200);
+    becomes(&gateway, "unhealthy", 1);
+    assert_eq!(gateway.get("/x").code(), "upstream_unhealthy");
 }
