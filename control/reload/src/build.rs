@@ -208,6 +208,7 @@ impl Builder {
             generation,
             hash: plan.hash().to_string(),
             listeners,
+            departed: Vec::new(),
             routes: routing.routes,
             unrouted: routing.unrouted,
             client_address: client_address(plan),

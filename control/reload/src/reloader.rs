@@ -176,7 +176,9 @@ impl Reloader {
         let admitted = if self.guard.may_refuse() { Some(self.guard.admit(&self.running.plan, &plan)?) } else { None };
         let warnings = warnings(&plan, &built.overlaps, &built.snapshot.routes, &self.loader);
         self.builder.follow(built.names);
-        let snapshot = Arc::new(built.snapshot);
+        let mut snapshot = built.snapshot;
+        snapshot.follow(&self.running.snapshot);
+        let snapshot = Arc::new(snapshot);
         self.published.publish(Arc::clone(&snapshot));
         self.listen(&plan, sockets)?;
         let hash = snapshot.hash.clone();
@@ -276,8 +278,8 @@ impl Reloader {
             let (name, address) = (Arc::clone(&listener.name), listener.address);
             self.listening.insert(key, Listening { name, address, caps, sockets: kept });
         }
-        let gone: Vec<ListenerKey> = gone.into_keys().collect();
-        gone.iter().for_each(|key| self.plane.unlisten(key));
+        // Drops the descriptors: as long as one is open the kernel accepts on its socket, for nobody.
+        self.plane.unlisten(gone.into_keys().collect());
         Ok(())
     }
 }

@@ -1,10 +1,11 @@
 //! New connections go from a busy worker to an idle one: before anything has been read from them, so that nothing else moves.
 
-use crate::snapshot::ListenerKey;
+use crate::snapshot::Listener;
 use crate::worker::Worker;
 use portcullis_gateway_listener::ConnectionPermit;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -16,7 +17,7 @@ pub(crate) struct Fresh {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
     pub(crate) permit: ConnectionPermit,
-    pub(crate) key: ListenerKey,
+    pub(crate) listener: Arc<Listener>,
 }
 
 /// The same on its way, free of the runtime that accepted it.
@@ -24,14 +25,14 @@ pub(crate) struct Handed {
     stream: std::net::TcpStream,
     peer: SocketAddr,
     permit: ConnectionPermit,
-    key: ListenerKey,
+    listener: Arc<Listener>,
 }
 
 impl Handed {
     /// Takes the connection into the runtime of this thread; `None` when the system does not let it, which ends the connection.
     pub(crate) fn arrive(self) -> Option<Fresh> {
-        let Self { stream, peer, permit, key } = self;
-        TcpStream::from_std(stream).ok().map(|stream| Fresh { stream, peer, permit, key })
+        let Self { stream, peer, permit, listener } = self;
+        TcpStream::from_std(stream).ok().map(|stream| Fresh { stream, peer, permit, listener })
     }
 }
 
@@ -59,10 +60,10 @@ impl Giving {
         let load = worker.load();
         load.saw_descriptor(u64::try_from(fresh.stream.as_raw_fd()).unwrap_or(0));
         let Some(better) = load.better_than(worker.index()).and_then(|index| self.0.get(index)) else { return Some(fresh) };
-        let Fresh { stream, peer, permit, key } = fresh;
+        let Fresh { stream, peer, permit, listener } = fresh;
         // A socket that cannot leave the runtime is broken.
         let stream = stream.into_std().ok()?;
-        match better.try_send(Handed { stream, peer, permit, key }) {
+        match better.try_send(Handed { stream, peer, permit, listener }) {
             Ok(()) => {
                 load.note_handed(worker.index());
                 None

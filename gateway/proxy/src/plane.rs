@@ -6,7 +6,7 @@ use crate::drain::{Place, Stage};
 use crate::hand::{Fresh, Giving, Handed, Hands, hands};
 use crate::load::BEAT_EVERY;
 use crate::overload::Pressure;
-use crate::snapshot::{ListenerKey, Published};
+use crate::snapshot::{Listener, ListenerKey, Published};
 use crate::worker::Worker;
 use portcullis_gateway_listener::{ConnectionCaps, ConnectionPermit, Io, accept_loop, handshake};
 use portcullis_gateway_policy::ConnectionFacts;
@@ -42,7 +42,7 @@ pub type SinkMaker = Box<dyn FnOnce() -> Rc<dyn RecordSink> + Send>;
 
 enum Command {
     Listen { key: ListenerKey, sockets: Vec<std::net::TcpListener>, caps: Arc<ConnectionCaps> },
-    Unlisten { key: ListenerKey },
+    Unlisten { keys: Arc<[ListenerKey]>, heard: std::sync::mpsc::SyncSender<()> },
     Leave { leaving: bool, heard: std::sync::mpsc::SyncSender<()> },
     Stop { within: Duration },
 }
@@ -129,12 +129,17 @@ impl DataPlane {
         Hurry(self.workers.iter().map(|worker| worker.commands.clone()).collect())
     }
 
-    /// Stops accepting for a listener; its connections go on.
-    pub fn unlisten(&self, key: &ListenerKey) {
-        for worker in &self.workers {
+    /// Stops accepting for these listeners; their connections go on. Comes back when every worker has taken over what is queued on their sockets: by
+    /// then the configuration in force must still know them ([`crate::Snapshot::follow`]).
+    pub fn unlisten(&self, keys: Vec<ListenerKey>) {
+        let keys: Arc<[ListenerKey]> = keys.into();
+        let (heard, all_heard) = std::sync::mpsc::sync_channel(1);
+        for worker in self.workers.iter().filter(|_| !keys.is_empty()) {
             // A worker that is gone accepts nothing.
-            let _gone = worker.commands.blocking_send(Command::Unlisten { key: key.clone() });
+            let _gone = worker.commands.blocking_send(Command::Unlisten { keys: Arc::clone(&keys), heard: heard.clone() });
         }
+        drop(heard);
+        while all_heard.recv().is_ok() {}
     }
 
     /// Stops accepting, serves what the kernel has accepted already, lets exchanges finish for at most `within`, and ends every
@@ -232,7 +237,11 @@ async fn work(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>, hands: 
                 let begun = sockets.into_iter().map(begin).collect();
                 finish(accepting.insert(key, begun).unwrap_or_default()).await;
             }
-            Some(Command::Unlisten { key }) => finish(accepting.remove(&key).unwrap_or_default()).await,
+            Some(Command::Unlisten { keys, heard }) => {
+                finish(keys.iter().filter_map(|key| accepting.remove(key)).flatten().collect()).await;
+                // Whoever asked hears of it by the end of the channel.
+                drop(heard);
+            }
             Some(Command::Leave { leaving, heard }) => {
                 if leaving {
                     worker.drain.enter(Stage::Leaving);
@@ -283,14 +292,15 @@ async fn accept(
     let outcome = accept_loop(
         socket,
         &caps,
-        |address| worker.view().listener(&key).is_some_and(|listener| listener.balancers.trusts(address)),
+        |address| worker.view().accepting(&key).is_some_and(|listener| listener.balancers.trusts(address)),
         |stream, peer, permit| {
-            if let Some(fresh) = giving.hand(&worker, Fresh { stream, peer, permit, key: key.clone() }) {
+            let Some(listener) = worker.view().accepting(&key).map(Arc::clone) else { return };
+            if let Some(fresh) = giving.hand(&worker, Fresh { stream, peer, permit, listener }) {
                 serve(fresh, &worker);
             }
         },
         |reason| {
-            if let Some(listener) = worker.view().listener(&key) {
+            if let Some(listener) = worker.view().accepting(&key) {
                 worker.connection_event(&listener.name, ConnectionEvent::Refused(reason));
             }
         },
@@ -334,10 +344,10 @@ async fn beats(worker: Rc<Worker>) {
 
 /// Serves a connection, in a task of its own.
 fn serve(fresh: Fresh, worker: &Rc<Worker>) {
-    let Fresh { stream, peer, permit, key } = fresh;
+    let Fresh { stream, peer, permit, listener } = fresh;
     let place = worker.drain.place();
     worker.load().note_connections(worker.index(), worker.drain.connections());
-    tokio::task::spawn_local(begin(stream, peer, (permit, place), key, Rc::clone(worker)));
+    tokio::task::spawn_local(begin(stream, peer, (permit, place), listener, Rc::clone(worker)));
 }
 
 /// One accepted connection: its handshake, and then its exchanges. Counted while it lives.
@@ -345,11 +355,11 @@ async fn begin(
     mut stream: TcpStream,
     peer: SocketAddr,
     (mut permit, place): (ConnectionPermit, Place),
-    key: ListenerKey,
+    listener: Arc<Listener>,
     worker: Rc<Worker>,
 ) {
     place.wake(Some(poll_fn(|cx| Poll::Ready(cx.waker().clone())).await));
-    let Some(listener) = worker.view().listener(&key).cloned() else { return };
+    let listener = worker.listener(&listener);
     let name = Arc::clone(&listener.name);
     let _open = Open::new(&worker, &name);
     let limits = &listener.limits;

@@ -171,6 +171,9 @@ pub struct Snapshot {
     pub hash: String,
     /// Listeners.
     pub listeners: Vec<Arc<Listener>>,
+    /// Listeners of the configuration before that are in this one no more: their connections go on, and so do those that the kernel has accepted
+    /// for them. See [`Snapshot::follow`].
+    pub departed: Vec<Arc<Listener>>,
     /// Routes.
     pub routes: RouteTable<Arc<Route>>,
     /// Policies for answers to requests that found no route.
@@ -186,6 +189,19 @@ impl Snapshot {
     #[must_use]
     pub fn listener(&self, key: &ListenerKey) -> Option<&Arc<Listener>> {
         self.listeners.iter().find(|listener| listener.key == *key)
+    }
+
+    /// Comes behind another configuration: listeners that are gone are kept for what is queued on their sockets, until the next.
+    pub fn follow(&mut self, before: &Self) {
+        let gone = before.listeners.iter().filter(|listener| self.listener(&listener.key).is_none());
+        self.departed = gone.map(Arc::clone).collect();
+    }
+
+    /// The listener that a connection belongs to which is taken from a socket now. As for connections that are open already: where the listener is
+    /// gone, it is what has become of it, or else the listener as it was last; requests are decided by this configuration's routes in any case.
+    pub(crate) fn accepting(&self, key: &ListenerKey) -> Option<&Arc<Listener>> {
+        let departed = || self.departed.iter().find(|listener| listener.key == *key);
+        self.listener(key).or_else(|| departed().map(|gone| self.successor(gone).unwrap_or(gone)))
     }
 
     /// Whom each listener trusts of the clients that show certificates.

@@ -111,6 +111,7 @@ fn snapshot(generation: u64) -> Snapshot {
         generation: Generation(generation),
         hash: String::new(),
         listeners: vec![listener()],
+        departed: Vec::new(),
         routes: RouteTable::build(vec![spec]).0,
         unrouted: Pipeline::default(),
         client_address: ClientAddressRule::default(),

@@ -139,13 +139,32 @@ fn an_upstream_that_did_not_change_keeps_its_connections() {
     assert_eq!(witness.connections(), 1, "the pool was thrown away");
 }
 
+const SECOND: &str = "listeners:\n  second:\n    address: 127.0.0.1:@other@\n    protocols: [h1]\n    danger_plaintext: { reason: test, owner: test, expires: 2099-01-01 }\n";
+
+#[test]
+fn what_is_queued_on_a_listener_that_a_reload_takes_out_is_served_by_the_routes_in_force() {
+    let witness = Witness::ok();
+    let mut gateway = Gateway::start(&with(&witness, ONE).replacen("listeners:\n", SECOND, 1));
+    // Nobody accepts: the kernel does, and keeps the requests.
+    gateway.process().signal("STOP");
+    let mut clients: Vec<_> = (0..80).map(|_| RawClient::connect(gateway.address("other"))).collect();
+    gateway.configure(&with(&witness, TWO));
+    gateway.process().signal("HUP");
+    gateway.process().signal("CONT");
+    gateway.reaches_generation(2);
+    for client in &mut clients {
+        assert_eq!(client.send("GET /two HTTP/1.1\r\nHost: a.test\r\n\r\n").response().status, 200);
+        assert_eq!(client.send("GET /one HTTP/1.1\r\nHost: a.test\r\n\r\n").response().status, 404);
+    }
+    holds("the listener to be gone", || std::net::TcpStream::connect(gateway.address("other")).is_err());
+}
+
 #[test]
 fn a_listener_comes_and_goes() {
     let witness = Witness::ok();
     let gateway = start(&witness);
     let before = with(&witness, ONE);
-    let second = "listeners:\n  second:\n    address: 127.0.0.1:@other@\n    protocols: [h1]\n    danger_plaintext: { reason: test, owner: test, expires: 2099-01-01 }\n";
-    gateway.configure(&before.replacen("listeners:\n", second, 1));
+    gateway.configure(&before.replacen("listeners:\n", SECOND, 1));
     gateway.reaches_generation(2);
     assert_eq!(get(gateway.address("other"), "a.test", "/one").status, 200);
     gateway.configure(&before);
