@@ -67,7 +67,6 @@ macro_rules! reasons {
                     Self::CredentialsInvalid | Self::CredentialsExpired | Self::CredentialsRevoked => Some("Bearer realm=\"api\", error=\"invalid_token\""),
                     Self::ProofInvalid => Some("DPoP realm=\"api\", error=\"invalid_dpop_proof\""),
                     Self::ProofNonceNeeded => Some("DPoP realm=\"api\", error=\"use_dpop_nonce\""),
-                    Self::AccessDenied => Some("Bearer realm=\"api\", error=\"insufficient_scope\""),
                     _ => None,
                 }
             }
@@ -158,6 +157,8 @@ reasons! {
     /// The provider that must be asked about the token cannot be asked, or gave no answer in time, or none that is understood; nothing that it has said
     /// before is recent enough (RFC 7662).
     IntrospectionUnavailable = "introspection_unavailable", 503, Gateway, false, "credentials cannot be checked now";
+    /// The upstream is asked with a token of the gateway's own, and the provider has given none that is still valid.
+    UpstreamTokenUnavailable = "upstream_token_unavailable", 503, Gateway, false, "the upstream cannot be asked now";
     /// No line of the route's `allow` fits the caller.
     AccessDenied = "access_denied", 403, Policy, false, "the caller may not do this";
     /// The TLS handshake did not finish in time.

@@ -134,6 +134,20 @@ fn credentials_json(plan: &CredentialsPlan) -> Value {
         CredentialsPlan::Sign(plan) => {
             json!({ "sign": { "signer": *plan.signer.name, "audience": *plan.audience, "life": plan.life.encode() } })
         }
+        CredentialsPlan::ClientCredentials(plan) => {
+            let mut out = json!({
+                "provider": *plan.provider.name,
+                "client_id": *plan.client_id,
+                "client_secret": secret_text(&plan.client_secret),
+            });
+            if let Value::Object(out) = &mut out {
+                if !plan.scopes.is_empty() {
+                    out.insert("scopes".to_owned(), texts(&plan.scopes).into());
+                }
+                out.extend(plan.resource.as_ref().map(|resource| ("resource".to_owned(), Value::from(&**resource))));
+            }
+            json!({ "client_credentials": out })
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Plan -> snapshot. Reads certificate files; starts nothing.
 
 use crate::care::{balance, breaker, health, outlier, protocol, retry};
+use crate::client_tokens::{self, ClientTokens, KeptToken};
 use crate::endpoints;
 use crate::files::PolicyFiles;
 use crate::introspection::{self, IntrospectionKeeper, KeptProvider};
@@ -57,6 +58,7 @@ pub struct Following {
     keys: Vec<Kept>,
     logins: Vec<KeptLogin>,
     asked: Vec<KeptProvider>,
+    tokens: Vec<KeptToken>,
     uses: Vec<key_uses::Kept>,
 }
 
@@ -85,6 +87,7 @@ pub struct Builder {
     keys: KeySets,
     logins: LoginKeeper,
     introspection: IntrospectionKeeper,
+    tokens: ClientTokens,
     uses: Option<Arc<KeyUseLog>>,
     environment: Environment,
     revocations: Arc<Revocations>,
@@ -114,6 +117,7 @@ impl Builder {
             keys: KeySets::default(),
             logins: LoginKeeper::default(),
             introspection: IntrospectionKeeper::default(),
+            tokens: ClientTokens::default(),
             uses: None,
             environment: Arc::new(|_| None),
             revocations: Arc::default(),
@@ -156,6 +160,8 @@ impl Builder {
         self.keys.keep(following.keys, &self.clock, &self.report, KEYS_WITHIN);
         self.logins.keep(following.logins, &self.states, &self.clock, &self.report);
         self.introspection.keep(following.asked, &self.states, &self.clock, &self.report);
+        // Where tokens are given is known when the keys are.
+        self.tokens.keep(following.tokens, &self.clock, &self.report, KEYS_WITHIN);
         if let Some(Err(problem)) = self.uses.as_ref().map(|uses| uses.keep(following.uses)) {
             (self.report)(&problem);
         }
@@ -195,6 +201,7 @@ impl Builder {
         let keys = kept_by(plan, routing.upstreams.iter().map(|(_, upstream)| upstream), &self.states);
         let logins = logins::kept_by(plan, &routing.upstreams, &self.states, &self.environment)?;
         let asked = introspection::kept_by(plan, &routing.upstreams, &self.states, &self.environment)?;
+        let tokens = client_tokens::kept_by(plan, &routing.upstreams, &self.states, &self.environment)?;
         // Only now is it certain that this is what will run.
         self.tls = tls;
         self.files.keep(plan);
@@ -218,7 +225,7 @@ impl Builder {
             snapshot,
             overlaps: routing.overlaps,
             fingerprint,
-            names: Following { servers: plan.dns_servers.clone(), followers, keys, logins, asked, uses },
+            names: Following { servers: plan.dns_servers.clone(), followers, keys, logins, asked, tokens, uses },
         })
     }
 

@@ -4,6 +4,7 @@ mod access;
 mod build;
 mod care;
 mod checks;
+mod client_tokens;
 mod endpoints;
 mod expiries;
 mod files;

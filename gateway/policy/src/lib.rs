@@ -25,7 +25,10 @@ pub use answered::Answered;
 pub use body::{BODY_HELD_MAX, BodyBudget, BodySource, HeldBody, NoBody};
 pub use client_certificates::{CertificateClient, CertificateMatch, CertificatesPlan};
 pub use consumers::{ConsumerFits, ConsumerPlan};
-pub use credentials::{CompileCredentials, CompileSigner, CredentialsContext, CredentialsPlan, SignPlan, SignerPlan};
+pub use credentials::{
+    ClientTokenPlan, CompileCredentials, CompileSigner, CredentialsContext, CredentialsPlan, HeldToken, LiveToken, SignPlan,
+    SignerPlan,
+};
 pub use definition::{Compile, CompileError, CompilePart, CompilePublic, Making, PolicyDefinition};
 pub use exchange::{ConnectionFacts, Exchange, LimitStanding, Scheme};
 pub use identity::{

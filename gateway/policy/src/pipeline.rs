@@ -89,6 +89,13 @@ pub trait Policy: Send + Sync {
         Default::default()
     }
 
+    /// What whoever is calling is asked for when the credential that it knows them by has turned out to be worth nothing (RFC 9110 section 11.6.1); nothing
+    /// when it knows nobody.
+    fn challenge(&self, exchange: &Exchange) -> Option<String> {
+        let _ = exchange;
+        None
+    }
+
     /// What it allows of the request that a preflight asks about, or why nothing; `None` if it does not answer preflights. Only a route
     /// with a policy that does is given the preflights for it.
     fn grant_preflight(&self, request: &RequestHead) -> Option<Result<Grant, Rejection>> {
@@ -212,6 +219,12 @@ impl Pipeline {
         // SECURITY: who has a session of the gateway shows it to the gateway alone, also where nobody is asked who they are.
         remove_cookies(exchange.request.fields_mut(), KnownName::Cookie, SESSION_COOKIE_PREFIX);
         Ok(Cleared { exchange, trailers_dropped: self.request_trailers.clone() })
+    }
+
+    /// What whoever is calling is asked for when their credential has turned out to be worth nothing.
+    #[must_use]
+    pub fn challenge(&self, exchange: &Exchange) -> Option<String> {
+        self.steps.iter().find_map(|step| step.policy.challenge(exchange))
     }
 
     /// What the policy that answers preflights allows of the request that this one asks about; `None` if there is no such policy.

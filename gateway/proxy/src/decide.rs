@@ -29,7 +29,12 @@ pub(crate) async fn decide(
     match worker.revoked(cleared.exchange()) {
         None => Ok(cleared),
         Some(reason) => {
-            let stop = Stop::Reject(Rejection::new(reason, "what the caller is known by has been revoked"));
+            let rejection = Rejection::new(reason, "what the caller is known by has been revoked");
+            let asked = route.pipeline.challenge(cleared.exchange()).filter(|_| reason.status() == 401);
+            let stop = Stop::Reject(match asked {
+                Some(challenge) => rejection.asking(challenge),
+                None => rejection,
+            });
             Err(Box::new(Stopped { exchange: cleared.into_exchange(), stop }))
         }
     }

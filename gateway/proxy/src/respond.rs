@@ -161,8 +161,11 @@ pub(crate) fn part(connection: &mut Connection, exchange: &Exchange, reason: Rea
 
 /// Whether it is worth coming again in a moment.
 fn passes(reason: Reason) -> bool {
-    use Reason::{BodiesExhausted, IntrospectionUnavailable, KeysUnavailable, Overloaded, ProofsExhausted};
-    matches!(reason, Overloaded | BodiesExhausted | ProofsExhausted | KeysUnavailable | IntrospectionUnavailable)
+    use Reason::{
+        BodiesExhausted, IntrospectionUnavailable, KeysUnavailable, Overloaded, ProofsExhausted, UpstreamTokenUnavailable,
+    };
+    let of_checks = matches!(reason, KeysUnavailable | IntrospectionUnavailable | UpstreamTokenUnavailable);
+    of_checks || matches!(reason, Overloaded | BodiesExhausted | ProofsExhausted)
 }
 
 fn describe(

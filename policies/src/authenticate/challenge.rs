@@ -60,10 +60,7 @@ impl Challenge {
             _ => return rejection,
         };
         if !self.takes_tokens {
-            return match rejection.reason {
-                Reason::CredentialsAmbiguous => rejection,
-                _ => rejection.asking(self.others.join(", ")),
-            };
+            return rejection.asking(self.others.join(", "));
         }
         let others: String = self.others.iter().flat_map(|other| [", ", other]).collect();
         let Some(algorithms) = &self.algorithms else {

@@ -463,4 +463,15 @@ impl Policy for Authenticate {
             Err(rejection) => Step::Ready(Verdict::Reject(self.challenge.put_for_key(rejection))),
         }
     }
+
+    fn challenge(&self, exchange: &Exchange) -> Option<String> {
+        let principal = exchange.principal()?;
+        let invalid = Rejection::from(Reason::CredentialsInvalid);
+        if self.login.as_ref().is_some_and(|login| login.login.plan.name == principal.provider) {
+            return Some("BrowserLogin realm=\"api\"".to_owned());
+        }
+        let of_token = self.providers.iter().any(|one| one.plan.name == principal.provider);
+        let asks = if of_token { self.challenge.put(invalid, Scheme::Bearer) } else { self.challenge.put_for_key(invalid) };
+        asks.challenge().filter(|challenge| !challenge.is_empty()).map(str::to_owned)
+    }
 }

@@ -14,6 +14,7 @@
 //!     credentials: { sign: { signer: gateway, audience: "https://orders.internal" } }
 //! ```
 
+mod client;
 mod keys;
 mod policy;
 mod publish;

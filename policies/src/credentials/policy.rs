@@ -1,5 +1,6 @@
 //! Which credential the upstream of a route gets.
 
+use super::client::ClientToken;
 use super::sign::Sign;
 use portcullis_gateway_policy::{CompileError, CredentialsContext, CredentialsPlan, Exchange, Policy, Step, TrailerNames, Verdict};
 use portcullis_wire::KnownName;
@@ -14,6 +15,7 @@ pub fn compile(context: &CredentialsContext<'_>) -> Result<Arc<dyn Policy>, Comp
         // Nobody is known here, so there is nothing to say of them.
         CredentialsPlan::Sign(_) if context.is_public => Ok(Arc::new(Removed)),
         CredentialsPlan::Sign(plan) => Ok(Arc::new(Sign::of(plan, context)?)),
+        CredentialsPlan::ClientCredentials(plan) => Ok(Arc::new(ClientToken(plan.live(context.pool)))),
     }
 }
 

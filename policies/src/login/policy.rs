@@ -49,7 +49,7 @@ pub(super) struct LoginState {
 
 /// A login that runs.
 pub struct Login {
-    pub(super) plan: Arc<LoginPlan>,
+    pub(crate) plan: Arc<LoginPlan>,
     pub(super) limits: Limits,
     pub(super) keys: Arc<LiveKeys>,
     pub(super) endpoints: Arc<LiveEndpoints>,

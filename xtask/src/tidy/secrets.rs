@@ -19,6 +19,7 @@ const CALLS: &[(&str, usize, &str)] = &[
         5,
         "the gateway's own credentials, and what only a provider may see, are sent to that provider",
     ),
+    ("policies/src/credentials/client.rs", 1, "the gateway's own token goes to the upstream that it was asked for"),
     ("policies/src/login/refresh.rs", 1, "a refresh token goes back to the provider that gave it"),
     (
         "policies/src/login/logout.rs",

@@ -260,7 +260,7 @@ impl Identity<'_> {
 
     /// What the upstream of an API gets as a credential.
     pub(super) fn credentials(&self, api: &str, settings: &ApiSettings, checker: &mut Checker<'_>) -> Option<Arc<CredentialsPlan>> {
-        credentials::check_api(&self.signers, api, settings, checker)
+        credentials::check_api(&self.signers, &self.named, api, settings, checker)
     }
 
     /// Checks that no route lies where the gateway has paths of its own.

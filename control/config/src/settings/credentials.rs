@@ -1,7 +1,7 @@
 //! `identity.signers`, and `credentials` of an API: what its upstream gets in place of the client's credential.
 
-use super::HttpsOrigin;
-use portcullis_model_settings::{FilePath, Name, Spanned, section};
+use super::{HttpsOrigin, Numbered, Word};
+use portcullis_model_settings::{FilePath, Name, SecretRef, Spanned, section};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,26 @@ section! {
     pub struct CredentialsSettings {
         /// A short token of who is calling, signed by the gateway. On routes that everybody may call there is none.
         pub sign: Option<Spanned<SignSettings>>,
+        /// A token that the gateway has at a provider as a client of its own, for all callers and all routes alike.
+        pub client_credentials: Option<Spanned<ClientCredentialsSettings>>,
+    }
+}
+
+section! {
+    /// A token of the gateway's own at a provider (RFC 6749 section 4.4), which tells the upstream nothing of who is calling. It is asked for at the start and
+    /// renewed when about two thirds of its life are over; the one before is used as long as it is valid. Without any, answers are 503
+    /// `upstream_token_unavailable`.
+    pub struct ClientCredentialsSettings {
+        /// The provider, with `keys: { discover: … }`: a name of `identity.providers`. It is asked at the same upstream as for its keys.
+        pub provider: Spanned<Name>,
+        /// What the gateway is called there.
+        pub client_id: Word,
+        /// Its secret there. It is read whenever it is needed, so that it can be changed without a reload.
+        pub client_secret: Spanned<SecretRef>,
+        /// The scopes that are asked for.
+        pub scopes: Option<Numbered<Word>>,
+        /// What the token is to be for (RFC 8707), where the provider asks for that.
+        pub resource: Option<Arc<str>>,
     }
 }
 

@@ -31,7 +31,7 @@ pub use balance::{
 pub(crate) use client_certificates::written;
 pub use client_certificates::{CertificateClientSettings, CertificatesSettings, DnsName, Fingerprint, UriName};
 pub use consumers::{CallerName, ClaimText, ConsumerMatch, ConsumerSettings};
-pub use credentials::{CredentialsSettings, SignSettings, SignerKeysSettings, SignerSettings};
+pub use credentials::{ClientCredentialsSettings, CredentialsSettings, SignSettings, SignerKeysSettings, SignerSettings};
 pub use dns::{DnsServer, DnsSettings};
 pub use endpoints::{EndpointHost, EndpointUrl, ServerName};
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};

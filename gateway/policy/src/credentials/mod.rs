@@ -1,5 +1,9 @@
 //! What an upstream gets as a credential in place of the client's: what control has decided, and what the policy is made from.
 
+mod client;
+
+pub use client::{ClientTokenPlan, HeldToken, LiveToken};
+
 use crate::{CompileError, LiveFiles, Policy, StatePool};
 use portcullis_engines_authz::Vocabulary;
 use std::path::PathBuf;
@@ -40,6 +44,8 @@ pub struct SignPlan {
 pub enum CredentialsPlan {
     /// A token that the gateway signs.
     Sign(SignPlan),
+    /// A token that the gateway has at a provider.
+    ClientCredentials(ClientTokenPlan),
 }
 
 /// What the policy of a route is made from.

@@ -27,6 +27,7 @@ mod caps;
 mod certificate_callers;
 mod cli;
 mod client_certificates;
+mod client_credentials;
 mod clients;
 mod consumers;
 mod demo;
