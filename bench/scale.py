@@ -5,12 +5,14 @@
   bench/scale.py load              seconds until ready with 100,000 routes in one file
   bench/scale.py reload            10,000 routes in 100 files under load: one file changed, all changed
   bench/scale.py balancing         own CPU per request with one endpoint and with four that are balanced and checked, interleaved
+  bench/scale.py grants            1,000 keys of a provider, 100,000 API keys and 10,000 consumers: seconds until ready, and own CPU per request by a
+                                   token and by a key against one of each, interleaved (needs openssl)
   bench/scale.py health            1,000 upstreams with 10 endpoints: memory, and the share of a core that their health checks take
 
 Needs nginx and wrk on PATH, and the program: PORTCULLIS=path (default target/dist/portcullis). Listens on 127.0.0.1 only; every run is
 bounded. The gateway is pinned to one CPU, load and upstream to another.
 """
-import json, os, re, resource, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
+import base64, json, os, random, re, resource, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 
 PROGRAM = os.path.abspath(os.environ.get("PORTCULLIS", "target/dist/portcullis"))
 DESCRIPTORS = 131_072
@@ -95,8 +97,9 @@ class Gateway:
     def stop(self):
         self.process.send_signal(signal.SIGTERM); self.process.wait(30); self.log.close()
 
-def wrk(port, path, seconds, connections=16):
-    out = subprocess.run(["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "-H", "Host: a.test", f"http://127.0.0.1:{port}{path}"],
+def wrk(port, path, seconds, connections=16, fields=()):
+    more = [part for field in fields for part in ("-H", field)]
+    out = subprocess.run(["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "-H", "Host: a.test", *more, f"http://127.0.0.1:{port}{path}"],
                          capture_output=True, text=True, preexec_fn=pin(1), timeout=seconds + 30).stdout
     requests = int(re.search(r"(\d+) requests in", out).group(1))
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out); errors = re.search(r"Socket errors: (.*)", out)
@@ -237,7 +240,67 @@ def ask_on(connection):
         answer += part
     return int(answer.split()[1])
 
-COMMANDS = dict(routes=routes, load=load, reload=reload, balancing=balancing, health=health)
+def unpadded(data): return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+class Signer:
+    """An RSA key of openssl's making; the other keys of a set are moduli that nobody has the factors of."""
+    def __init__(self, folder):
+        self.file = os.path.join(folder, "signer.pem")
+        subprocess.run(["openssl", "genrsa", "-out", self.file, "2048"], check=True, capture_output=True)
+        out = subprocess.run(["openssl", "rsa", "-in", self.file, "-noout", "-modulus"], check=True, capture_output=True, text=True).stdout
+        self.modulus = bytes.fromhex(out.strip().split("=")[1])
+    def key_set(self, count):
+        chance = random.Random(1)
+        other = lambda: bytes([chance.randrange(128, 256)]) + chance.randbytes(254) + bytes([chance.randrange(256) | 1])
+        key = lambda kid, n: dict(kty="RSA", use="sig", alg="RS256", kid=kid, e="AQAB", n=unpadded(n))
+        return json.dumps(dict(keys=[key(f"k{n}", other()) for n in range(count - 1)] + [key("mine", self.modulus)]))
+    def token(self):
+        now = int(time.time())
+        claims = dict(iss="https://id.test", aud="https://api.test", sub="alice", azp="app-7", iat=now, exp=now + 3000, jti="1", client_id="app-7", scope="read")
+        text = ".".join(unpadded(json.dumps(part).encode()) for part in (dict(alg="RS256", typ="at+jwt", kid="mine"), claims))
+        signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.file], input=text.encode(), check=True, capture_output=True).stdout
+        return f"{text}.{unpadded(signature)}"
+
+def grants(folder, upstream, pairs=15, seconds=1):
+    signer = Signer(folder); token = signer.token()
+    api_key = lambda number: f"legacy-{number:06}-3f0d6a5e93b14f77"
+    gateways, ready = {}, {}
+    for which, (keys, api_keys, consumers) in dict(few=(1, 1, 1), many=(1000, 100_000, 10_000)).items():
+        sub = os.path.join(folder, which); os.makedirs(sub)
+        with open(os.path.join(sub, "id.json"), "w") as f: f.write(signer.key_set(keys))
+        with open(os.path.join(sub, "old.jsonl"), "w") as f:
+            for number in range(api_keys): f.write(json.dumps(dict(key=api_key(number), name=f"partner-{number}", scopes=["read"])) + "\n")
+        subprocess.run([PROGRAM, "key", "import", "--file", f"{sub}/partners.keys", f"{sub}/old.jsonl"], check=True, capture_output=True)
+        who = "".join(f"  c{n}: {{ match: {{ api_key: partners/partner-{n} }} }}\n" for n in range(consumers - 1 if consumers > 1 else 0))
+        text = (base(port := free_port(), sub, upstream.port) + "identity:\n  api_keys: { partners: { store: { file: partners.keys } } }\n"
+                "  providers: { corp: { issuer: \"https://id.test\", keys: { file: id.json } } }\n"
+                f"consumers:\n{who}  app: {{ match: {{ provider: corp, claim: {{ azp: app-7 }} }} }}\n"
+                "apis:\n  svc:\n    hosts: [a.test]\n    base_path: /\n    upstream: app\n    limits: [ { per: consumer, rate: 100000000/s } ]\n"
+                "    authenticate: { any_of: [corp, partners], audiences: [\"https://api.test\"] }\n"
+                "    routes:\n      - { name: r, methods: [GET], path: /x, access: { allow: { scopes: [read] } } }\n"
+                "      - { name: open, methods: [GET], path: /open, access: { public: true } }\n")
+        with open(os.path.join(sub, "portcullis.yaml"), "w") as f: f.write(text)
+        times = []
+        for _ in range(3):
+            gateway = Gateway(os.path.join(sub, "portcullis.yaml")); times.append(wait_for(port, "/open", 30) - gateway.begin); gateway.stop()
+        gateways[which] = (Gateway(os.path.join(sub, "portcullis.yaml")), port); wait_for(port, "/open", 30); ready[which] = times
+    last = dict(few=0, many=50_000)
+    fields = dict(token=lambda which: f"Authorization: Bearer {token}", key=lambda which: f"X-Api-Key: {api_key(last[which])}")
+    result = {}
+    for credential, field in fields.items():
+        def one(which):
+            gateway, port = gateways[which]
+            before = gateway.cpu(); requests, bad, errors = wrk(port, "/x", seconds, fields=(field(which),)); after = gateway.cpu()
+            if bad or errors: raise SystemExit(f"failed requests: {bad} {errors}")
+            return (after - before) * 1e6 / requests
+        for which in gateways: one(which)
+        result[credential] = interleaved("few", "many", one, pairs)
+    memory = {which: round(gateway.memory_mb(), 1) for which, (gateway, _) in gateways.items()}
+    for gateway, _ in gateways.values(): gateway.stop()
+    print(json.dumps(dict(what="1,000 keys of a provider, 100,000 API keys, 10,000 consumers against one of each",
+                          ready_seconds={which: [round(t, 2) for t in times] for which, times in ready.items()}, resident_mb=memory, **result)))
+
+COMMANDS = dict(grants=grants, routes=routes, load=load, reload=reload, balancing=balancing, health=health)
 
 def main():
     if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS: raise SystemExit(__doc__)

@@ -15,7 +15,7 @@ mod verdict;
 pub use allowed::{AllowedBy, LineWords, ROLES_TOLD_MAX};
 pub use clock::Clock;
 pub use ids::{Generation, IdSource, RequestId, TraceContext};
-pub use principal::{Consumer, Grants, Mark, Mask, Principal};
+pub use principal::{Consumer, Grants, Mark, Mask, Principal, UsagePlan};
 pub use record::{
     AlternativeName, Attempt, AttemptOutcome, ClientCertificate, ConnectionEvent, DecisionRecord, Phase, PhaseTimings, Protocol,
     RecordGuard, RecordSink, TlsFacts, Traffic,

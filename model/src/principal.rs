@@ -75,6 +75,21 @@ impl Grants {
     }
 }
 
+/// What consumers of a plan may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsagePlan {
+    /// The name in the configuration.
+    pub name: Arc<str>,
+    /// So many requests in `period_nanos`.
+    pub count: u32,
+    /// Nanoseconds.
+    pub period_nanos: u64,
+    /// So many at once.
+    pub burst: u32,
+    /// What clients are told of it, in `RateLimit-Policy`.
+    pub policy: Arc<str>,
+}
+
 /// Who limits and plans apply to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consumer {
@@ -82,6 +97,8 @@ pub struct Consumer {
     pub name: Arc<str>,
     /// Its number in the vocabulary that the grants are of.
     pub number: u32,
+    /// The plan, if there is one.
+    pub plan: Option<Arc<UsagePlan>>,
 }
 
 /// What a credential or its holder is known by when it is revoked: a hash of what that is.

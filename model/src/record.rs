@@ -186,6 +186,8 @@ pub struct DecisionRecord {
     pub principal: Option<Arc<Principal>>,
     /// Which line of the route's `allow` let the caller through, and by what.
     pub allowed: Option<AllowedBy>,
+    /// Limits that would have refused it, were they more than reported, by their names.
+    pub limits_over: Vec<Arc<str>>,
     /// The upstream's name, if it was to be forwarded.
     pub upstream: Option<Arc<str>>,
     /// What the policies said.

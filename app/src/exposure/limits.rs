@@ -26,7 +26,9 @@ fn rate(line: &Value) -> String {
         Some(other) => other.to_string(),
         None => String::new(),
     };
-    format!("{} per {}", word("rate"), word("per").replace('_', " "))
+    let mode = if word("mode") == "report" { " (only reported)" } else { "" };
+    let plan = if word("use") == "plan" { ", or by its plan" } else { "" };
+    format!("{} per {}{plan}{mode}", word("rate"), word("per").replace('_', " "))
 }
 
 /// The tightest bound of bodies: levels further in can only make it less, so the last that says one.

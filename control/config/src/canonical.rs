@@ -11,6 +11,7 @@ use portcullis_gateway_policy::{
     IntrospectionPlan, KeySource, KeyStorePlan, LoginPlan, ProviderPlan, SecretSource, SignatureKeyPlan, SignaturesPlan,
     SignerPlan,
 };
+use portcullis_model::UsagePlan;
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
 use serde_json::json;
 use std::path::Path;
@@ -267,7 +268,26 @@ fn consumer_json(identity: &IdentityPlan, consumer: &ConsumerPlan) -> Value {
             json!({ kind: format!("{provider}/{name}") })
         }
     };
-    json!({ "match": fits })
+    match &consumer.plan {
+        Some(plan) => json!({ "match": fits, "plan": *plan.name }),
+        None => json!({ "match": fits }),
+    }
+}
+
+fn store_json(store: &KeyStorePlan) -> Value {
+    let mut out = json!({ "header": *store.header, "store": { "file": path(&store.file) } });
+    if let (Value::Object(out), Some(idle_after)) = (&mut out, store.idle_after) {
+        out.insert("idle_after".to_owned(), idle_after.encode());
+    }
+    out
+}
+
+fn plan_json(plan: &UsagePlan) -> Value {
+    // The periods that there are; what was read was one of them.
+    let unit = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)]
+        .into_iter()
+        .find(|(_, seconds)| seconds * 1_000_000_000 == plan.period_nanos);
+    json!({ "rate": format!("{}/{}", plan.count, unit.map_or("s", |(unit, _)| unit)), "burst": plan.burst })
 }
 
 fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
@@ -310,14 +330,7 @@ fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
         kinds.insert("logins".to_owned(), named(identity.logins.iter().map(|one| (&one.name, login_json(one)))));
     }
     if !identity.api_keys.is_empty() {
-        let store = |store: &KeyStorePlan| {
-            let mut out = json!({ "header": *store.header, "store": { "file": path(&store.file) } });
-            if let (Value::Object(out), Some(idle_after)) = (&mut out, store.idle_after) {
-                out.insert("idle_after".to_owned(), idle_after.encode());
-            }
-            out
-        };
-        kinds.insert("api_keys".to_owned(), named(identity.api_keys.iter().map(|one| (&one.name, store(one)))));
+        kinds.insert("api_keys".to_owned(), named(identity.api_keys.iter().map(|one| (&one.name, store_json(one)))));
     }
     if !identity.signers.is_empty() {
         let signer = |signer: &SignerPlan| json!({ "issuer": *signer.issuer, "keys": { "file": path(&signer.keys) } });
@@ -332,6 +345,9 @@ fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
     }
     if !identity.consumers.is_empty() {
         out.push(("consumers".to_owned(), named(identity.consumers.iter().map(|one| (&one.name, consumer_json(identity, one))))));
+    }
+    if !identity.plans.is_empty() {
+        out.push(("plans".to_owned(), named(identity.plans.iter().map(|plan| (&plan.name, plan_json(plan))))));
     }
     if !identity.roles.is_empty() {
         out.push(("roles".to_owned(), named(identity.roles.iter().map(|(name, roles)| (name, roles.encode())))));

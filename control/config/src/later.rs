@@ -3,8 +3,9 @@
 
 /// Paths of the keys; `*` stands for any one name or number. When one of them is enforced, its line goes away from here.
 pub(crate) const LATER: &[&str] = &[
-    "/consumers/*/plan",
-    "/plans",
+    "/plans/*/weight",
+    "/plans/*/quota",
+    "/plans/*/bandwidth",
     "/alerts",
     "/cluster",
     "/listeners/*/tls/acme",
@@ -14,7 +15,6 @@ pub(crate) const LATER: &[&str] = &[
     "/defaults/security_headers",
     "/defaults/request_limits",
     "/defaults/limits/*/concurrency",
-    "/defaults/limits/*/use",
     "/defaults/limits/*/operations",
     "/defaults/validate",
     "/defaults/inspect",
@@ -27,7 +27,6 @@ pub(crate) const LATER: &[&str] = &[
     "/apis/*/security_headers",
     "/apis/*/request_limits",
     "/apis/*/limits/*/concurrency",
-    "/apis/*/limits/*/use",
     "/apis/*/limits/*/operations",
     "/apis/*/validate",
     "/apis/*/inspect",
@@ -43,7 +42,6 @@ pub(crate) const LATER: &[&str] = &[
     "/apis/*/routes/*/security_headers",
     "/apis/*/routes/*/request_limits",
     "/apis/*/routes/*/limits/*/concurrency",
-    "/apis/*/routes/*/limits/*/use",
     "/apis/*/routes/*/limits/*/operations",
     "/apis/*/routes/*/validate",
     "/apis/*/routes/*/inspect",

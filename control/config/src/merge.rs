@@ -3,7 +3,7 @@
 use crate::check::Checker;
 use crate::settings::{
     ApiSettings, ConfigFile, ConsumerSettings, DefendSettings, DnsSettings, IdentitySettings, ListenerSettings, ManagementSettings,
-    Once, Part, Parts, ProviderRole, RecordSettings, UpstreamSettings,
+    Once, Part, Parts, PlanSettings, ProviderRole, RecordSettings, UpstreamSettings,
 };
 use portcullis_model_settings::{Named, PolicyUse, Position, Spanned};
 use std::collections::HashMap;
@@ -14,6 +14,7 @@ pub(crate) struct Merged<'f> {
     pub(crate) listeners: Vec<&'f Part<ListenerSettings>>,
     pub(crate) upstreams: Vec<&'f Part<UpstreamSettings>>,
     pub(crate) consumers: Vec<&'f Part<ConsumerSettings>>,
+    pub(crate) plans: Vec<&'f Part<PlanSettings>>,
     pub(crate) apis: Vec<&'f Part<ApiSettings>>,
     pub(crate) defaults: Vec<&'f PolicyUse>,
     pub(crate) identity: Option<&'f IdentitySettings>,
@@ -42,6 +43,7 @@ pub(crate) fn merge<'f>(files: &[&'f ConfigFile], checker: &mut Checker<'_>) -> 
         listeners: parts(files.iter().map(|f| &f.listeners), "listeners", checker),
         upstreams: parts(files.iter().map(|f| &f.upstreams), "upstreams", checker),
         consumers: parts(files.iter().map(|f| &f.consumers), "consumers", checker),
+        plans: parts(files.iter().map(|f| &f.plans), "plans", checker),
         apis: parts(files.iter().map(|f| &f.apis), "apis", checker),
         defaults,
         identity: once(files.iter().map(|f| &f.identity), "identity", checker),

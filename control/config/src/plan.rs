@@ -10,6 +10,7 @@ use portcullis_gateway_policy::{
     AuthenticatePlan, CertificatesPlan, ConsumerPlan, CredentialsPlan, KeyStorePlan, LoginPlan, ProviderPlan, RouteAccess,
     SignaturesPlan, SignerPlan,
 };
+use portcullis_model::UsagePlan;
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings, Value};
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
@@ -355,6 +356,8 @@ pub struct IdentityPlan {
     pub roles: Vec<(Arc<str>, Vec<ProviderRole>)>,
     /// Whom limits apply to, by name.
     pub consumers: Vec<Arc<ConsumerPlan>>,
+    /// What consumers may use, by name.
+    pub plans: Vec<Arc<UsagePlan>>,
 }
 
 /// For each policy that applies its row in the table and its settings, outermost level first: defaults, API, route.

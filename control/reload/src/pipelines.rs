@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_control_config::{Access, ApiPlan, IdentityPlan, Plan, PolicyLevels};
-use portcullis_engines_authz::{Belongs, Consumers, Vocabulary};
+use portcullis_engines_authz::{Belongs, ConsumerRow, Consumers, Vocabulary};
 use portcullis_gateway_policy::{
     AccessContext, AuthenticatePlan, CertificatesPlan, ConsumerFits, CredentialsContext, CredentialsPlan, KeyStorePlan, LiveFiles,
     LoginEndpoint, LoginPlan, Making, Pipeline, PipelineStep, PolicyDefinition, ProviderPlan, Revocations, RouteAccess,
@@ -37,7 +37,7 @@ fn consumers(identity: &IdentityPlan) -> Consumers {
             ConsumerFits::Caller { provider, name } => (provider, Belongs::Subject(name)),
             ConsumerFits::Claim { provider, claim, value } => (provider, Belongs::Claim(claim, value)),
         };
-        (&one.name, provider, belongs)
+        ConsumerRow { name: &one.name, provider, belongs, plan: one.plan.as_ref() }
     });
     all.clone().for_each(|one| add(&format!("{one:?}")));
     let mut bytes = [0; 32];

@@ -1,6 +1,6 @@
 //! Which consumer a caller is.
 
-use portcullis_model::Consumer;
+use portcullis_model::{Consumer, UsagePlan};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -12,6 +12,19 @@ pub enum Belongs<'m> {
     Subject(&'m str),
     /// Callers of a provider whose tokens have this text in this claim. All consumers of a provider look at one claim: so no caller is two.
     Claim(&'m str, &'m str),
+}
+
+/// A consumer, as it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct ConsumerRow<'m> {
+    /// The name.
+    pub name: &'m Arc<str>,
+    /// Who vouches for its callers.
+    pub provider: &'m Arc<str>,
+    /// What is its own there.
+    pub belongs: Belongs<'m>,
+    /// Its plan.
+    pub plan: Option<&'m Arc<UsagePlan>>,
 }
 
 #[derive(Default)]
@@ -29,11 +42,11 @@ pub struct Consumers {
 }
 
 impl Consumers {
-    /// Consumers by name with their provider and what is theirs; of equal things the first counts. `digest` is of all of that.
-    pub fn new<'m>(all: impl IntoIterator<Item = (&'m Arc<str>, &'m Arc<str>, Belongs<'m>)>, digest: [u8; 32]) -> Self {
+    /// Consumers; of equal things the first counts. `digest` is of all of that.
+    pub fn new<'m>(all: impl IntoIterator<Item = ConsumerRow<'m>>, digest: [u8; 32]) -> Self {
         let mut providers: HashMap<Arc<str>, OfProvider> = HashMap::new();
-        for (number, (name, provider, belongs)) in (0..).zip(all) {
-            let consumer = Consumer { name: Arc::clone(name), number };
+        for (number, ConsumerRow { name, provider, belongs, plan }) in (0..).zip(all) {
+            let consumer = Consumer { name: Arc::clone(name), number, plan: plan.cloned() };
             let of_provider = providers.entry(Arc::clone(provider)).or_default();
             match belongs {
                 Belongs::Subject(subject) => drop(of_provider.subjects.entry(subject.into()).or_insert(consumer)),

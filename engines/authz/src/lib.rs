@@ -8,7 +8,7 @@ mod consumers;
 mod vocabulary;
 
 pub use allow::{Allow, Line};
-pub use consumers::{Belongs, Consumers};
+pub use consumers::{Belongs, ConsumerRow, Consumers};
 pub use vocabulary::{NAMES_MAX, Vocabulary, VocabularyFull};
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-use crate::{Allow, Belongs, Consumers, Line, NAMES_MAX, Vocabulary};
+use crate::{Allow, Belongs, ConsumerRow, Consumers, Line, NAMES_MAX, Vocabulary};
 use portcullis_model::Grants;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -109,7 +109,8 @@ proptest! {
 fn consumers_are_found_by_what_is_theirs_and_by_nothing_else() {
     let name = |text: &str| -> Arc<str> { text.into() };
     let (app, partner, corp, store) = (name("app"), name("partner"), name("corp"), name("store"));
-    let all = [(&app, &corp, Belongs::Claim("azp", "mobile")), (&partner, &store, Belongs::Subject("a"))];
+    let row = |name, provider, belongs| ConsumerRow { name, provider, belongs, plan: None };
+    let all = [row(&app, &corp, Belongs::Claim("azp", "mobile")), row(&partner, &store, Belongs::Subject("a"))];
     let consumers = Consumers::new(all, [1; 32]);
     let found = |consumer: Option<portcullis_model::Consumer>| consumer.map(|one| (one.name.to_string(), one.number));
     assert_eq!(found(consumers.of_claim("corp", "mobile")), Some(("app".to_owned(), 0)));

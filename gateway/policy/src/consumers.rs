@@ -1,5 +1,6 @@
 //! Consumers: whom limits apply to.
 
+use portcullis_model::UsagePlan;
 use std::sync::Arc;
 
 /// A consumer.
@@ -9,6 +10,8 @@ pub struct ConsumerPlan {
     pub name: Arc<str>,
     /// Who it is.
     pub fits: ConsumerFits,
+    /// The plan, if it has one.
+    pub plan: Option<Arc<UsagePlan>>,
 }
 
 /// Who is a consumer.

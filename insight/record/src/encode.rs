@@ -32,6 +32,9 @@ impl Encoder {
         push_optional(out, key!("route"), record.route.as_deref());
         push_optional(out, key!("api"), record.api.as_deref());
         push_principal(out, record);
+        if !record.limits_over.is_empty() {
+            push_list(out, key!("limits_over"), record.limits_over.iter().map(|name| &**name));
+        }
         push_upstream(out, record);
         push_number(out, key!("status"), u64::from(record.status));
         push_refusal(out, record);

@@ -124,6 +124,12 @@ pub(crate) fn expose(workers: &[Arc<WorkerSeries>], gauges: &Gauges, log: &LogSt
     name_gauges(&mut text, &gauges.names);
     provider_gauges(&mut text, &gauges.providers);
     listeners(&mut text, &merge(workers.iter().map(|worker| worker.listeners.list())));
+    let limits = merge(workers.iter().map(|worker| worker.limits.list()));
+    text.family("portcullis_limits_over_total", "counter", "Requests beyond a limit that only reports.");
+    for (limit, counts) in &limits {
+        let count = sum(counts, |count| count);
+        text.push(format_args!("portcullis_limits_over_total{{limit=\"{}\"}} {count}\n", escaped(limit)));
+    }
     rejections(&mut text, workers);
     let dropped = workers.iter().map(|worker| worker.records_dropped.value()).sum();
     text.single("portcullis_records_dropped_total", "counter", "Records dropped because the log did not keep up.", dropped);

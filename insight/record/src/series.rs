@@ -70,6 +70,7 @@ pub(crate) struct AllValues {
     routes: Arc<Values>,
     upstreams: Arc<Values>,
     listeners: Arc<Values>,
+    limits: Arc<Values>,
 }
 
 /// Everything one worker counts.
@@ -78,6 +79,7 @@ pub(crate) struct WorkerSeries {
     pub(crate) routes: Labelled<RouteSeries>,
     pub(crate) upstreams: Labelled<UpstreamSeries>,
     pub(crate) listeners: Labelled<ListenerSeries>,
+    pub(crate) limits: Labelled<Count>,
     pub(crate) rejections: ByReason,
     pub(crate) records_dropped: Count,
 }
@@ -88,6 +90,7 @@ impl WorkerSeries {
             routes: Labelled::new(&values.routes),
             upstreams: Labelled::new(&values.upstreams),
             listeners: Labelled::new(&values.listeners),
+            limits: Labelled::new(&values.limits),
             rejections: ByReason::default(),
             records_dropped: Count::default(),
         }
@@ -100,11 +103,12 @@ pub(crate) struct Counter {
     routes: Own<RouteSeries>,
     upstreams: Own<UpstreamSeries>,
     listeners: Own<ListenerSeries>,
+    limits: Own<Count>,
 }
 
 impl Counter {
     pub(crate) fn new(series: Arc<WorkerSeries>) -> Self {
-        Self { series, routes: Own::new(), upstreams: Own::new(), listeners: Own::new() }
+        Self { series, routes: Own::new(), upstreams: Own::new(), listeners: Own::new(), limits: Own::new() }
     }
 
     /// Counts an exchange.
@@ -122,6 +126,9 @@ impl Counter {
         });
         if let Some(reason) = record.reason {
             self.series.rejections.add(reason);
+        }
+        for limit in &record.limits_over {
+            self.limits.with(&self.series.limits, limit, |count| count.add(1));
         }
         if let Some(listener) = &record.listener {
             self.listeners.with(&self.series.listeners, listener, |series| {

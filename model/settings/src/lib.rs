@@ -15,7 +15,7 @@ pub use decode::{Decode, Entry, Name, Named, Schema, Spanned, scalar_schema};
 pub use diagnostics::{Diagnostic, Diagnostics, Severity, is_deceptive, listed, quoted};
 pub use nearest::nearest;
 pub use policy::{Due, Level, PolicySchema, PolicySettings, PolicyUse, PolicyUses, Tighten};
-pub use section::{FieldSchema, Section, doc, refuse_word, section_schema, word_schema};
+pub use section::{FieldSchema, Section, doc, key, refuse_word, section_schema, word_schema};
 pub use tree::{Entries, FileId, Items, Node, NodeRef, Position, Tree, TreeBuilder, TreeFull, View};
 pub use values::{ByteRate, ByteSize, Date, FilePath, Method, Methods, Percent, RequestRate, SecretRef};
 

@@ -137,6 +137,15 @@ pub fn section_schema(doc: &str, fields: Vec<FieldSchema>, policies: bool) -> Sc
     out
 }
 
+/// The key of a field: its name, also where that is a word of the language (`r#use`).
+#[must_use]
+pub const fn key(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
+
 /// Joins the lines of a doc comment.
 #[must_use]
 pub fn doc(lines: &[&str]) -> String {
@@ -193,16 +202,16 @@ macro_rules! section {
 
         impl $crate::Decode for $name {
             fn decode(node: &$crate::Node<'_>, diagnostics: &mut $crate::Diagnostics) -> Option<Self> {
-                const KEYS: &[&str] = &[$(stringify!($field)),*];
+                const KEYS: &[&str] = &[$($crate::key(stringify!($field))),*];
                 let section = $crate::Section::open(node, KEYS, diagnostics)?;
                 $(
                     let $field: Option<$ty> = section.take(
-                        stringify!($field),
+                        $crate::key(stringify!($field)),
                         concat!($($field_doc, "\n"),*),
                         || $crate::section!(@fallback $ty $(, $default)?),
                         diagnostics,
                     );
-                    $(let $field = section.within(stringify!($field), $field, ($low, $high), diagnostics);)?
+                    $(let $field = section.within($crate::key(stringify!($field)), $field, ($low, $high), diagnostics);)?
                 )*
                 $crate::section!(@close section, diagnostics $(, $rest)?);
                 Some(Self { $($field: $field?,)* $($rest,)? })
@@ -213,7 +222,7 @@ macro_rules! section {
                 $(
                     let value = $crate::Decode::encode(&self.$field);
                     if !value.is_null() {
-                        out.insert(stringify!($field).to_owned(), value);
+                        out.insert($crate::key(stringify!($field)).to_owned(), value);
                     }
                 )*
                 $crate::Value::Object(out)
@@ -222,7 +231,7 @@ macro_rules! section {
             fn schema() -> $crate::Schema {
                 let fields = vec![$(
                     $crate::FieldSchema {
-                        key: stringify!($field),
+                        key: $crate::key(stringify!($field)),
                         doc: $crate::doc(&[$($field_doc),*]),
                         schema: <$ty as $crate::Decode>::schema(),
                         fallback: {

@@ -2,6 +2,7 @@
 
 use portcullis_engines_limiter::{CHARGES_MAX, Rate, RateError};
 use portcullis_model_settings::{Decode, Diagnostics, Level, Name, Node, RequestRate, Schema, Tighten, Value, choice, section};
+use std::sync::Arc;
 
 /// Lines at one level: with three levels all fit into one charge.
 const LINES_MAX: usize = CHARGES_MAX / 3;
@@ -15,10 +16,32 @@ choice! {
         Principal = "principal",
         /// Each consumer; who is none counts as with `principal`.
         Consumer = "consumer",
+        /// Each value of the header field that `header` names; a request without it counts by client address.
+        Header = "header",
+        /// Each API.
+        Api = "api",
         /// Each route.
         Route = "route",
         /// Everybody, on all routes of the level together.
         All = "all",
+    }
+}
+
+choice! {
+    /// What becomes of requests beyond a limit.
+    pub enum Mode {
+        /// They are refused.
+        Enforce = "enforce",
+        /// They are let through, counted and recorded, so that a limit can be tried on traffic as it is.
+        Report = "report",
+    }
+}
+
+choice! {
+    /// Where a limit takes what consumers may use from.
+    pub enum LimitUse {
+        /// From the plan of the consumer.
+        Plan = "plan",
     }
 }
 
@@ -31,11 +54,17 @@ section! {
         pub per: Per,
         /// How many, such as `50/s`, `600/m` or `1000/h`.
         pub rate: RequestRate,
+        /// With `per: consumer`: a consumer that has a plan may use what that says, instead of `rate` and `burst`, which hold for all others.
+        pub r#use: Option<LimitUse>,
         /// How many may come at once; as many as the rate has in a second, and at least 1, when absent.
         pub burst: Option<u32>,
         /// How many requests one request counts as.
         pub cost: u32 where (1, 1_000_000) = 1,
-        /// With `client_ip`, `principal` and `consumer`: how many bits of an IPv6 address are one client's. Providers give each customer a network of 64 bits or more.
+        /// With `per: header`: the name of the field. Clients choose what they send: where a limit is to hold whatever they send, add one by address.
+        pub header: Option<Arc<str>>,
+        /// What becomes of requests beyond the limit.
+        pub mode: Mode = Mode::Enforce,
+        /// With `client_ip`, `principal`, `consumer` and `header`: how many bits of an IPv6 address are one client's. Providers give each customer a network of 64 bits or more.
         pub ipv6_prefix: u8 where (32, 128) = 64,
         /// What clients see it called in `RateLimit`; the word of `per` when absent.
         pub name: Option<Name>,
@@ -119,7 +148,13 @@ impl LimitLine {
                 diagnostics.error_with_help(&node("burst"), what, "lower `burst` or raise `rate`");
             }
         }
-        if matches!(self.per, Per::Route | Per::All)
+        if self.per != Per::Consumer
+            && let Some(used) = at.field("use")
+        {
+            diagnostics.error_with_help(&used, "only consumers have plans", "remove `use`, or write `per: consumer`");
+        }
+        self.check_header(at, diagnostics);
+        if matches!(self.per, Per::Api | Per::Route | Per::All)
             && let Some(prefix) = at.field("ipv6_prefix")
         {
             diagnostics.error_with_help(
@@ -130,6 +165,30 @@ impl LimitLine {
         }
     }
 
+    fn check_header(&self, at: &Node<'_>, diagnostics: &mut Diagnostics) {
+        let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        match (&self.header, at.field("header")) {
+            (None, _) if self.per == Per::Header => {
+                diagnostics.error_with_help(
+                    at,
+                    "it is not said which header field counts",
+                    "add `header`, such as `header: X-Tenant`",
+                );
+            }
+            (Some(_), Some(header)) if self.per != Per::Header => {
+                diagnostics.error_with_help(
+                    &header,
+                    "this limit does not count by a header field",
+                    "remove it, or write `per: header`",
+                );
+            }
+            (Some(name), Some(header)) if name.is_empty() || name.len() > 64 || !name.bytes().all(is_token) => {
+                diagnostics.wrong(&header, "the name of a header field, such as `X-Tenant`");
+            }
+            _ => {}
+        }
+    }
+
     /// What clients see it called.
     pub(super) fn shown_name(&self) -> &str {
         match (&self.name, self.per) {
@@ -137,6 +196,8 @@ impl LimitLine {
             (None, Per::ClientIp) => "client_ip",
             (None, Per::Principal) => "principal",
             (None, Per::Consumer) => "consumer",
+            (None, Per::Header) => "header",
+            (None, Per::Api) => "api",
             (None, Per::Route) => "route",
             (None, Per::All) => "all",
         }

@@ -14,6 +14,8 @@
 //!       - { per: all, rate: 2000/s }
 //! ```
 //!
+//! A limit with `mode: report` is tried on traffic as it is: what is beyond it is recorded and counted, and goes on.
+//!
 //! What counts by `principal` is charged when it is known who is calling: [`crate::caller_limits`].
 
 mod config;

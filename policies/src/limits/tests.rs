@@ -95,3 +95,44 @@ fn costs_count() {
     assert!(!passes(&policy, &mut third));
     assert_eq!(told(&policy, &third), ["\"heavy\";r=2;t=1", "\"heavy\";q=10;w=1", "1"]);
 }
+
+#[test]
+fn by_header_each_value_is_one_and_who_sends_none_counts_by_address() {
+    let policy = policy(&LiveFiles::default(), &[r#"[{"per":"header","header":"X-Tenant","rate":"1/h"}]"#]);
+    let with = |fields: &str, client: &str| {
+        let mut one = exchange(&format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n"), Scheme::Https);
+        one.client = client.parse().unwrap();
+        passes(&policy, &mut one)
+    };
+    assert!(with("X-Tenant: a\r\n", "192.0.2.1") && with("X-Tenant: b\r\n", "192.0.2.1"));
+    assert!(!with("x-tenant: a\r\n", "192.0.2.2"), "from wherever it comes");
+    assert!(with("X-Tenant: a\r\nX-Tenant: b\r\n", "192.0.2.1"), "two values are another one");
+    assert!(with("", "192.0.2.1") && !with("", "192.0.2.1") && with("", "192.0.2.2"));
+}
+
+#[test]
+fn by_api_all_routes_of_one_count_together() {
+    let policy = policy(&LiveFiles::default(), &[r#"[{"per":"api","rate":"1/h"}]"#]);
+    let of = |api: &str, route: &str| {
+        let mut one = ask("192.0.2.1", route, 1.0);
+        one.record.api = Some(api.into());
+        passes(&policy, &mut one)
+    };
+    assert_eq!([of("a", "r"), of("a", "s"), of("b", "r")], [true, false, true]);
+}
+
+#[test]
+fn a_limit_that_reports_refuses_nothing_and_is_told_to_nobody_but_the_record() {
+    let lines = r#"[{"per":"client_ip","rate":"1/h","mode":"report","name":"tight"},{"per":"all","rate":"1/h","burst":3}]"#;
+    let policy = policy(&LiveFiles::default(), &[lines]);
+    let mut over = Vec::new();
+    for _ in 0..3 {
+        let mut one = ask("192.0.2.1", "r", 1.0);
+        assert!(passes(&policy, &mut one));
+        assert!(told(&policy, &one)[0].starts_with("\"all\";"));
+        over.push(one.record.limits_over.iter().map(ToString::to_string).collect::<Vec<_>>());
+    }
+    assert_eq!(over, [vec![], vec!["tight".to_owned()], vec!["tight".to_owned()]]);
+    let mut refused = ask("192.0.2.1", "r", 1.0);
+    assert!(!passes(&policy, &mut refused) && refused.record.limits_over.is_empty(), "what is refused is not reported too");
+}

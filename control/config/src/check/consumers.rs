@@ -5,21 +5,28 @@ use super::identity::Identity;
 use crate::merge::Merged;
 use crate::settings::{CallerName, ConsumerMatch, ConsumerSettings, Part};
 use portcullis_gateway_policy::{ConsumerFits, ConsumerPlan};
-use portcullis_model_settings::Spanned;
-use std::collections::HashMap;
+use portcullis_model::UsagePlan;
+use portcullis_model_settings::{Name, Spanned, nearest};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// How many there may be.
 const CONSUMERS_MAX: usize = 20_000;
 
 /// Who is who. Nobody may be two, and everybody must be somebody that there can be.
-pub(super) fn check(identity: &Identity<'_>, merged: &Merged<'_>, checker: &mut Checker<'_>) -> Vec<Arc<ConsumerPlan>> {
+pub(super) fn check(
+    identity: &Identity<'_>,
+    merged: &Merged<'_>,
+    known: &BTreeMap<&str, Option<Arc<UsagePlan>>>,
+    checker: &mut Checker<'_>,
+) -> Vec<Arc<ConsumerPlan>> {
     let mut seen: HashMap<ConsumerFits, &str> = HashMap::new();
     let mut claims: HashMap<Arc<str>, (Arc<str>, &str)> = HashMap::new();
     let mut plans = Vec::new();
     for part in &merged.consumers {
         let name = &*part.name.value;
         let Some(settings) = &part.value else { continue };
+        let plan = settings.plan.as_ref().and_then(|plan| plan_of(part, plan, known, checker));
         let Some(fits) = fits(part, &settings.fits, identity, checker) else { continue };
         if let ConsumerFits::Claim { provider, claim, .. } = &fits {
             let (first, of) = claims.entry(Arc::clone(provider)).or_insert_with(|| (Arc::clone(claim), name));
@@ -33,12 +40,28 @@ pub(super) fn check(identity: &Identity<'_>, merged: &Merged<'_>, checker: &mut 
             let help = format!("keep one of the two; the other is `{first}`");
             checker.error(&part.name, path(part, ""), "two consumers are the same callers", help);
         }
-        plans.push(Arc::new(ConsumerPlan { name: part.name.shared(), fits }));
+        plans.push(Arc::new(ConsumerPlan { name: part.name.shared(), fits, plan }));
     }
     if let Some(part) = merged.consumers.get(CONSUMERS_MAX) {
         checker.error(&part.name, "/consumers", format!("more than {CONSUMERS_MAX} consumers"), "join some of them");
     }
     plans
+}
+
+fn plan_of(
+    part: &Part<ConsumerSettings>,
+    plan: &Spanned<Name>,
+    known: &BTreeMap<&str, Option<Arc<UsagePlan>>>,
+    checker: &mut Checker<'_>,
+) -> Option<Arc<UsagePlan>> {
+    let found = known.get(&***plan);
+    if found.is_none() {
+        let path = format!("/consumers/{}/plan", &*part.name.value);
+        let near = nearest(plan, known.keys().copied());
+        let help = near.map_or_else(|| "add it to `plans`".to_owned(), |near| format!("did you mean `{near}`"));
+        checker.error(plan, path, format!("there is no plan `{}`", &***plan), help);
+    }
+    found.cloned().flatten()
 }
 
 fn path(part: &Part<ConsumerSettings>, end: &str) -> String {

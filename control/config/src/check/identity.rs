@@ -220,6 +220,7 @@ impl Identity<'_> {
             signatures: self.signatures.values().flatten().cloned().collect(),
             roles: self.roles.clone().into_iter().collect(),
             consumers: Vec::new(),
+            plans: Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ mod identity;
 mod introspection;
 mod listeners;
 mod logins;
+mod plans;
 mod signatures;
 mod upstreams;
 
@@ -122,7 +123,9 @@ pub(crate) fn check(
     identity.check_routes(&apis, &merged, &mut checker);
     listeners::check_reach(&merged, &mut checker);
     upstreams::check_use(&merged, &mut checker);
-    let consumers = consumers::check(&identity, &merged, &mut checker);
+    let plans = plans::check(&merged, &mut checker);
+    let consumers = consumers::check(&identity, &merged, &plans, &mut checker);
+    let plans = plans.into_values().flatten().collect();
     let reminders = dues::reminders(&merged, policies, &mut checker);
     let mut weakenings = checker.weakenings;
     weakenings.sort_by(|a, b| a.path.cmp(&b.path));
@@ -130,7 +133,7 @@ pub(crate) fn check(
         listeners,
         management,
         upstreams,
-        identity: IdentityPlan { consumers, ..identity.plan() },
+        identity: IdentityPlan { consumers, plans, ..identity.plan() },
         apis,
         client_ip,
         overload: merged.defend.map(|defend| defend.overload.clone()).or_else(OverloadSettings::absent)?,
@@ -162,6 +165,7 @@ fn digest_of(files: &[&ConfigFile], merged: &Merged<'_>) -> Digest {
     parts(&mut hasher, "upstreams", &merged.upstreams);
     parts(&mut hasher, "apis", &merged.apis);
     parts(&mut hasher, "consumers", &merged.consumers);
+    parts(&mut hasher, "plans", &merged.plans);
     hasher.text(&apis::digest_of_uses(merged.defaults.iter().copied()).to_string());
     let once = |file: &&ConfigFile| {
         [

@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub struct ConsumerSettings {
     /// Who it is.
     pub fits: ConsumerMatch,
+    /// The plan that it has.
+    pub plan: Option<Spanned<Name>>,
 }
 
 section! {
@@ -33,23 +35,36 @@ section! {
 
 const MATCH: &str = "match";
 const MATCH_DOC: &str = "Who it is.";
+const PLAN: &str = "plan";
+const PLAN_DOC: &str = "The plan that it has, of `plans`; what that allows counts where a limit says `use: plan`.";
 
 impl Decode for ConsumerSettings {
     fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
-        let section = Section::open(node, &[MATCH], diagnostics)?;
+        let section = Section::open(node, &[MATCH, PLAN], diagnostics)?;
         let fits = section.take(MATCH, MATCH_DOC, || None, diagnostics);
+        let plan = section.take(PLAN, PLAN_DOC, || Some(None), diagnostics);
         section.close(diagnostics);
-        Some(Self { fits: fits? })
+        Some(Self { fits: fits?, plan: plan? })
     }
 
     fn encode(&self) -> Value {
-        json!({ MATCH: self.fits.encode() })
+        match &self.plan {
+            Some(plan) => json!({ MATCH: self.fits.encode(), PLAN: plan.encode() }),
+            None => json!({ MATCH: self.fits.encode() }),
+        }
     }
 
     fn schema() -> Schema {
         let field =
             FieldSchema { key: MATCH, doc: MATCH_DOC.to_owned(), schema: ConsumerMatch::schema(), fallback: None, bounds: None };
-        section_schema("Somebody whom limits apply to, whatever credentials they have.", vec![field], false)
+        let plan = FieldSchema {
+            key: PLAN,
+            doc: PLAN_DOC.to_owned(),
+            schema: <Option<Spanned<Name>>>::schema(),
+            fallback: Some(Value::Null),
+            bounds: None,
+        };
+        section_schema("Somebody whom limits apply to, whatever credentials they have.", vec![field, plan], false)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     ApiSettings, ConsumerSettings, DefendSettings, DnsSettings, IdentitySettings, ListenerSettings, ManagementSettings, Once,
-    Parts, ProviderRole, RecordSettings, UpstreamSettings,
+    Parts, PlanSettings, ProviderRole, RecordSettings, UpstreamSettings,
 };
 use portcullis_model_settings::{Decode, Diagnostics, Named, Node, Schema, Spanned, Value, section};
 use serde_json::json;
@@ -27,6 +27,8 @@ section! {
         pub roles: Once<Named<Vec<Spanned<ProviderRole>>>>,
         /// Whom limits apply to, by name, whatever credentials they have.
         pub consumers: Parts<ConsumerSettings>,
+        /// What consumers may use, by name.
+        pub plans: Parts<PlanSettings>,
         /// Destinations of requests, by name.
         pub upstreams: Parts<UpstreamSettings>,
         /// Policies for every API; an API or a route can only tighten them.

@@ -17,6 +17,7 @@ mod listeners;
 mod logins;
 mod parts;
 mod paths;
+mod plans;
 mod rest;
 mod signatures;
 mod upstreams;
@@ -48,6 +49,7 @@ pub use listeners::{
 pub use logins::{HttpsOrigin, LoginPrompt, LoginSettings};
 pub use parts::{Numbered, Once, Part, Parts};
 pub use paths::{BasePath, Template};
+pub use plans::PlanSettings;
 pub use rest::{
     AccessLogFormat, AccessLogOn, AccessLogSettings, AccessLogTarget, ClientIpHeader, ClientIpSettings, DefendSettings,
     LogRotation, ManagementSettings, OverloadSettings, RecordSettings,

@@ -35,6 +35,7 @@ pub(crate) fn weigh(old: &Plan, new: &Plan) -> Weighed {
             weighed.relaxes.insert(format!("which keys `{}` knows, or how they are shown, has changed", store.name));
         }
     }
+    weigh_plans(old, new, &mut weighed);
     weigh_weakenings(old, new, &mut weighed);
     for listener in &new.listeners {
         if let Some(before) = old.listeners.iter().find(|one| one.name == listener.name) {
@@ -56,6 +57,28 @@ fn weigh_provider(old: &Arc<ProviderPlan>, new: &Arc<ProviderPlan>, weighed: &mu
     same.rules.lifetime_max = new.rules.lifetime_max;
     if same != **new {
         weighed.relaxes.insert(format!("whose tokens the provider `{}` vouches for, or what they must be, has changed", new.name));
+    }
+}
+
+/// What consumers may use where a limit says `use: plan`; who has no plan is held to the limit itself, which is not known here.
+fn weigh_plans(old: &Plan, new: &Plan, weighed: &mut Weighed) {
+    for consumer in &new.identity.consumers {
+        let Some(before) = old.identity.consumers.iter().find(|one| one.name == consumer.name) else { continue };
+        if before.plan == consumer.plan {
+            continue;
+        }
+        let is_less = before.plan.as_ref().zip(consumer.plan.as_ref()).is_some_and(|(old, new)| {
+            // count / period, compared crosswise.
+            let (old_rate, new_rate) =
+                (u128::from(old.count) * u128::from(new.period_nanos), u128::from(new.count) * u128::from(old.period_nanos));
+            new_rate <= old_rate && new.burst <= old.burst
+        });
+        let words = format!("the plan of the consumer `{}`", consumer.name);
+        let _is_new = if is_less {
+            weighed.tightens.insert(format!("{words} allows less, or the same"))
+        } else {
+            weighed.relaxes.insert(format!("{words} is another one, or allows more"))
+        };
     }
 }
 

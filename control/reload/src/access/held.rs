@@ -59,6 +59,12 @@ fn decoded<T: Decode>(value: &Value) -> Option<T> {
 /// Every limit must be there still, or a tighter one of its kind.
 fn limits(old: &[Value], new: &[Value], weighed: &mut Weighed) {
     let lines = |levels: &[Value]| levels.iter().filter_map(Value::as_array).flatten().cloned().collect::<Vec<_>>();
+    // What refuses nothing holds nobody.
+    let lines = |levels: &[Value]| {
+        let mut lines = lines(levels);
+        lines.retain(|line| line.get("mode").and_then(Value::as_str) != Some("report"));
+        lines
+    };
     let (old, new) = (lines(old), lines(new));
     let told = |line: &Value| {
         let word = |key: &str| line.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -87,7 +93,13 @@ fn is_as_tight(other: &Value, line: &Value) -> bool {
         _ => false,
     };
     let same = |key: &str| other.get(key) == line.get(key);
-    rates && bursts && same("per") && same("ipv6_prefix") && number(other, "cost") >= number(line, "cost")
+    rates
+        && bursts
+        && same("per")
+        && same("use")
+        && same("header")
+        && same("ipv6_prefix")
+        && number(other, "cost") >= number(line, "cost")
 }
 
 /// Bounds of requests: the innermost level that says one counts, as levels can only make it less.

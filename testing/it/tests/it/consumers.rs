@@ -23,6 +23,10 @@ struct World {
 
 impl World {
     fn new(sections: &'static str) -> Self {
+        Self::with(API, sections)
+    }
+
+    fn with(api: &'static str, sections: &'static str) -> Self {
         let (folder, witness, signer) = (TempDir::new(), Witness::ok(), SigningKey::p256("k"));
         let key = |name: &&str| {
             let mut command = Command::new(binary());
@@ -34,7 +38,7 @@ impl World {
         };
         let keys = ["partner-a", "partner-a", "partner-b"].iter().map(key).collect();
         let file = std::fs::read_to_string(folder.path().join("partners.keys")).expect("the file");
-        let plain = Plain { routes: ROUTES, api: API, sections, ..Plain::to(witness.address()) };
+        let plain = Plain { routes: ROUTES, api, sections, ..Plain::to(witness.address()) };
         let gateway = Gateway::start_with(&[("partners.keys", &file), ("id.json", &key_set(&[&signer]))], &plain.yaml());
         Self { gateway, witness, signer, keys }
     }
@@ -89,4 +93,39 @@ fn a_change_of_consumers_is_in_force_for_what_is_known_already() {
     assert_eq!(world.by_token("alice", &mobile).status, 200);
     let seen = world.witness.texts();
     assert!(seen[0].contains("x-plan-of: mobile\r\n") && seen[1].contains("x-plan-of: -\r\n"), "{seen:#?}");
+}
+
+#[test]
+fn a_consumer_with_a_plan_has_what_that_says_and_everybody_else_what_the_limit_says() {
+    const API_WITH_PLANS: &str = "authenticate: { any_of: [consumer, partners], audiences: [\"https://api.test\"] }\n    \
+        limits: [ { per: consumer, rate: 1/h, use: plan }, { per: header, header: X-Tenant, rate: 1/h, mode: report, name: tenants }, { per: client_ip, rate: 100/s } ]";
+    const PLANNED: &str = "identity:\n  api_keys: { partners: { store: { file: partners.keys } } }\n  \
+        providers: { consumer: { issuer: \"https://id.test\", keys: { file: id.json } } }\n\
+        consumers:\n  mobile: { match: { provider: consumer, claim: { tenant: mobile } }, plan: gold }\n  \
+        partner-a: { match: { api_key: partners/partner-a }, plan: silver }\n\
+        plans:\n  gold: { rate: 1/h, burst: 3 }\n  silver: { rate: 1/h, burst: 2 }";
+    let mut world = World::with(API_WITH_PLANS, PLANNED);
+    assert_eq!([0, 1, 0, 2, 2].map(|key| world.by_key(key).status), [200, 200, 429, 200, 429], "silver, and no plan");
+    let mobile = json!("mobile");
+    let tokens = ["alice", "bob", "alice", "carol"].map(|who| world.by_token(who, &mobile));
+    assert_eq!(tokens.each_ref().map(|answer| answer.status), [200, 200, 200, 429], "gold");
+    let policy = |answer: &Response| answer.field("ratelimit-policy").unwrap_or_default().to_owned();
+    assert_eq!(policy(&tokens[0]), "\"gold\";q=3;w=10800");
+    assert_eq!(tokens[3].field("retry-after"), Some("3600"));
+    // A plan that is changed is in force at once, also for tokens that are known, and what was used stays used.
+    world.gateway.configure(&world.gateway.config().replace("gold: { rate: 1/h, burst: 3 }", "gold: { rate: 1/h, burst: 5 }"));
+    world.gateway.reaches_generation(2);
+    let tokens = ["alice", "dave", "erin"].map(|who| world.by_token(who, &mobile).status);
+    assert_eq!(tokens, [200, 200, 429]);
+    // The limit on trial has refused nobody, and is counted and recorded.
+    for tenant in ["a", "a", "b", "a"] {
+        let request = format!("GET /read HTTP/1.1\r\nHost: a.test\r\nX-Tenant: {tenant}\r\nConnection: close\r\n\r\n");
+        assert_eq!(ask(world.gateway.http(), request).remove(0).status, 401);
+    }
+    let records = world.gateway.records_when(16);
+    let over = records.iter().filter(|record| record["limits_over"] == json!(["tenants"])).count();
+    assert!(over >= 2, "{records:#?}");
+    let counted = || world.gateway.metric("portcullis_limits_over_total{limit=\"tenants\"}");
+    portcullis_testing_kit::holds("the metric", || counted() == over as f64);
+    world.gateway.is_well();
 }
