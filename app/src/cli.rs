@@ -162,6 +162,39 @@ pub enum KeyCommand {
     },
 }
 
+/// Who is kept out, for `ban`.
+#[derive(Debug, Subcommand)]
+pub enum BanCommand {
+    /// Show who is kept out, and what for.
+    List {
+        /// The gateway's management socket.
+        #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
+        socket: PathBuf,
+    },
+    /// Keep an address or network out: its connections are closed, its requests refused.
+    Add {
+        /// An address, which stands for the client that has it (of IPv6: its /64 network), or a network such as `203.0.113.0/24`.
+        network: String,
+        /// For how long: `30m`, `12h`, `7d`. Until it is lifted when absent.
+        #[arg(long = "for", value_name = "TIME")]
+        r#for: Option<String>,
+        /// Why; kept beside it.
+        #[arg(long)]
+        reason: Option<String>,
+        /// The gateway's management socket.
+        #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
+        socket: PathBuf,
+    },
+    /// Let an address or network in again.
+    Lift {
+        /// As `ban list` shows it.
+        network: String,
+        /// The gateway's management socket.
+        #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
+        socket: PathBuf,
+    },
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -316,6 +349,9 @@ pub enum Command {
         #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
         socket: PathBuf,
     },
+    /// Keep addresses out for a while, let them in again, and show who is kept out.
+    #[command(subcommand)]
+    Ban(BanCommand),
     /// Make, show, replace and revoke API keys in a key file. A running gateway reads the file again when it changes.
     #[command(subcommand)]
     Key(KeyCommand),

@@ -34,6 +34,8 @@ pub enum Event<'a> {
     Revoked { what: &'a str, lifted: bool, uid: u32 },
     /// A key was refused, for the first time, because nobody had used it for too long.
     KeyIdle { store: &'a str, id: &'a str, name: &'a str, used: Option<u64> },
+    /// A client is kept out, or no longer.
+    Banned { network: &'a str, lifted: bool, cause: &'a str, until: Option<u64> },
     /// Other work is refused than before: what, and why; nothing when it is over.
     Overload { state: &'static str, words: Option<&'a str> },
     /// It is going away, and stops accepting after a delay.
@@ -74,6 +76,11 @@ fn for_people(event: &Event<'_>) -> String {
         Event::KeyIdle { store, id, name, .. } => {
             format!("key {id} of {name} ({store}) is refused: nobody has used it for `idle_after`")
         }
+        Event::Banned { network, lifted: true, .. } => format!("no longer banned: {network}"),
+        Event::Banned { network, cause, until: Some(until), .. } => {
+            format!("banned until {until} (Unix seconds): {network} ({cause})")
+        }
+        Event::Banned { network, cause, until: None, .. } => format!("banned: {network} ({cause})"),
         Event::Overload { words: Some(words), .. } => format!("overload: {words}"),
         Event::Overload { words: None, .. } => "overload is over".to_owned(),
         Event::Stopping { delay } if delay.is_zero() => "stopping: no new connections, exchanges under way are finished".to_owned(),
@@ -126,6 +133,9 @@ fn for_programs(event: &Event<'_>) -> serde_json::Value {
         }
         Event::KeyIdle { store, id, name, used } => serde_json::json!({
             "unix_seconds": at, "event": "key_idle", "store": store, "id": id, "name": name, "used": used,
+        }),
+        Event::Banned { network, lifted, cause, until } => serde_json::json!({
+            "unix_seconds": at, "event": if *lifted { "ban_lifted" } else { "banned" }, "network": network, "cause": cause, "until": until,
         }),
         Event::Stopping { delay } => {
             serde_json::json!({ "unix_seconds": at, "event": "stopping", "delay_seconds": delay.as_secs_f32() })

@@ -1,13 +1,14 @@
 //! A running gateway: the data plane, what controls it, and what it records.
 
+use crate::bans::tell_made;
 use crate::events::{Event, tell};
 use crate::guard::tell_admitted;
 use crate::management::{State, keep_note};
 use crate::reminders::Daily;
 use portcullis_control_config::{AccessLogPlan, Finding, Loader, Plan};
 use portcullis_control_reload::{
-    Builder, Built, Guard, HealthChange, HealthChecks, Inherited, KeyUseEvent, KeyUseFollowing, KeyUseLog, LastGood, Outcome,
-    Reloader, RevocationLog, Watch, warnings, watch,
+    BanLog, Builder, Built, Guard, HealthChange, HealthChecks, Inherited, KeyUseEvent, KeyUseFollowing, KeyUseLog, LastGood,
+    Outcome, Reloader, RevocationLog, Watch, warnings, watch,
 };
 use portcullis_gateway_listener::TicketKeys;
 use portcullis_gateway_proxy::{DataPlane, Hurry, Published, SinkMaker};
@@ -54,8 +55,8 @@ pub struct Gateway {
     tickets: Arc<TicketKeys>,
     /// The watch over memory and descriptors ends with this.
     _watching: SyncSender<()>,
-    /// The watch over the file of what has been revoked ends with this.
-    _following: SyncSender<()>,
+    /// The watches over the files of what has been revoked, and of who is banned, end with these.
+    _following: [SyncSender<()>; 2],
     /// When API keys are used is written until this is gone, and then for a last time.
     key_uses: KeyUseFollowing,
 }
@@ -119,6 +120,8 @@ impl Gateway {
         let following = revocations.follow(|text| tell(&Event::Warning { text }));
         let following = following.map_err(|error| format!("a thread cannot be started: {error}"))?;
         let writing = follow_key_uses(&key_uses, beside_socket(&plan, "audit.log"), clock.clone())?;
+        let bans = BanLog::open(beside_socket(&plan, "bans.jsonl"), clock.clone(), Arc::clone(&published.defence), &report_warning);
+        let keeping = bans.follow(tell_made, report_warning).map_err(|error| format!("a thread cannot be started: {error}"))?;
         let sinks = seeds.into_iter().map(|seed| Box::new(move || seed.into_sink()) as SinkMaker).collect();
         let mut seed = [0_u8; 16];
         aws_lc_rs::rand::fill(&mut seed).map_err(|_| "the system gives no random bytes".to_owned())?;
@@ -127,7 +130,7 @@ impl Gateway {
         let hurry = Arc::new(plane.hurry());
         let (commands, received) = sync_channel(COMMANDS_MAX);
         let known = (builder.names().clone(), builder.providers());
-        let state = State::new(Arc::new(recorder), commands.clone(), workers, clock, known, (revocations, key_uses));
+        let state = State::new(Arc::new(recorder), commands.clone(), workers, clock, known, (revocations, key_uses, bans));
         let last_good = keep_last_good(&plan, &state)?;
         let checks = HealthChecks::start(Arc::clone(&published), crate::process::descriptor_limit(), tell_health);
         let checks = checks.map_err(|error| format!("health checks cannot be started: {error}"))?;
@@ -149,7 +152,7 @@ impl Gateway {
             tickets,
             _checks: checks,
             _watching: watching,
-            _following: following,
+            _following: [following, keeping],
             key_uses: writing,
         })
     }
@@ -197,6 +200,10 @@ fn follow_key_uses(key_uses: &Arc<KeyUseLog>, audit: PathBuf, clock: Clock) -> R
         }
     };
     key_uses.follow(told).map_err(|error| format!("a thread cannot be started: {error}"))
+}
+
+fn report_warning(text: &str) {
+    tell(&Event::Warning { text });
 }
 
 fn tell_health(change: &HealthChange) {

@@ -2,6 +2,7 @@
 
 mod advise;
 mod ask;
+mod bans;
 mod check;
 mod cli;
 mod demo;
@@ -92,6 +93,7 @@ fn perform(command: Command, output: Output) -> Result<ExitCode, String> {
         Command::Upgrade { socket, binary, within } => life::upgrade(&socket, binary, within, output),
         Command::Revoke(asked) => revoke::revoke(asked, output),
         Command::Revocations { socket } => revoke::list(&socket, output),
+        Command::Ban(asked) => bans::ban(asked, &clock, output),
         Command::Key(asked) => keys::key(asked, &clock, output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());

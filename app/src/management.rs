@@ -1,5 +1,6 @@
 //! What the management API and the probes know of the gateway.
 
+use crate::bans;
 use crate::events::{Event, tell};
 use crate::gateway::{Command, beside_socket};
 use crate::handover::Upgrader;
@@ -9,11 +10,11 @@ use crate::reminders;
 use crate::revocations;
 use crate::upstreams;
 use portcullis_control_admin::{
-    Actor, Failure, KeyUsesInfo, ListenerInfo, Management, Reloaded, RevocationInfo, RevokeRequest, RouteInfo, Status,
-    UpgradeRequest, Upgraded, UpstreamInfo,
+    Actor, BanInfo, BanRequest, Failure, KeyUsesInfo, ListenerInfo, Management, Reloaded, RevocationInfo, RevokeRequest, RouteInfo,
+    Status, UpgradeRequest, Upgraded, UpstreamInfo,
 };
 use portcullis_control_config::{Access, DrainPlan, Finding, ListenerMode, Plan, Weakening};
-use portcullis_control_reload::{Expiry, KeyUseLog, Names, Providers, RevocationLog, Running};
+use portcullis_control_reload::{BanLog, Expiry, KeyUseLog, Names, Providers, RevocationLog, Running};
 use portcullis_gateway_proxy::Snapshot;
 use portcullis_insight_record::{ExpiryGauge, Gauges, Recorder};
 use portcullis_model::Clock;
@@ -41,6 +42,7 @@ pub struct State {
     providers: Providers,
     revocations: Arc<RevocationLog>,
     key_uses: Arc<KeyUseLog>,
+    bans: Arc<BanLog>,
     started: u64,
     now: Mutex<Now>,
     leaving: AtomicBool,
@@ -68,7 +70,7 @@ impl State {
         workers: usize,
         clock: Clock,
         (names, providers): (Names, Providers),
-        (revocations, key_uses): (Arc<RevocationLog>, Arc<KeyUseLog>),
+        (revocations, key_uses, bans): (Arc<RevocationLog>, Arc<KeyUseLog>, Arc<BanLog>),
     ) -> Arc<Self> {
         let started = clock.unix_seconds();
         let (leaving, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -81,6 +83,7 @@ impl State {
             providers,
             revocations,
             key_uses,
+            bans,
             started,
             now: Mutex::default(),
             leaving,
@@ -342,6 +345,15 @@ impl Management for State {
         self.key_uses.all().into_iter().map(crate::keys::info).collect()
     }
 
+    fn ban(&self, actor: Actor, asked: &BanRequest) -> Result<BanInfo, Failure> {
+        let running = self.snapshot().ok_or_else(|| Failure { message: "nothing runs yet".to_owned() })?;
+        bans::perform(&self.bans, &running, actor, asked, self.clock.unix_seconds()).map_err(|message| Failure { message })
+    }
+
+    fn bans(&self) -> Vec<BanInfo> {
+        self.bans.list().iter().map(|(network, ban)| bans::info(*network, ban)).collect()
+    }
+
     fn metrics(&self) -> String {
         let status = self.status();
         let (reloads_done, reloads_refused) = {
@@ -360,6 +372,7 @@ impl Management for State {
             weakenings: status.weakenings.len() as u64,
             upstreams: self.snapshot().map_or_else(Vec::new, |snapshot| upstreams::gauges(&snapshot)),
             overload: self.overload().gauges(),
+            bans: self.bans.counts(),
             expiries: self.expiry_gauges(),
             names: upstreams::name_gauges(self.names.facts()),
             providers: upstreams::provider_gauges(self.providers.facts(self.clock.unix_seconds())),

@@ -186,6 +186,12 @@ reasons! {
     ConnectionsExhausted = "connections_exhausted", 0, Policy, true, "";
     /// The client address has as many connections as it may have.
     ClientConnectionsExhausted = "client_connections_exhausted", 0, Policy, true, "";
+    /// The client address has as many TLS handshakes under way as it may have (`handshakes_per_client`).
+    HandshakesExhausted = "handshakes_exhausted", 0, Policy, true, "";
+    /// The client address opens connections faster than it may (`connection_rate_per_client`).
+    ConnectionsTooFast = "connections_too_fast", 0, Policy, true, "";
+    /// The client address is banned for a while (`portcullis ban list`): by the operator, or for what it did (`defend.bans`).
+    ClientBanned = "client_banned", 403, Policy, true, "requests from this address are not allowed";
     /// The host of the request is not one that the TLS connection was opened for (RFC 9110 section 15.5.20).
     Misdirected = "misdirected", 421, Downstream, true, "the connection is not for this host";
     /// No route has this host.

@@ -171,7 +171,7 @@ fn revoke(keys: &mut KeyFile, id: &str, now: u64) -> Result<Entry, String> {
 }
 
 /// Reads a duration, `90d` or `24h`, in seconds.
-fn duration(text: &str) -> Result<u64, String> {
+pub(crate) fn duration(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is not a duration such as `90d`, `24h` or `30m`");
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let seconds = match text.strip_prefix(digits) {

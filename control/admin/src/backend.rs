@@ -246,6 +246,38 @@ pub struct KeyUsesInfo {
     pub used: BTreeMap<String, u64>,
 }
 
+/// What is asked of a ban.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BanRequest {
+    /// The address or network.
+    pub network: String,
+    /// Whether it is lifted, rather than made.
+    pub lifts: bool,
+    /// Until when it is in force, in Unix seconds; until it is lifted when absent.
+    pub until: Option<u64>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// A ban.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BanInfo {
+    /// The address, or the network.
+    pub network: String,
+    /// Until when it is in force, in Unix seconds; until it is lifted when absent.
+    pub until: Option<u64>,
+    /// When it was made, in Unix seconds.
+    pub unix_seconds: u64,
+    /// `operator`, or the code of what the client did last.
+    pub cause: String,
+    /// How often the client had been banned before.
+    pub times_before: u8,
+    /// The user who made it, if it was one.
+    pub uid: Option<u32>,
+    /// Why, in the words of whoever made it.
+    pub reason: Option<String>,
+}
+
 /// Why something was not done; shown to the operator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
@@ -278,6 +310,13 @@ pub trait Management: Send + Sync + 'static {
     fn revocations(&self) -> Vec<RevocationInfo>;
     /// When the API keys of each store were used last.
     fn key_uses(&self) -> Vec<KeyUsesInfo>;
+    /// Bans an address or network, or lifts that; comes back when it is on the disk and in force.
+    ///
+    /// # Errors
+    /// Why not, for the operator; nothing has changed then.
+    fn ban(&self, actor: Actor, asked: &BanRequest) -> Result<BanInfo, Failure>;
+    /// Who is banned.
+    fn bans(&self) -> Vec<BanInfo>;
     /// Metrics in the text format of Prometheus.
     fn metrics(&self) -> String;
     /// Whether the gateway serves.

@@ -1,6 +1,7 @@
 //! The management API: on a Unix socket for operators of this machine, and read-only probes on a loopback address.
 
 mod backend;
+mod bans;
 mod client;
 mod probes;
 mod revoke;
@@ -9,9 +10,10 @@ mod unix;
 mod upgrade;
 
 pub use backend::{
-    Actor, EndpointInfo, Failure, KeyUsesInfo, ListenerInfo, Management, Reloaded, RevocationInfo, RevokeRequest, RevokeWhat,
-    RouteInfo, Status, UpgradeRequest, Upgraded, UpstreamInfo,
+    Actor, BanInfo, BanRequest, EndpointInfo, Failure, KeyUsesInfo, ListenerInfo, Management, Reloaded, RevocationInfo,
+    RevokeRequest, RevokeWhat, RouteInfo, Status, UpgradeRequest, Upgraded, UpstreamInfo,
 };
+pub use bans::operation as ban_operation;
 pub use client::{ClientError, call};
 pub use probes::serve_probes;
 pub use revoke::operation as revoke_operation;

@@ -140,6 +140,9 @@ async fn handle(request: Request<Incoming>, actor: Actor, management: Arc<dyn Ma
         (&Method::GET, "/v1/key-uses") => json(StatusCode::OK, &management.key_uses()),
         (&Method::POST, "/v1/revoke") => revoke(&request, false, actor, &*management),
         (&Method::POST, "/v1/lift") => revoke(&request, true, actor, &*management),
+        (&Method::GET, "/v1/bans") => json(StatusCode::OK, &management.bans()),
+        (&Method::POST, "/v1/ban") => ban(&request, false, actor, &*management),
+        (&Method::POST, "/v1/unban") => ban(&request, true, actor, &*management),
         (&Method::POST, "/v1/reload") => reload(&request, actor, &*management).await,
         (&Method::POST, "/v1/drain") => drain(true, actor, &*management).await,
         (&Method::POST, "/v1/undrain") => drain(false, actor, &*management).await,
@@ -147,7 +150,8 @@ async fn handle(request: Request<Incoming>, actor: Actor, management: Arc<dyn Ma
         (
             _,
             "/v1/status" | "/v1/routes" | "/v1/upstreams" | "/v1/configuration" | "/openapi.json" | "/v1/reload" | "/v1/drain"
-            | "/v1/undrain" | "/v1/upgrade" | "/v1/revocations" | "/v1/revoke" | "/v1/lift" | "/v1/key-uses",
+            | "/v1/undrain" | "/v1/upgrade" | "/v1/revocations" | "/v1/revoke" | "/v1/lift" | "/v1/key-uses" | "/v1/bans"
+            | "/v1/ban" | "/v1/unban",
         ) => problem(StatusCode::METHOD_NOT_ALLOWED, "method_unknown", "see /openapi.json for the operations of this API"),
         _ => problem(StatusCode::NOT_FOUND, "route_unknown", "see /openapi.json for the operations of this API"),
     }
@@ -187,6 +191,21 @@ fn revoke(request: &Request<Incoming>, lifts: bool, actor: Actor, management: &d
     match management.revoke(actor, &asked) {
         Ok(revocation) => json(StatusCode::OK, &revocation),
         Err(failure) => problem(StatusCode::UNPROCESSABLE_ENTITY, "revocation_refused", &failure.message),
+    }
+}
+
+fn ban(request: &Request<Incoming>, lifts: bool, actor: Actor, management: &dyn Management) -> Answer {
+    let asked = match crate::bans::read(request.uri().query(), lifts) {
+        Ok(asked) => asked,
+        Err(what) => return problem(StatusCode::BAD_REQUEST, "request_malformed", what),
+    };
+    let action = format!("{} `{}`", if lifts { "unban" } else { "ban" }, asked.network);
+    if let Err(failure) = management.audit(actor, &action) {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "audit_failed", &failure.message);
+    }
+    match management.ban(actor, &asked) {
+        Ok(ban) => json(StatusCode::OK, &ban),
+        Err(failure) => problem(StatusCode::UNPROCESSABLE_ENTITY, "ban_refused", &failure.message),
     }
 }
 

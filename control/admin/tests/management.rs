@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use portcullis_control_admin::{
-    Actor, ClientError, Failure, KeyUsesInfo, Management, Reloaded, RevocationInfo, RevokeRequest, RouteInfo, Status,
-    UpgradeRequest, Upgraded, UpstreamInfo, adopt, bind, call, serve_probes, serve_unix,
+    Actor, BanInfo, BanRequest, ClientError, Failure, KeyUsesInfo, Management, Reloaded, RevocationInfo, RevokeRequest, RouteInfo,
+    Status, UpgradeRequest, Upgraded, UpstreamInfo, adopt, bind, call, serve_probes, serve_unix,
 };
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
@@ -73,6 +73,16 @@ impl Management for Fake {
     fn revocations(&self) -> Vec<RevocationInfo> {
         Vec::new()
     }
+    fn ban(&self, actor: Actor, asked: &BanRequest) -> Result<BanInfo, Failure> {
+        if self.refuse {
+            return Err(Failure { message: format!("`{}` is no address", asked.network) });
+        }
+        let (network, cause, reason) = (asked.network.clone(), "operator".to_owned(), asked.reason.clone());
+        Ok(BanInfo { network, until: asked.until, unix_seconds: 1, cause, times_before: 0, uid: Some(actor.uid), reason })
+    }
+    fn bans(&self) -> Vec<BanInfo> {
+        Vec::new()
+    }
     fn metrics(&self) -> String {
         "portcullis_up 1\n".to_owned()
     }
@@ -110,10 +120,14 @@ async fn the_socket_is_for_its_group_only_and_answers_with_the_callers_identity_
     assert_eq!(call(&path, hyper::Method::POST, "/v1/reload").await.unwrap()["generation"], 8);
     let revoked = call(&path, hyper::Method::POST, "/v1/revoke?kind=token&provider=corp&id=t%2F1&until=7").await.unwrap();
     assert_eq!((&revoked["id"], &revoked["until"]), (&"token `t/1` of `corp`".into(), &7.into()));
+    let banned = call(&path, hyper::Method::POST, "/v1/ban?network=2001%3adb8%3a%3a%2f64&until=7").await.unwrap();
+    assert_eq!((&banned["network"], &banned["until"]), (&"2001:db8::/64".into(), &7.into()));
+    call(&path, hyper::Method::POST, "/v1/unban?network=192.0.2.1").await.unwrap();
+    assert_eq!(call(&path, hyper::Method::GET, "/v1/bans").await.unwrap(), serde_json::json!([]));
     let audited = fake.audited.lock().unwrap().clone();
     let me = std::fs::metadata("/proc/self").unwrap();
     let actions: Vec<&str> = audited.iter().map(|(_, action)| action.as_str()).collect();
-    assert_eq!(actions, ["reload", "revoke token `t/1` of `corp`"]);
+    assert_eq!(actions, ["reload", "revoke token `t/1` of `corp`", "ban `2001:db8::/64`", "unban `192.0.2.1`"]);
     assert_eq!((audited[0].0.uid, audited[0].0.pid), (std::os::unix::fs::MetadataExt::uid(&me), Some(std::process::id() as i32)));
     server.abort();
     let _ended = server.await;

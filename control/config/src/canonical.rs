@@ -39,7 +39,7 @@ impl Plan {
             "management": self.management_json(),
             "upstreams": {},
             "apis": {},
-            "defend": { "client_ip": self.client_ip.encode(), "overload": self.overload.encode() },
+            "defend": self.defend_json(),
             "record": { "access_log": access_log_json(&self.access_log) },
         });
         if let Value::Object(out) = &mut out {
@@ -54,6 +54,14 @@ impl Plan {
             let defaults = self.defaults.iter().filter_map(|(policy, levels)| Some((policy, levels.first()?)));
             let defaults = defaults.filter_map(|(policy, settings)| self.policy_json(policy, settings));
             out.insert("defaults".to_owned(), Value::Object(defaults.collect()));
+        }
+        out
+    }
+
+    fn defend_json(&self) -> Value {
+        let mut out = json!({ "client_ip": self.client_ip.encode(), "overload": self.overload.encode() });
+        if let (Value::Object(out), Some(bans)) = (&mut out, &self.bans) {
+            out.insert("bans".to_owned(), bans.written.encode());
         }
         out
     }

@@ -3,12 +3,12 @@
 use crate::digest::Digest;
 use crate::report::Finding;
 use crate::settings::{
-    Care, ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, OverloadSettings, ProviderRole, StaleList,
-    TlsVersion, UpstreamLimits, UpstreamProtocolKind, UpstreamTimeouts,
+    BanSettings, Care, ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, OverloadSettings,
+    ProviderRole, StaleList, TlsVersion, UpstreamLimits, UpstreamProtocolKind, UpstreamTimeouts,
 };
 use portcullis_gateway_policy::{
-    AuthenticatePlan, CertificatesPlan, ConsumerPlan, CredentialsPlan, KeyStorePlan, LoginPlan, ProviderPlan, RouteAccess,
-    SignaturesPlan, SignerPlan,
+    AuthenticatePlan, BanRules, CertificatesPlan, ConsumerPlan, CredentialsPlan, KeyStorePlan, LoginPlan, ProviderPlan,
+    RouteAccess, SignaturesPlan, SignerPlan,
 };
 use portcullis_model::UsagePlan;
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings, Value};
@@ -34,6 +34,8 @@ pub struct Plan {
     pub apis: Vec<Arc<ApiPlan>>,
     /// How a client's address is found.
     pub client_ip: ClientIpSettings,
+    /// When clients are banned for what they do, if they are.
+    pub bans: Option<BanPlan>,
     /// When new work is refused.
     pub overload: OverloadSettings,
     /// The servers that host names of upstreams are asked from; the system's when there is none.
@@ -201,6 +203,16 @@ pub struct ManagementPlan {
     pub probes: Option<SocketAddr>,
     /// How the gateway goes away.
     pub drain: DrainPlan,
+}
+
+/// When clients are banned for what they do.
+#[derive(Clone, Debug)]
+pub struct BanPlan {
+    /// For how many offences, and for how long.
+    pub rules: BanRules,
+    /// Who never is.
+    pub allow: Vec<IpNetwork>,
+    pub(crate) written: BanSettings,
 }
 
 /// How the gateway goes away.

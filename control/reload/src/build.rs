@@ -1,5 +1,6 @@
 //! Plan -> snapshot. Reads certificate files; starts nothing.
 
+use crate::addresses::{client_address, spared};
 use crate::care::{balance, breaker, health, outlier, protocol, retry};
 use crate::client_tokens::{self, ClientTokens, KeptToken};
 use crate::endpoints;
@@ -19,7 +20,7 @@ use portcullis_control_config::{
 };
 use portcullis_control_names::{Follower, Names, Report};
 use portcullis_gateway_listener::{CertificateFiles, ClientCertificates, OldestVersion, Revocation, TicketKeys, TlsContext};
-use portcullis_gateway_policy::{Pipeline, PolicyDefinition, Revocations, StatePool};
+use portcullis_gateway_policy::{ConnectionRate, Pipeline, PolicyDefinition, Revocations, StatePool};
 use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Route, Snapshot, Split};
 use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
 use portcullis_gateway_upstream::{Origin, Timeouts, Upstream, UpstreamSettings, Wheel};
@@ -219,6 +220,8 @@ impl Builder {
             routes: routing.routes,
             unrouted: routing.unrouted,
             client_address: client_address(plan),
+            bans: plan.bans.as_ref().map(|bans| bans.rules.clone()),
+            spared: spared(plan),
             upstreams: routing.upstreams.into_iter().map(|(_, upstream)| upstream).collect(),
         };
         Ok(Built {
@@ -347,6 +350,11 @@ fn limits(planned: &ListenerPlan) -> ListenerLimits {
             fields_max: size(u64::from(limits.headers_max)),
             target_bytes_max: size(limits.uri_bytes_max.0),
         },
+        connection_rate: ConnectionRate::new(
+            limits.connection_rate_per_client.count(),
+            limits.connection_rate_per_client.period_nanos(),
+            limits.connections_per_client,
+        ),
         handshake_deadline: limits.handshake_deadline,
         header_deadline: limits.header_deadline,
         idle_timeout: limits.idle_timeout,
@@ -385,11 +393,6 @@ fn upstream_settings(planned: &UpstreamPlan) -> UpstreamSettings {
 /// A hash of an upstream's settings and of the files they name.
 fn joined(settings: ContentDigest, files: ContentDigest) -> ContentDigest {
     sha256([&settings[..], &files[..]])
-}
-
-fn client_address(plan: &Plan) -> ClientAddressRule {
-    let trusted = plan.client_ip.trusted_proxies.iter().map(|network| (network.network(), network.prefix_len())).collect();
-    ClientAddressRule { trusted }
 }
 
 fn hosts(api: &ApiPlan) -> Result<Vec<HostPattern>, String> {

@@ -1,6 +1,8 @@
 //! From a plan to what runs: build, publish, roll back, carry over what did not change, retire.
 
 mod access;
+mod addresses;
+mod bans;
 mod build;
 mod care;
 mod checks;
@@ -25,6 +27,7 @@ mod warnings;
 mod watch;
 
 pub use access::{Caller, Comparison, Credential, Operation, Weighed, callers, compare};
+pub use bans::BanLog;
 pub use build::{Builder, Built, Following, Routing};
 pub use checks::{HealthChange, HealthChecks};
 pub use expiries::{Expiry, ExpiryKind, expiries};

@@ -261,8 +261,11 @@ impl Reloader {
     fn listen(&mut self, plan: &Plan, mut sockets: HashMap<ListenerKey, Vec<TcpListener>>) -> Result<(), String> {
         let mut gone: HashMap<ListenerKey, Listening> = std::mem::take(&mut self.listening);
         for listener in &plan.listeners {
-            let limits =
-                ConnectionLimits { connections: listener.limits.connections, per_client: listener.limits.connections_per_client };
+            let limits = ConnectionLimits {
+                connections: listener.limits.connections,
+                per_client: listener.limits.connections_per_client,
+                handshakes_per_client: listener.limits.handshakes_per_client,
+            };
             let key = key_of(listener);
             let (caps, mut kept) = match gone.remove(&key) {
                 Some(running) => {

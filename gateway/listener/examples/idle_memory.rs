@@ -10,7 +10,8 @@
 )]
 
 use portcullis_gateway_listener::{
-    CertificateFiles, ConnectionCaps, ConnectionLimits, Io, OldestVersion, TicketKeys, TlsContext, accept_loop, bind, handshake,
+    CertificateFiles, Comer, ConnectionCaps, ConnectionLimits, Io, OldestVersion, TicketKeys, TlsContext, accept_loop, bind,
+    handshake,
 };
 use portcullis_model::Clock;
 use rustls::pki_types::pem::PemObject;
@@ -75,7 +76,8 @@ fn certificate(folder: &Path) -> PathBuf {
 fn serve(socket: std::net::TcpListener, context: Arc<TlsContext>) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(tokio::runtime::LocalOptions::default())?;
     runtime.block_on(async {
-        let caps = ConnectionCaps::new(ConnectionLimits { connections: 1 << 20, per_client: 1 << 20 });
+        let caps =
+            ConnectionCaps::new(ConnectionLimits { connections: 1 << 20, per_client: 1 << 20, handshakes_per_client: u32::MAX });
         let accepted = |tcp, _, permit| {
             let context = Arc::clone(&context);
             tokio::task::spawn_local(async move {
@@ -87,7 +89,7 @@ fn serve(socket: std::net::TcpListener, context: Arc<TlsContext>) -> Outcome<()>
                 }
             });
         };
-        accept_loop(socket, &caps, |_| false, accepted, |_| {}, || Duration::ZERO, std::future::pending::<()>()).await
+        accept_loop(socket, &caps, |_| Ok(Comer::Client), accepted, |_| {}, || Duration::ZERO, std::future::pending::<()>()).await
     })?;
     Ok(())
 }

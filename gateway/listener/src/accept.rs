@@ -16,9 +16,17 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// What is still accepted at the end; more than a socket's queue can hold.
 const REST_MAX: usize = 8192;
 
+/// Who connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comer {
+    /// A client.
+    Client,
+    /// A balancer, which is no client itself: its connections are counted for whom it tells of.
+    Balancer,
+}
+
 /// Accepts until `until` is ready, and then what is queued on the socket. Each connection that has a place goes to `accepted`; of
-/// others `refused` hears the reason, and they are closed. Who connects from where `is_balancer` is no client itself: its connections
-/// are counted for whom it tells of. Before each connection it waits for as long as `pause` says; clients wait in the kernel's queue
+/// others `refused` hears the reason, and they are closed. `judge` says who connects from an address, or why nobody may. Before each connection it waits for as long as `pause` says; clients wait in the kernel's queue
 /// meanwhile.
 ///
 /// # Errors
@@ -26,7 +34,7 @@ const REST_MAX: usize = 8192;
 pub async fn accept_loop(
     socket: std::net::TcpListener,
     caps: &Arc<ConnectionCaps>,
-    is_balancer: impl Fn(IpAddr) -> bool,
+    judge: impl Fn(IpAddr) -> Result<Comer, Reason>,
     mut accepted: impl FnMut(TcpStream, SocketAddr, ConnectionPermit),
     refused: impl Fn(Reason),
     pause: impl Fn() -> Duration,
@@ -34,7 +42,10 @@ pub async fn accept_loop(
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(socket)?;
     let mut take = |stream: TcpStream, peer: SocketAddr| {
-        let admitted = if is_balancer(peer.ip()) { caps.admit_unknown() } else { caps.admit(peer.ip()) };
+        let admitted = judge(peer.ip()).and_then(|comer| match comer {
+            Comer::Balancer => caps.admit_unknown(),
+            Comer::Client => caps.admit(peer.ip()),
+        });
         match admitted {
             // A socket that cannot be set up has been reset by its client.
             Ok(permit) if stream.set_nodelay(true).is_ok() => accepted(stream, peer, permit),

@@ -16,6 +16,16 @@ pub struct ConnectionLimits {
     pub connections: u32,
     /// Connections from one client: an IPv4 address, or an IPv6 network of 64 bits.
     pub per_client: u32,
+    /// TLS handshakes that one client may have under way.
+    pub handshakes_per_client: u32,
+}
+
+/// What one client has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    connections: u32,
+    /// Of those: handshakes under way.
+    handshakes: u32,
 }
 
 /// Counts the connections of a listener, for all workers together. Holds one entry for each client that is connected, so it is
@@ -25,7 +35,8 @@ pub struct ConnectionCaps {
     open: AtomicU32,
     limit: AtomicU32,
     per_client: AtomicU32,
-    clients: Box<[Mutex<HashMap<u64, u32>>]>,
+    handshakes_per_client: AtomicU32,
+    clients: Box<[Mutex<HashMap<u64, Held>>]>,
 }
 
 /// The client that an address belongs to, as one number; mapped addresses count as what they map.
@@ -45,6 +56,7 @@ impl ConnectionCaps {
             open: AtomicU32::new(0),
             limit: AtomicU32::new(limits.connections),
             per_client: AtomicU32::new(limits.per_client),
+            handshakes_per_client: AtomicU32::new(limits.handshakes_per_client),
             clients: (0..SHARDS).map(|_| Mutex::default()).collect(),
         })
     }
@@ -53,6 +65,7 @@ impl ConnectionCaps {
     pub fn set_limits(&self, limits: ConnectionLimits) {
         self.limit.store(limits.connections, Ordering::Relaxed);
         self.per_client.store(limits.per_client, Ordering::Relaxed);
+        self.handshakes_per_client.store(limits.handshakes_per_client, Ordering::Relaxed);
     }
 
     /// How many connections there are.
@@ -83,11 +96,11 @@ impl ConnectionCaps {
             return Err(Reason::ConnectionsExhausted);
         }
         // From here on dropping the permit gives the place back.
-        Ok(ConnectionPermit { caps: Arc::clone(self), client: None })
+        Ok(ConnectionPermit { caps: Arc::clone(self), client: None, shakes: false })
     }
 
-    fn shard(&self, client: u64) -> &Mutex<HashMap<u64, u32>> {
-        static NEVER: std::sync::LazyLock<Mutex<HashMap<u64, u32>>> = std::sync::LazyLock::new(Mutex::default);
+    fn shard(&self, client: u64) -> &Mutex<HashMap<u64, Held>> {
+        static NEVER: std::sync::LazyLock<Mutex<HashMap<u64, Held>>> = std::sync::LazyLock::new(Mutex::default);
         let mixed = client.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
         // INVARIANT: six bits of the product are below the number of shards.
         self.clients.get(mixed as usize).unwrap_or(&NEVER)
@@ -100,6 +113,8 @@ pub struct ConnectionPermit {
     caps: Arc<ConnectionCaps>,
     /// The client it is counted for, if it is.
     client: Option<u64>,
+    /// Whether it is counted among the client's handshakes.
+    shakes: bool,
 }
 
 impl ConnectionPermit {
@@ -113,24 +128,50 @@ impl ConnectionPermit {
         }
         let client = client_of(address);
         let mut clients = self.caps.shard(client).lock().unwrap_or_else(PoisonError::into_inner);
-        let open = clients.get(&client).copied().unwrap_or_default();
-        if open >= self.caps.per_client.load(Ordering::Relaxed) {
+        let held = clients.get(&client).copied().unwrap_or_default();
+        if held.connections >= self.caps.per_client.load(Ordering::Relaxed) {
             return Err(Reason::ClientConnectionsExhausted);
         }
-        clients.insert(client, open + 1);
+        clients.insert(client, Held { connections: held.connections + 1, ..held });
         self.client = Some(client);
         Ok(())
+    }
+
+    /// Counts a handshake of the client, until [`ConnectionPermit::end_handshake`]. Where no client is counted there is no limit.
+    ///
+    /// # Errors
+    /// [`Reason::HandshakesExhausted`].
+    pub fn begin_handshake(&mut self) -> Result<(), Reason> {
+        let Some(client) = self.client.filter(|_| !self.shakes) else { return Ok(()) };
+        let mut clients = self.caps.shard(client).lock().unwrap_or_else(PoisonError::into_inner);
+        let held = clients.entry(client).or_default();
+        if held.handshakes >= self.caps.handshakes_per_client.load(Ordering::Relaxed) {
+            return Err(Reason::HandshakesExhausted);
+        }
+        held.handshakes += 1;
+        self.shakes = true;
+        Ok(())
+    }
+
+    /// The handshake is over.
+    pub fn end_handshake(&mut self) {
+        let Some(client) = self.client.filter(|_| std::mem::take(&mut self.shakes)) else { return };
+        let mut clients = self.caps.shard(client).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = clients.get_mut(&client) {
+            held.handshakes = held.handshakes.saturating_sub(1);
+        }
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
+        self.end_handshake();
         self.caps.open.fetch_sub(1, Ordering::Relaxed);
         let Some(client) = self.client else { return };
         let mut clients = self.caps.shard(client).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = clients.get_mut(&client) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(held) = clients.get_mut(&client) {
+            held.connections -= 1;
+            if held.connections == 0 {
                 clients.remove(&client);
             }
         }
@@ -142,9 +183,28 @@ mod tests {
     use super::{ConnectionCaps, ConnectionLimits};
     use portcullis_model::Reason;
 
+    fn limits(connections: u32, per_client: u32) -> ConnectionLimits {
+        ConnectionLimits { connections, per_client, handshakes_per_client: 1 }
+    }
+
+    #[test]
+    fn handshakes_of_a_client_are_counted_while_they_last() {
+        let caps = ConnectionCaps::new(limits(9, 9));
+        let client = "192.0.2.1".parse().unwrap();
+        let (mut first, mut second) = (caps.admit(client).unwrap(), caps.admit(client).unwrap());
+        let mut other = caps.admit("192.0.2.2".parse().unwrap()).unwrap();
+        assert_eq!((first.begin_handshake(), first.begin_handshake()), (Ok(()), Ok(())));
+        assert_eq!(second.begin_handshake(), Err(Reason::HandshakesExhausted));
+        assert_eq!((other.begin_handshake(), caps.admit_unknown().unwrap().begin_handshake()), (Ok(()), Ok(())));
+        first.end_handshake();
+        assert_eq!(second.begin_handshake(), Ok(()));
+        drop(second);
+        assert_eq!(first.begin_handshake(), Ok(()));
+    }
+
     #[test]
     fn limits_hold_in_all_and_per_client_and_places_come_back() {
-        let caps = ConnectionCaps::new(ConnectionLimits { connections: 3, per_client: 2 });
+        let caps = ConnectionCaps::new(limits(3, 2));
         let address = |text: &str| text.parse().unwrap();
         let first = caps.admit(address("192.0.2.1")).unwrap();
         let _second = caps.admit(address("::ffff:192.0.2.1")).unwrap();
@@ -158,7 +218,7 @@ mod tests {
 
     #[test]
     fn behind_a_balancer_the_client_is_counted_when_it_is_told() {
-        let caps = ConnectionCaps::new(ConnectionLimits { connections: 4, per_client: 1 });
+        let caps = ConnectionCaps::new(limits(4, 1));
         let address = |text: &str| text.parse().unwrap();
         let mut first = caps.admit_unknown().unwrap();
         let mut second = caps.admit_unknown().unwrap();
@@ -173,7 +233,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_is_one_client() {
-        let caps = ConnectionCaps::new(ConnectionLimits { connections: 9, per_client: 1 });
+        let caps = ConnectionCaps::new(limits(9, 1));
         let _held = caps.admit("2001:db8::1".parse().unwrap()).unwrap();
         assert!(caps.admit("2001:db8::ffff".parse().unwrap()).is_err());
         assert!(caps.admit("2001:db8:0:1::1".parse().unwrap()).is_ok());

@@ -7,7 +7,7 @@ mod proxy_header;
 mod sockets;
 mod tls;
 
-pub use accept::accept_loop;
+pub use accept::{Comer, accept_loop};
 pub use caps::{ConnectionCaps, ConnectionLimits, ConnectionPermit};
 pub use io::Io;
 pub use proxy_header::read_proxy_header;

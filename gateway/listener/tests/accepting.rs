@@ -1,7 +1,7 @@
 //! Sockets, the loop that accepts on them, and the caps on connections, together.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use portcullis_gateway_listener::{ConnectionCaps, ConnectionLimits, ConnectionPermit, accept_loop, bind};
+use portcullis_gateway_listener::{Comer, ConnectionCaps, ConnectionLimits, ConnectionPermit, accept_loop, bind};
 use portcullis_model::Reason;
 use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -21,7 +21,7 @@ fn accept(socket: std::net::TcpListener, caps: &Arc<ConnectionCaps>) -> mpsc::Re
         accept_loop(
             socket,
             &caps,
-            |_| false,
+            |_| Ok(Comer::Client),
             accepted,
             |reason| refused.try_send(Err(reason)).unwrap(),
             || Duration::ZERO,
@@ -33,7 +33,7 @@ fn accept(socket: std::net::TcpListener, caps: &Arc<ConnectionCaps>) -> mpsc::Re
 }
 
 fn caps(connections: u32, per_client: u32) -> Arc<ConnectionCaps> {
-    ConnectionCaps::new(ConnectionLimits { connections, per_client })
+    ConnectionCaps::new(ConnectionLimits { connections, per_client, handshakes_per_client: u32::MAX })
 }
 
 fn connect(address: SocketAddr) -> TcpStream {
@@ -58,7 +58,7 @@ async fn whoever_is_over_the_limit_is_closed_and_told_of_until_somebody_leaves()
     let _fourth_client = connect(address);
     let _fourth = arrivals.recv().await.unwrap().unwrap();
 
-    caps.set_limits(ConnectionLimits { connections: 10, per_client: 2 });
+    caps.set_limits(ConnectionLimits { connections: 10, per_client: 2, handshakes_per_client: u32::MAX });
     let _fifth = connect(address);
     assert_eq!(arrivals.recv().await.unwrap().unwrap_err(), Reason::ClientConnectionsExhausted);
     drop(second);
@@ -146,7 +146,7 @@ async fn what_is_queued_when_accepting_ends_is_accepted_and_not_reset() {
     accept_loop(
         socket,
         &caps(100, 100),
-        |_| false,
+        |_| Ok(Comer::Client),
         accepted,
         |reason| panic!("{reason:?}"),
         || Duration::ZERO,

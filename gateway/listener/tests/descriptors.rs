@@ -1,6 +1,6 @@
 //! Accepting when the process has no file descriptors left. Alone in its program, because the limit is the whole process's.
 
-use portcullis_gateway_listener::{ConnectionCaps, ConnectionLimits, accept_loop, bind};
+use portcullis_gateway_listener::{Comer, ConnectionCaps, ConnectionLimits, accept_loop, bind};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::Read;
 use std::net::TcpStream;
@@ -18,13 +18,13 @@ async fn accepting_goes_on_when_descriptors_come_back() {
     setrlimit(Resource::Nofile, Rlimit { current: Some(64), ..limit }).unwrap();
     let socket = bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
     let address = socket.local_addr().unwrap();
-    let caps = ConnectionCaps::new(ConnectionLimits { connections: 10, per_client: 10 });
+    let caps = ConnectionCaps::new(ConnectionLimits { connections: 10, per_client: 10, handshakes_per_client: u32::MAX });
     let (arrived, mut arrivals) = tokio::sync::mpsc::channel(10);
     let accepted = |stream, _, permit| arrived.try_send((stream, permit)).unwrap();
     let mut accepting = pin!(accept_loop(
         socket,
         &caps,
-        |_| false,
+        |_| Ok(Comer::Client),
         accepted,
         |reason| panic!("{reason:?}"),
         || Duration::ZERO,

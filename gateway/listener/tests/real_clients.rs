@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test")]
 
 use portcullis_gateway_listener::{
-    CertificateFiles, ConnectionCaps, ConnectionLimits, Io, OldestVersion, TicketKeys, TlsContext, accept_loop, bind, handshake,
+    CertificateFiles, Comer, ConnectionCaps, ConnectionLimits, Io, OldestVersion, TicketKeys, TlsContext, accept_loop, bind,
+    handshake,
 };
 use portcullis_model::Clock;
 use std::future::poll_fn;
@@ -62,7 +63,7 @@ impl Server {
 }
 
 async fn work(socket: std::net::TcpListener, context: Arc<TlsContext>) {
-    let caps = ConnectionCaps::new(ConnectionLimits { connections: 100, per_client: 100 });
+    let caps = ConnectionCaps::new(ConnectionLimits { connections: 100, per_client: 100, handshakes_per_client: u32::MAX });
     let accepted = |tcp, _, permit| {
         let context = Arc::clone(&context);
         tokio::task::spawn_local(async move {
@@ -72,9 +73,17 @@ async fn work(socket: std::net::TcpListener, context: Arc<TlsContext>) {
             }
         });
     };
-    accept_loop(socket, &caps, |_| false, accepted, |reason| panic!("{reason:?}"), || Duration::ZERO, std::future::pending::<()>())
-        .await
-        .unwrap();
+    accept_loop(
+        socket,
+        &caps,
+        |_| Ok(Comer::Client),
+        accepted,
+        |reason| panic!("{reason:?}"),
+        || Duration::ZERO,
+        std::future::pending::<()>(),
+    )
+    .await
+    .unwrap();
 }
 
 /// Answers requests until the client has no more of them.

@@ -8,6 +8,7 @@ mod body;
 mod client_certificates;
 mod consumers;
 mod credentials;
+mod defend;
 mod definition;
 mod exchange;
 mod identity;
@@ -29,6 +30,7 @@ pub use credentials::{
     ClientTokenPlan, CompileCredentials, CompileSigner, CredentialsContext, CredentialsPlan, HeldToken, LiveToken, SignPlan,
     SignerPlan,
 };
+pub use defend::{Ban, BanRules, Bans, ClientNetwork, ConnectionRate, Defence, OTHERS_MAX, is_offence};
 pub use definition::{Compile, CompileError, CompilePart, CompilePublic, Making, PolicyDefinition};
 pub use exchange::{ConnectionFacts, Exchange, LimitStanding, Scheme};
 pub use identity::{

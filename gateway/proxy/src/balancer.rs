@@ -1,6 +1,8 @@
 //! Part of step 1: who connected, when a balancer speaks the PROXY protocol.
 
+use crate::door::knock;
 use crate::snapshot::Listener;
+use crate::worker::Worker;
 use portcullis_gateway_listener::{ConnectionPermit, read_proxy_header};
 use portcullis_model::Reason;
 use std::net::SocketAddr;
@@ -24,7 +26,7 @@ pub(crate) async fn arrive(
     stream: &mut TcpStream,
     peer: SocketAddr,
     permit: &mut ConnectionPermit,
-    listener: &Listener,
+    (listener, worker): (&Listener, &Worker),
     deadline: Instant,
 ) -> Result<Option<Arrival>, Reason> {
     if !listener.balancers.trusts(peer.ip()) {
@@ -37,6 +39,7 @@ pub(crate) async fn arrive(
         // The balancer's own connection, such as a health check, or one of which it knows nothing.
         None => Ok(Some(Arrival { peer, balancer: None })),
         Some(client) => {
+            knock(worker, listener, client.ip())?;
             permit.count_client(client.ip())?;
             Ok(Some(Arrival { peer: client, balancer: Some(peer) }))
         }

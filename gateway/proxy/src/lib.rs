@@ -10,6 +10,7 @@ mod connection;
 mod date;
 mod decide;
 mod decode;
+mod door;
 mod drain;
 mod forward;
 mod forwarded_fields;

@@ -2,13 +2,14 @@
 
 use crate::balancer::{Arrival, arrive};
 use crate::connection::serve_connection;
+use crate::door::knock;
 use crate::drain::{Place, Stage};
 use crate::hand::{Fresh, Giving, Handed, Hands, hands};
 use crate::load::BEAT_EVERY;
 use crate::overload::Pressure;
 use crate::snapshot::{Listener, ListenerKey, Published};
 use crate::worker::Worker;
-use portcullis_gateway_listener::{ConnectionCaps, ConnectionPermit, Io, accept_loop, handshake};
+use portcullis_gateway_listener::{Comer, ConnectionCaps, ConnectionPermit, Io, accept_loop, handshake};
 use portcullis_gateway_policy::ConnectionFacts;
 use portcullis_model::{ConnectionEvent, Reason, RecordSink};
 use std::cell::Cell;
@@ -292,7 +293,11 @@ async fn accept(
     let outcome = accept_loop(
         socket,
         &caps,
-        |address| worker.view().accepting(&key).is_some_and(|listener| listener.balancers.trusts(address)),
+        |address| match worker.view().accepting(&key) {
+            Some(listener) if listener.balancers.trusts(address) => Ok(Comer::Balancer),
+            Some(listener) => knock(&worker, listener, address).map(|()| Comer::Client),
+            None => Ok(Comer::Client),
+        },
         |stream, peer, permit| {
             let Some(listener) = worker.view().accepting(&key).map(Arc::clone) else { return };
             if let Some(fresh) = giving.hand(&worker, Fresh { stream, peer, permit, listener }) {
@@ -364,7 +369,7 @@ async fn begin(
     let _open = Open::new(&worker, &name);
     let limits = &listener.limits;
     let deadline = Instant::now() + if listener.tls.is_some() { limits.handshake_deadline } else { limits.header_deadline };
-    let Arrival { peer, balancer } = match arrive(&mut stream, peer, &mut permit, &listener, deadline).await {
+    let Arrival { peer, balancer } = match arrive(&mut stream, peer, &mut permit, (&listener, &worker), deadline).await {
         Ok(Some(arrival)) => arrival,
         Ok(None) => return,
         Err(reason) => return worker.connection_event(&name, ConnectionEvent::Refused(reason)),
@@ -373,12 +378,21 @@ async fn begin(
         None => (Io::Tcp(stream), None),
         Some(context) => {
             let left = deadline.saturating_duration_since(Instant::now());
-            match Box::pin(handshake(stream, Arc::clone(context), left)).await {
+            if let Err(reason) = permit.begin_handshake() {
+                worker.published().offend(peer.ip(), reason);
+                return worker.connection_event(&name, ConnectionEvent::Refused(reason));
+            }
+            let shaken = Box::pin(handshake(stream, Arc::clone(context), left)).await;
+            permit.end_handshake();
+            match shaken {
                 Ok((stream, facts)) => {
                     worker.connection_event(&name, ConnectionEvent::Secured);
                     (Io::Tls(Box::new(stream)), Some(Arc::new(facts)))
                 }
-                Err(reason) => return worker.connection_event(&name, ConnectionEvent::HandshakeFailed(reason)),
+                Err(reason) => {
+                    worker.published().offend(peer.ip(), reason);
+                    return worker.connection_event(&name, ConnectionEvent::HandshakeFailed(reason));
+                }
             }
         }
     };

@@ -3,7 +3,7 @@
 use crate::load::Load;
 use arc_swap::ArcSwap;
 use portcullis_gateway_listener::TlsContext;
-use portcullis_gateway_policy::{BodyBudget, Pipeline, Revocations};
+use portcullis_gateway_policy::{BanRules, BodyBudget, ConnectionRate, Defence, Pipeline, Revocations};
 use portcullis_gateway_router::RouteTable;
 use portcullis_gateway_upstream::{Upstream, Wheel};
 use portcullis_model::{Clock, Generation};
@@ -19,6 +19,8 @@ use tokio::time::Instant;
 pub struct ListenerLimits {
     /// Of the head of a request.
     pub head: HeadLimits,
+    /// How fast one client may open connections; without bound when there is none.
+    pub connection_rate: Option<ConnectionRate>,
     /// For the TLS handshake.
     pub handshake_deadline: Duration,
     /// From the first byte of a request until its head is complete.
@@ -180,6 +182,10 @@ pub struct Snapshot {
     pub unrouted: Pipeline,
     /// Who may tell us who the client is.
     pub client_address: ClientAddressRule,
+    /// When clients are banned for what they do, if they are.
+    pub bans: Option<BanRules>,
+    /// Who is never banned: balancers, trusted proxies and whom the operator names.
+    pub spared: ClientAddressRule,
     /// Every upstream, for sweeping pools.
     pub upstreams: Vec<Arc<Upstream>>,
 }
@@ -224,6 +230,8 @@ pub struct Published {
     pub clock: Clock,
     /// Who and what has been revoked.
     pub revocations: Arc<Revocations>,
+    /// Who is kept out, and what for.
+    pub defence: Arc<Defence>,
     /// From when the time of exchanges is counted; never goes back.
     pub(crate) epoch: Instant,
     /// What workers and control know of the load.
@@ -241,6 +249,7 @@ impl Published {
             snapshot: ArcSwap::from_pointee(first),
             clock,
             revocations: Arc::default(),
+            defence: Arc::default(),
             epoch: Instant::now(),
             load: Load::default(),
             bodies: Arc::default(),

@@ -1,6 +1,7 @@
 //! What one worker has: its view of the configuration, its buffers, its upstream connections.
 
 use crate::buffers::BufferPool;
+use crate::door::Outcomes;
 use crate::drain::{Drain, Stage};
 use crate::load::Load;
 use crate::open::{OpenExchanges, revoked};
@@ -12,6 +13,7 @@ use portcullis_gateway_upstream::{Origin, Pools};
 use portcullis_model::{ConnectionEvent, IdSource, Reason, RecordGuard, RecordSink, Rejection, RequestId};
 use portcullis_wire::{RequestHead, ResponseHead};
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +77,7 @@ impl Worker {
     pub(crate) fn numbered(published: Arc<Published>, sink: Rc<dyn RecordSink>, seed: [u8; 16], place: (usize, usize)) -> Rc<Self> {
         let (index, workers) = place;
         let view = RefCell::new(Rc::new(WorkerView(published.snapshot())));
+        let sink = Outcomes::before(sink, &published);
         Rc::new(Self {
             published,
             view,
@@ -199,6 +202,25 @@ impl Worker {
     /// Whether the certificate of a connection has been revoked.
     pub(crate) fn is_revoked(&self, connection: &ConnectionFacts) -> bool {
         revoked(&self.published.revocations, None, connection, self.unix_micros() / 1_000_000).is_some()
+    }
+
+    pub(crate) fn published(&self) -> &Published {
+        &self.published
+    }
+
+    /// Whether whoever has this address is kept out for now.
+    pub(crate) fn is_banned(&self, address: IpAddr) -> bool {
+        let bans = &self.published.defence.bans;
+        // Those who speak for others are looked for last: there are few bans, and mostly none.
+        !bans.is_empty()
+            && bans.banned_until(address, self.unix_micros() / 1_000_000).is_some()
+            && !self.view().spared.trusts(address)
+    }
+
+    /// Refuses a request that has just been read from a client that is banned: by whom it came is known only now, or the connection was there
+    /// before.
+    pub(crate) fn banned(&self, exchange: &Exchange) -> Option<Rejection> {
+        self.is_banned(exchange.client).then(|| Rejection::new(Reason::ClientBanned, "the client is banned for now"))
     }
 
     /// A listener as it is now; as it was last, if it is gone.

@@ -44,6 +44,8 @@ fn snapshot(generation: u64, listeners: Vec<Arc<Listener>>) -> Snapshot {
         routes: RouteTable::build(Vec::new()).0,
         unrouted: Pipeline::default(),
         client_address: ClientAddressRule::default(),
+        bans: None,
+        spared: ClientAddressRule::default(),
         upstreams: Vec::new(),
     }
 }
@@ -52,6 +54,7 @@ fn published(key: &ListenerKey) -> Arc<Published> {
     let seconds = Duration::from_secs;
     let limits = ListenerLimits {
         head: Default::default(),
+        connection_rate: None,
         handshake_deadline: seconds(10),
         header_deadline: seconds(30),
         idle_timeout: seconds(75),
@@ -104,7 +107,7 @@ fn plane_with(gate: &Gate) -> (DataPlane, Arc<Published>, [SocketAddr; 2], Arc<C
     let sink = |gate: Gate| Box::new(move || Rc::new(gate) as Rc<dyn RecordSink>) as SinkMaker;
     let sinks = (0..2).map(|_| sink(gate.clone())).collect();
     let plane = DataPlane::start(&published, sinks, [1; 16]).unwrap();
-    let caps = ConnectionCaps::new(ConnectionLimits { connections: 1000, per_client: 1000 });
+    let caps = ConnectionCaps::new(ConnectionLimits { connections: 1000, per_client: 1000, handshakes_per_client: 1000 });
     plane.listen(&key(), sockets, &caps).unwrap();
     (plane, published, addresses, caps)
 }

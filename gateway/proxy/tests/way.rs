@@ -74,6 +74,7 @@ fn upstream() -> Arc<Upstream> {
 fn listener() -> Arc<Listener> {
     let limits = ListenerLimits {
         head: Default::default(),
+        connection_rate: None,
         handshake_deadline: seconds(10),
         header_deadline: seconds(10),
         idle_timeout: seconds(75),
@@ -115,6 +116,8 @@ fn snapshot(generation: u64) -> Snapshot {
         routes: RouteTable::build(vec![spec]).0,
         unrouted: Pipeline::default(),
         client_address: ClientAddressRule::default(),
+        bans: None,
+        spared: ClientAddressRule::default(),
         upstreams: Vec::new(),
     }
 }

@@ -34,6 +34,8 @@ pub struct Gauges {
     pub weakenings: u64,
     /// Upstreams.
     pub upstreams: Vec<UpstreamGauges>,
+    /// Bans in force, and those that offences have made since the start.
+    pub bans: (u64, u64),
     /// What is refused, and why.
     pub overload: OverloadGauges,
     /// What runs out.
@@ -282,6 +284,8 @@ fn process(text: &mut Text, gauges: &Gauges) {
         ),
         ("portcullis_weakenings", "gauge", "Weakenings in force.", gauges.weakenings),
         ("portcullis_workers", "gauge", "Worker threads.", gauges.workers),
+        ("portcullis_bans", "gauge", "Clients and networks that are banned.", gauges.bans.0),
+        ("portcullis_bans_made_total", "counter", "Bans that clients got for what they did.", gauges.bans.1),
         ("process_start_time_seconds", "gauge", "When the process started, Unix seconds.", gauges.started_unix_seconds),
         ("process_resident_memory_bytes", "gauge", "Resident memory.", gauges.resident_bytes),
         ("process_open_fds", "gauge", "Open file descriptors.", gauges.open_descriptors),

@@ -5,7 +5,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,6 +120,23 @@ impl Http2Client {
     /// When it cannot.
     #[track_caller]
     pub fn silent(address: SocketAddr, authority: &str) -> Self {
+        let socket = TcpStream::connect_timeout(&address, PATIENCE).unwrap_or_else(|error| panic!("{address}: {error}"));
+        Self::over(socket, authority)
+    }
+
+    /// As [`Http2Client::connect`], from another address of this machine, such as 127.0.0.2.
+    ///
+    /// # Panics
+    /// When it cannot.
+    #[track_caller]
+    pub fn connect_from(source: Ipv4Addr, address: SocketAddr, authority: &str) -> Self {
+        let mut client = Self::over(crate::raw::socket_from(source, address), authority);
+        client.send([PREFACE, &frame(kind::SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 0])].concat());
+        client
+    }
+
+    #[track_caller]
+    fn over(socket: TcpStream, authority: &str) -> Self {
         let mut roots = RootCertStore::empty();
         let certificate = CertificateDer::from_pem_slice(authority.as_bytes()).expect("an authority is PEM");
         roots.add(certificate).expect("an authority can be trusted");
@@ -127,7 +144,6 @@ impl Http2Client {
         config.alpn_protocols = vec![b"h2".to_vec()];
         let name = ServerName::try_from("a.test").expect("a name is one");
         let connection = ClientConnection::new(Arc::new(config), name).expect("a client can be made");
-        let socket = TcpStream::connect_timeout(&address, PATIENCE).unwrap_or_else(|error| panic!("{address}: {error}"));
         socket.set_nodelay(true).expect("a socket can be set up");
         socket.set_write_timeout(Some(PATIENCE)).expect("a socket can be set up");
         socket.set_read_timeout(Some(PATIENCE)).expect("a socket can be set up");

@@ -17,6 +17,18 @@ pub struct RawClient {
     unread: Vec<u8>,
 }
 
+/// A connection from an address of this machine.
+#[track_caller]
+pub(crate) fn socket_from(source: Ipv4Addr, address: SocketAddr) -> TcpStream {
+    let connect = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+        socket.connect_timeout(&address.into(), PATIENCE)?;
+        Ok(socket.into())
+    };
+    connect().unwrap_or_else(|error: std::io::Error| panic!("{address} from {source}: {error}"))
+}
+
 impl RawClient {
     /// Connects.
     ///
@@ -33,13 +45,7 @@ impl RawClient {
     /// When it cannot.
     #[track_caller]
     pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Self {
-        let connect = || {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-            socket.bind(&SocketAddr::from((source, 0)).into())?;
-            socket.connect_timeout(&address.into(), PATIENCE)?;
-            Ok(socket.into())
-        };
-        Self::over(connect().unwrap_or_else(|error: std::io::Error| panic!("{address} from {source}: {error}")))
+        Self::over(socket_from(source, address))
     }
 
     fn over(stream: TcpStream) -> Self {

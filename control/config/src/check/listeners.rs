@@ -7,6 +7,7 @@ use crate::settings::{
     ClientCertificateMode, ClientCertificateSettings, Host, ListenerLimits, ListenerProtocol, ListenerSettings, Part, StaleList,
     TlsSettings,
 };
+use portcullis_gateway_policy::ConnectionRate;
 use portcullis_model_settings::{Decode, IpNetwork, Spanned};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -106,6 +107,13 @@ fn check_limits<T>(limits: &ListenerLimits, name: &Spanned<T>, path: &str, check
             what,
             "lower `connections_per_client`, or raise `connections`",
         );
+    }
+    let rate = limits.connection_rate_per_client;
+    if ConnectionRate::new(rate.count(), rate.period_nanos(), limits.connections_per_client).is_none() {
+        let what = "this rate cannot be counted: it is none, more than one in a nanosecond, or so low that what may come at once takes 100 \
+                    days to come back";
+        let help = "write at least `1/m` and at most `1000000/s`";
+        checker.error(name, format!("{path}/limits/connection_rate_per_client"), what, help);
     }
     if limits.uri_bytes_max > limits.headers_bytes_max {
         let what = format!("a target of {} does not fit into a head of {}", limits.uri_bytes_max, limits.headers_bytes_max);

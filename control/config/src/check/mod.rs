@@ -6,6 +6,7 @@ mod care;
 mod client_certificates;
 mod consumers;
 mod credentials;
+mod defend;
 mod dues;
 mod identity;
 mod introspection;
@@ -118,6 +119,7 @@ pub(crate) fn check(
     let dns_servers = check_dns(merged.dns, &mut checker);
     let access_log = check_access_log(merged.record, checker.folder);
     let client_ip = check_client_ip(merged.defend.map(|defend| &defend.client_ip), &mut checker)?;
+    let bans = defend::check_bans(merged.defend.and_then(|defend| defend.bans.as_ref()), &mut checker);
     let identity = identity::check(&merged, &mut checker);
     let (defaults, apis) = apis.check(&merged, policies, &identity, &mut checker);
     identity.check_routes(&apis, &merged, &mut checker);
@@ -136,6 +138,7 @@ pub(crate) fn check(
         identity: IdentityPlan { consumers, plans, ..identity.plan() },
         apis,
         client_ip,
+        bans,
         overload: merged.defend.map(|defend| defend.overload.clone()).or_else(OverloadSettings::absent)?,
         dns_servers,
         access_log,

@@ -1,7 +1,7 @@
 //! `listeners`: where connections are accepted.
 
 use super::{Host, Numbered};
-use portcullis_model_settings::{ByteRate, ByteSize, Date, FilePath, IpNetwork, Spanned, choice, section};
+use portcullis_model_settings::{ByteRate, ByteSize, Date, FilePath, IpNetwork, RequestRate, Spanned, choice, section};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -165,6 +165,10 @@ section! {
         pub connections: u32 where (1, 10_000_000) = 20_000,
         /// Connections at the same time from one client address (IPv6: from one /64 network).
         pub connections_per_client: u32 where (1, 10_000_000) = 200,
+        /// New connections from one client address (IPv6: from one /64 network). As many may come at once as in two seconds, or as it may have.
+        pub connection_rate_per_client: RequestRate = RequestRate::per_second(500),
+        /// TLS handshakes of one client address that are under way (IPv6: of one /64 network).
+        pub handshakes_per_client: u32 where (1, 10_000_000) = 100,
         /// The time a TLS handshake may take.
         pub handshake_deadline: Duration where (DEADLINES.0, DEADLINES.1) = seconds(10),
         /// The time from the first byte of a request until its head is complete.

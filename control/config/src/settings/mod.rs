@@ -51,8 +51,8 @@ pub use parts::{Numbered, Once, Part, Parts};
 pub use paths::{BasePath, Template};
 pub use plans::PlanSettings;
 pub use rest::{
-    AccessLogFormat, AccessLogOn, AccessLogSettings, AccessLogTarget, ClientIpHeader, ClientIpSettings, DefendSettings,
-    LogRotation, ManagementSettings, OverloadSettings, RecordSettings,
+    AccessLogFormat, AccessLogOn, AccessLogSettings, AccessLogTarget, BanSettings, ClientIpHeader, ClientIpSettings,
+    DefendSettings, LogRotation, ManagementSettings, OverloadSettings, RecordSettings,
 };
 pub use signatures::{SignatureAlgorithmName, SignatureFormName, SignatureKeySettings, SignaturesSettings};
 pub use upstreams::{

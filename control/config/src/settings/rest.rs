@@ -37,6 +37,27 @@ section! {
         pub client_ip: ClientIpSettings,
         /// When new work is refused, so that what is under way does not fail.
         pub overload: OverloadSettings,
+        /// When clients are banned for what they do; never when absent. `portcullis ban` does so by hand in any case.
+        pub bans: Option<Spanned<BanSettings>>,
+    }
+}
+
+section! {
+    /// When clients are banned: their connections are closed before anything is read, and their requests are refused (403 with the code
+    /// `client_banned`). Offences are floods of HTTP/2 frames, connections that come faster than `connection_rate_per_client`, handshakes beyond
+    /// `handshakes_per_client`, and handshakes and heads that are not complete in time. Trusted proxies and balancers are never banned for
+    /// those behind them; a balancer that is not listed as one would be.
+    pub struct BanSettings {
+        /// So many offences of one client address (IPv6: of one /64 network) are a ban.
+        pub offences: u32 where (1, 1_000_000) = 5,
+        /// The time within which they count together.
+        pub within: Duration where (Duration::from_secs(1), Duration::from_hours(24)) = Duration::from_mins(1),
+        /// How long the first ban lasts. Each one after it lasts twice as long as the one before.
+        pub r#for: Duration where (Duration::from_secs(1), Duration::from_hours(24 * 366)) = Duration::from_mins(1),
+        /// The longest ban. A client that was free for so long begins with `for` again.
+        pub for_max: Duration where (Duration::from_secs(1), Duration::from_hours(24 * 366)) = Duration::from_hours(24),
+        /// Addresses that are never banned, neither by themselves nor by `portcullis ban`.
+        pub allow: Vec<Spanned<IpNetwork>> = Vec::new(),
     }
 }
 

@@ -148,6 +148,12 @@ impl RatePeriod {
 }
 
 impl RequestRate {
+    /// So many in a second.
+    #[must_use]
+    pub const fn per_second(count: u32) -> Self {
+        Self { count: count as u64, period: RatePeriod::Second }
+    }
+
     /// How many.
     #[must_use]
     pub fn count(self) -> u64 {

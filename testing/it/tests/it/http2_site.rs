@@ -83,6 +83,8 @@ impl SecureSite {
                     client.wait_at_most(Duration::from_secs(10));
                     assert_eq!(client.get(1, "/other").outcome(1), Outcome::Answered(200), "another client, during: {what}");
                     served.fetch_add(1, Ordering::AcqRel);
+                    // Whoever behaves opens no hundreds of connections a second.
+                    std::thread::sleep(Duration::from_millis(4));
                     most.fetch_max(self.gateway.resident_kib() as usize, Ordering::AcqRel);
                 }
             });

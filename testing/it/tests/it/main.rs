@@ -14,6 +14,7 @@ mod access_commands;
 mod advise;
 mod api_keys;
 mod approvals;
+mod attack_floods;
 mod attack_framing;
 mod attack_http2;
 mod attack_http2_requests;
