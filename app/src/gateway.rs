@@ -8,7 +8,7 @@ use crate::reminders::Daily;
 use portcullis_control_config::{AccessLogPlan, Finding, Loader, Plan};
 use portcullis_control_reload::{
     BanLog, Builder, Built, Guard, HealthChange, HealthChecks, Inherited, KeyUseEvent, KeyUseFollowing, KeyUseLog, LastGood,
-    Outcome, Reloader, RevocationLog, Watch, warnings, watch,
+    Outcome, Reloader, RevocationLog, SharedStore, Watch, warnings, watch,
 };
 use portcullis_gateway_listener::TicketKeys;
 use portcullis_gateway_proxy::{DataPlane, Hurry, Published, SinkMaker};
@@ -119,6 +119,7 @@ impl Gateway {
         let revocations = RevocationLog::open(beside_socket(&plan, "revocations.jsonl"), clock.clone(), revocations)?;
         let following = revocations.follow(|text| tell(&Event::Warning { text }));
         let following = following.map_err(|error| format!("a thread cannot be started: {error}"))?;
+        let shared = share(&revocations, &plan, clock.clone())?;
         let writing = follow_key_uses(&key_uses, beside_socket(&plan, "audit.log"), clock.clone())?;
         let bans = BanLog::open(beside_socket(&plan, "bans.jsonl"), clock.clone(), Arc::clone(&published.defence), &report_warning);
         let keeping = bans.follow(tell_made, report_warning).map_err(|error| format!("a thread cannot be started: {error}"))?;
@@ -130,7 +131,7 @@ impl Gateway {
         let hurry = Arc::new(plane.hurry());
         let (commands, received) = sync_channel(COMMANDS_MAX);
         let known = (builder.names().clone(), builder.providers());
-        let state = State::new(Arc::new(recorder), commands.clone(), workers, clock, known, (revocations, key_uses, bans));
+        let state = State::new(Arc::new(recorder), commands.clone(), workers, clock, known, (revocations, key_uses, bans, shared));
         let last_good = keep_last_good(&plan, &state)?;
         let checks = HealthChecks::start(Arc::clone(&published), crate::process::descriptor_limit(), tell_health);
         let checks = checks.map_err(|error| format!("health checks cannot be started: {error}"))?;
@@ -182,6 +183,19 @@ impl Gateway {
 #[expect(clippy::disallowed_methods, reason = "this package alone reads the environment")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// How long the start waits for what other nodes have revoked. Then who is served is who is let in by what is known here.
+const SHARED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Shares revocations with other nodes, if there is a store for it. What they have revoked is known before anybody is served, if it answers.
+fn share(revocations: &Arc<RevocationLog>, plan: &Plan, clock: Clock) -> Result<SharedStore, String> {
+    let report = Arc::new(|text: &str| tell(&Event::Warning { text }));
+    let shared = SharedStore::start(revocations, clock, Arc::new(variable), report);
+    let shared = shared.map_err(|error| format!("a thread cannot be started: {error}"))?;
+    shared.follow(plan.store.as_deref());
+    shared.wait(SHARED_WITHIN);
+    Ok(shared)
 }
 
 /// Keeps on disk when API keys are used. Those that are refused for being idle are told, and noted beside what operators did.

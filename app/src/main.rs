@@ -28,6 +28,7 @@ mod revocations;
 mod revoke;
 mod routes;
 mod run;
+mod shared;
 mod status;
 mod upstreams;
 

@@ -14,7 +14,7 @@ use portcullis_control_admin::{
     Status, UpgradeRequest, Upgraded, UpstreamInfo,
 };
 use portcullis_control_config::{Access, DrainPlan, Finding, ListenerMode, Plan, Weakening};
-use portcullis_control_reload::{BanLog, Expiry, KeyUseLog, Names, Providers, RevocationLog, Running};
+use portcullis_control_reload::{BanLog, Expiry, KeyUseLog, Names, Providers, RevocationLog, Running, SharedStore};
 use portcullis_gateway_proxy::Snapshot;
 use portcullis_insight_record::{ExpiryGauge, Gauges, Recorder};
 use portcullis_model::Clock;
@@ -43,6 +43,7 @@ pub struct State {
     revocations: Arc<RevocationLog>,
     key_uses: Arc<KeyUseLog>,
     bans: Arc<BanLog>,
+    shared: SharedStore,
     started: u64,
     now: Mutex<Now>,
     leaving: AtomicBool,
@@ -70,7 +71,7 @@ impl State {
         workers: usize,
         clock: Clock,
         (names, providers): (Names, Providers),
-        (revocations, key_uses, bans): (Arc<RevocationLog>, Arc<KeyUseLog>, Arc<BanLog>),
+        (revocations, key_uses, bans, shared): (Arc<RevocationLog>, Arc<KeyUseLog>, Arc<BanLog>, SharedStore),
     ) -> Arc<Self> {
         let started = clock.unix_seconds();
         let (leaving, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -84,6 +85,7 @@ impl State {
             revocations,
             key_uses,
             bans,
+            shared,
             started,
             now: Mutex::default(),
             leaving,
@@ -120,6 +122,7 @@ impl State {
 
     /// Another configuration is in force.
     pub fn now_running(&self, running: &Running) {
+        self.shared.follow(running.plan.store.as_deref());
         let mut now = self.now();
         now.done += u64::from(now.running.is_some());
         now.running = Some((running.plan.clone(), Arc::clone(&running.snapshot)));
@@ -243,6 +246,7 @@ impl Management for State {
             last_reload_error: now.last_error.clone(),
             last_known_good_error: now.last_good_trouble.clone(),
             overload: self.overload().words(),
+            store: crate::shared::words(&self.shared.facts()),
             workers: self.workers,
             listeners: listeners.collect(),
             routes: snapshot.map_or(0, |snapshot| snapshot.routes.len()),
@@ -333,12 +337,14 @@ impl Management for State {
     fn revoke(&self, actor: Actor, asked: &RevokeRequest) -> Result<RevocationInfo, Failure> {
         let plan = self.now().running.as_ref().map(|(plan, _)| plan.clone());
         let plan = plan.ok_or_else(|| Failure { message: "nothing runs yet".to_owned() })?;
-        revocations::revoke(&self.revocations, &plan, actor, asked, self.clock.unix_seconds())
-            .map_err(|message| Failure { message })
+        // The disk and the store are waited for.
+        let revoke = || revocations::revoke((&self.revocations, &self.shared), &plan, actor, asked, self.clock.unix_seconds());
+        tokio::task::block_in_place(revoke).map_err(|message| Failure { message })
     }
 
     fn revocations(&self) -> Vec<RevocationInfo> {
-        self.revocations.list().iter().map(revocations::info).collect()
+        let is_shared = self.now().running.as_ref().is_some_and(|(plan, _)| plan.store.is_some());
+        self.revocations.list().iter().map(|one| revocations::info(one, is_shared)).collect()
     }
 
     fn key_uses(&self) -> Vec<KeyUsesInfo> {
@@ -375,6 +381,7 @@ impl Management for State {
             bans: self.bans.counts(),
             expiries: self.expiry_gauges(),
             names: upstreams::name_gauges(self.names.facts()),
+            store: crate::shared::gauges(&self.shared.facts()),
             providers: upstreams::provider_gauges(self.providers.facts(self.clock.unix_seconds())),
         })
     }

@@ -3,13 +3,25 @@
 use crate::events::{Event, tell};
 use portcullis_control_admin::{Actor, RevocationInfo, RevokeRequest, RevokeWhat};
 use portcullis_control_config::Plan;
-use portcullis_control_reload::{Revocation, RevocationLog, Target};
+use portcullis_control_reload::{Revocation, RevocationLog, SharedStore, StoreState, Target};
 
 /// Revokes, or lifts what was revoked.
 ///
 /// # Errors
 /// Why not, for the operator.
-pub fn revoke(log: &RevocationLog, plan: &Plan, actor: Actor, asked: &RevokeRequest, now: u64) -> Result<RevocationInfo, String> {
+pub fn revoke(
+    (log, shared): (&RevocationLog, &SharedStore),
+    plan: &Plan,
+    actor: Actor,
+    asked: &RevokeRequest,
+    now: u64,
+) -> Result<RevocationInfo, String> {
+    let is_shared = plan.store.is_some();
+    if asked.lifts && is_shared && shared.facts().state != StoreState::Reachable {
+        return Err(
+            "the shared store is away, and what other nodes would not hear of cannot be lifted; see `portcullis status`".to_owned()
+        );
+    }
     let issuer = |provider: &str| {
         let found = plan.identity.providers.iter().find(|one| *one.name == *provider);
         let unknown = || format!("there is no provider `{provider}`; see `identity.providers` of the configuration in force");
@@ -33,14 +45,21 @@ pub fn revoke(log: &RevocationLog, plan: &Plan, actor: Actor, asked: &RevokeRequ
         return Err("`until` has passed already: it would never be in force".to_owned());
     }
     let (reason, uid) = (asked.reason.clone(), actor.uid);
-    let change = Revocation { target, lifted: asked.lifts, issued_until, until: asked.until, unix_seconds: now, uid, reason };
+    let change =
+        Revocation { target, lifted: asked.lifts, issued_until, until: asked.until, unix_seconds: now, uid, reason, shared: false };
     log.add(change.clone())?;
     tell(&Event::Revoked { what: &asked.what.to_string(), lifted: asked.lifts, uid });
-    Ok(info(&change))
+    let heard = is_shared.then(|| shared.tell(&change));
+    if asked.lifts && heard == Some(false) {
+        return Err(
+            "lifted here, but the shared store was lost meanwhile: it comes back when that is there again; lift it then".to_owned()
+        );
+    }
+    Ok(RevocationInfo { shared: heard, ..info(&change, is_shared) })
 }
 
 /// As the management API shows it.
-pub fn info(revocation: &Revocation) -> RevocationInfo {
+pub fn info(revocation: &Revocation, is_shared: bool) -> RevocationInfo {
     let (kind, issuer, id) = match &revocation.target {
         Target::Token { issuer, id } => ("token", Some(issuer), id),
         Target::Subject { issuer, subject } => ("subject", Some(issuer), subject),
@@ -56,5 +75,6 @@ pub fn info(revocation: &Revocation) -> RevocationInfo {
         unix_seconds: revocation.unix_seconds,
         uid: revocation.uid,
         reason: revocation.reason.clone(),
+        shared: is_shared.then_some(revocation.shared),
     }
 }

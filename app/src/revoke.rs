@@ -35,6 +35,10 @@ pub fn revoke(asked: Revoke, output: Output) -> Result<(), String> {
         (false, Some(until)) => format!("revoked until {until} (Unix seconds): {what}"),
         (false, None) => format!("revoked for ever: {what}"),
     });
+    if revocation.shared == Some(false) {
+        output
+            .line("the shared store is away: other nodes hear of it when it is there again; until then revoke it on each of them");
+    }
     Ok(())
 }
 

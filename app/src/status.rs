@@ -43,6 +43,10 @@ fn show(status: &Status, output: Output) {
     if let Some(overload) = &status.overload {
         output.line(&format!("{} {overload}", output.paint(Colour::Red, "overload:")));
     }
+    if let Some(store) = &status.store {
+        let colour = if store.starts_with("reachable") { Colour::Green } else { Colour::Red };
+        output.line(&format!("shared store  {}", output.paint(colour, store)));
+    }
     output.line("");
     let rows: Vec<_> = status.listeners.iter().map(|l| vec![l.name.clone(), l.address.clone(), l.mode.clone()]).collect();
     output.table(&["listener", "address", "mode"], &rows);

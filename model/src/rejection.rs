@@ -123,6 +123,8 @@ reasons! {
     ProxyHeaderInvalid = "proxy_header_invalid", 0, Downstream, true, "";
     /// The header of the PROXY protocol was not complete in time.
     ProxyHeaderTimeout = "proxy_header_timeout", 0, Downstream, true, "";
+    /// It is not known here what other nodes have revoked, and the route needs that (`fresh: required`).
+    RevocationsStale = "revocations_stale", 503, Gateway, false, "credentials cannot be checked now";
     /// No credential was sent, or none of a kind that the API takes (RFC 6750 section 3).
     CredentialsMissing = "credentials_missing", 401, Downstream, false, "credentials are required";
     /// More than one Authorization field, one that is not well-formed (RFC 6750 section 3.1, invalid_request), or a token beside an API key or a signature.

@@ -22,6 +22,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("node", "nodejs"),
     ("npm", "npm"),
     ("chromium", "chromium"),
+    ("redis-server", "redis-server"),
 ];
 /// The package that lets Debian's Python make virtual environments.
 const ENVIRONMENTS: &str = "python3-venv";

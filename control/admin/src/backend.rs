@@ -41,6 +41,9 @@ pub struct Status {
     pub last_known_good_error: Option<String>,
     /// What is refused because too much is going on, and why; nothing when nothing is.
     pub overload: Option<String>,
+    /// How it is with the store that several nodes share; nothing without one.
+    #[serde(default)]
+    pub store: Option<String>,
     /// Worker threads.
     pub workers: usize,
     /// Listeners.
@@ -229,6 +232,9 @@ pub struct RevocationInfo {
     pub uid: u32,
     /// Why.
     pub reason: Option<String>,
+    /// Whether other nodes have heard of it; nothing where there is no shared store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<bool>,
 }
 
 /// When the API keys of a store were used last.

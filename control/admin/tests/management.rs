@@ -31,6 +31,7 @@ impl Management for Fake {
             last_reload_error: None,
             last_known_good_error: None,
             overload: None,
+            store: None,
             workers: 1,
             listeners: Vec::new(),
             routes: 0,
@@ -65,7 +66,17 @@ impl Management for Fake {
         }
         let (kind, id) = ("token".to_owned(), asked.what.to_string());
         let (issuer, reason) = (None, asked.reason.clone());
-        Ok(RevocationInfo { kind, issuer, id, issued_until: None, until: asked.until, unix_seconds: 1, uid: actor.uid, reason })
+        Ok(RevocationInfo {
+            kind,
+            issuer,
+            id,
+            issued_until: None,
+            until: asked.until,
+            unix_seconds: 1,
+            uid: actor.uid,
+            reason,
+            shared: None,
+        })
     }
     fn key_uses(&self) -> Vec<KeyUsesInfo> {
         Vec::new()

@@ -1,8 +1,8 @@
 //! A plan in canonical form: as the operator could have written it, defaults visible, secrets only as references.
 
 use crate::plan::{
-    Access, AccessLogPlan, ApiPlan, ClientCertificatePlan, IdentityPlan, ListenerMode, ListenerPlan, Plan, RoutePlan, TlsPlan,
-    UpstreamPlan, UpstreamTlsPlan, Weakening,
+    Access, AccessLogPlan, ApiPlan, ClientCertificatePlan, IdentityPlan, ListenerMode, ListenerPlan, Plan, RoutePlan, StorePlan,
+    TlsPlan, UpstreamPlan, UpstreamTlsPlan, Weakening,
 };
 use crate::settings::{AcceptName, AskedTokens, NonceName, SignatureFormName, written};
 use portcullis_engines_jose::{Algorithm, ProofRules, TokenType};
@@ -48,6 +48,7 @@ impl Plan {
                 out.insert("dns".to_owned(), json!({ "servers": servers }));
             }
             out.extend(identity_json(&self.identity));
+            out.extend(self.store.as_deref().map(|store| ("cluster".to_owned(), json!({ "store": shared_store_json(store) }))));
             if let Some(workers) = self.workers {
                 out.insert("workers".to_owned(), workers.into());
             }
@@ -132,6 +133,18 @@ impl Plan {
         let row = self.policies.get(policy)?;
         Some((row.name.to_owned(), (row.encode)(&**settings)))
     }
+}
+
+fn shared_store_json(store: &StorePlan) -> Value {
+    let mut out = Object::new();
+    out.insert("redis".to_owned(), store.url.encode());
+    out.extend(store.user.as_ref().map(|user| ("user".to_owned(), Value::from(&**user))));
+    out.extend(store.password.as_ref().map(|source| ("password".to_owned(), Value::from(secret_text(source)))));
+    out.extend(store.trust.as_deref().map(|trust| ("trust".to_owned(), path(trust))));
+    out.insert("prefix".to_owned(), Value::from(&*store.prefix));
+    out.insert("stale_max".to_owned(), store.stale_max.encode());
+    out.extend(store.danger_plaintext.as_ref().map(|weakening| ("danger_plaintext".to_owned(), danger_json(weakening))));
+    Value::Object(out)
 }
 
 fn texts(texts: &[Arc<str>]) -> Vec<&str> {

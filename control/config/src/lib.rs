@@ -28,8 +28,8 @@ pub use document::{reference, schema};
 pub use loader::{Loader, load, load_text, read_settings};
 pub use plan::{
     Access, AccessLogPlan, ApiPlan, CertificatePlan, ClientCertificatePlan, DrainPlan, IdentityPlan, ListenerMode, ListenerPlan,
-    ManagementPlan, Plan, PolicyFile, PolicyLevels, Reminder, RotatePlan, RoutePlan, TlsPlan, UpstreamPlan, UpstreamTlsPlan,
-    Weakening,
+    ManagementPlan, Plan, PolicyFile, PolicyLevels, Reminder, RotatePlan, RoutePlan, StorePlan, TlsPlan, UpstreamPlan,
+    UpstreamTlsPlan, Weakening,
 };
 pub use report::{Finding, Report, RoutePlace};
 pub use source::Caps;

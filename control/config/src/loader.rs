@@ -195,7 +195,7 @@ impl Loader {
 fn lines_of(access: &AccessSettings) -> Vec<(u32, u32)> {
     match access {
         AccessSettings::Public => Vec::new(),
-        AccessSettings::Allow(lines) => lines.iter().map(|(_, line)| (line.position.line, line.position.column)).collect(),
+        AccessSettings::Allow { lines, .. } => lines.iter().map(|(_, line)| (line.position.line, line.position.column)).collect(),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::check::Checker;
 use crate::settings::{
-    ApiSettings, ConfigFile, ConsumerSettings, DefendSettings, DnsSettings, IdentitySettings, ListenerSettings, ManagementSettings,
-    Once, Part, Parts, PlanSettings, ProviderRole, RecordSettings, UpstreamSettings,
+    ApiSettings, ClusterSettings, ConfigFile, ConsumerSettings, DefendSettings, DnsSettings, IdentitySettings, ListenerSettings,
+    ManagementSettings, Once, Part, Parts, PlanSettings, ProviderRole, RecordSettings, UpstreamSettings,
 };
 use portcullis_model_settings::{Named, PolicyUse, Position, Spanned};
 use std::collections::HashMap;
@@ -23,6 +23,7 @@ pub(crate) struct Merged<'f> {
     pub(crate) defend: Option<&'f DefendSettings>,
     pub(crate) dns: Option<&'f DnsSettings>,
     pub(crate) record: Option<&'f RecordSettings>,
+    pub(crate) cluster: Option<&'f ClusterSettings>,
     pub(crate) workers: Option<u16>,
 }
 
@@ -52,6 +53,7 @@ pub(crate) fn merge<'f>(files: &[&'f ConfigFile], checker: &mut Checker<'_>) -> 
         defend: once(files.iter().map(|f| &f.defend), "defend", checker),
         dns: once(files.iter().map(|f| &f.dns), "dns", checker),
         record: once(files.iter().map(|f| &f.record), "record", checker),
+        cluster: once(files.iter().map(|f| &f.cluster), "cluster", checker),
         workers: once(files.iter().map(|f| &f.workers), "workers", checker).map(|workers| workers.0),
     };
     if files.iter().all(|f| f.version.position.is_none()) {

@@ -4,11 +4,11 @@ use crate::digest::Digest;
 use crate::report::Finding;
 use crate::settings::{
     BanSettings, Care, ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, OverloadSettings,
-    ProviderRole, StaleList, TlsVersion, UpstreamLimits, UpstreamProtocolKind, UpstreamTimeouts,
+    ProviderRole, StaleList, StoreUrl, TlsVersion, UpstreamLimits, UpstreamProtocolKind, UpstreamTimeouts,
 };
 use portcullis_gateway_policy::{
     AuthenticatePlan, BanRules, CertificatesPlan, ConsumerPlan, CredentialsPlan, KeyStorePlan, LoginPlan, ProviderPlan,
-    RouteAccess, SignaturesPlan, SignerPlan,
+    RouteAccess, SecretSource, SignaturesPlan, SignerPlan,
 };
 use portcullis_model::UsagePlan;
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings, Value};
@@ -42,6 +42,8 @@ pub struct Plan {
     pub dns_servers: Vec<SocketAddr>,
     /// Where the access log goes.
     pub access_log: AccessLogPlan,
+    /// The store that nodes share.
+    pub store: Option<Arc<StorePlan>>,
     /// How many worker threads; one per core when not given.
     pub workers: Option<u16>,
     /// Everything that weakens security, until when, and who answers for it.
@@ -402,6 +404,27 @@ impl fmt::Debug for PolicyLevels {
         // SECURITY: settings are opaque here and may hold what must not be shown.
         f.debug_map().entries(self.0.iter().map(|(policy, levels)| (policy, levels.len()))).finish()
     }
+}
+
+/// A store that several nodes share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorePlan {
+    /// Where it is.
+    pub url: StoreUrl,
+    /// The user there.
+    pub user: Option<Arc<str>>,
+    /// The password there.
+    pub password: Option<SecretSource>,
+    /// A file with the authorities to believe; the system's when there is none.
+    pub trust: Option<PathBuf>,
+    /// What the names of all keys begin with.
+    pub prefix: Arc<str>,
+    /// How old what is known of other nodes may be where it must be fresh.
+    pub stale_max: Duration,
+    /// Set when it is reached on another machine without encryption.
+    pub danger_plaintext: Option<Weakening>,
+    /// A hash of what was written for it.
+    pub digest: Digest,
 }
 
 /// Where the access log goes.

@@ -446,6 +446,10 @@ fn spec(
                 Access::Public => None,
                 Access::Allow { access, .. } => Some(access.authenticate.stream_age_max),
             },
+            fresh_within: match &route.access {
+                Access::Allow { access, .. } if access.is_fresh => Some(pipelines.stale_max.unwrap_or_default()),
+                _ => None,
+            },
         })
     };
     let target = match destination {

@@ -90,6 +90,7 @@ pub(crate) fn endpoints(
             websocket: false,
             body_read_max: endpoint.body_bytes_max,
             stream_age_max: None,
+            fresh_within: None,
         });
         Ok(RouteSpec { name, hosts: vec![host.clone()], path, methods: vec![endpoint.method.into()], headers: Vec::new(), target })
     };

@@ -11,6 +11,7 @@ use portcullis_gateway_policy::{
 use portcullis_model::PolicyId;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The words that the lines of all routes speak of.
 ///
@@ -59,6 +60,8 @@ pub(crate) struct Pipelines<'b> {
     states: &'b StatePool,
     revocations: &'b Arc<Revocations>,
     made: HashMap<[usize; 3], Pipeline>,
+    /// How old what is known of other nodes may be where it must be fresh.
+    pub(crate) stale_max: Option<Duration>,
 }
 
 /// What an API says of who is calling, and of what its upstream is told of that.
@@ -95,6 +98,7 @@ impl<'b> Pipelines<'b> {
     ) -> Result<Self, String> {
         let IdentityPlan { providers, client_certificates, logins, api_keys, signatures, .. } = &plan.identity;
         let (words, made) = (vocabulary(plan)?, HashMap::new());
+        let stale_max = plan.store.as_ref().map(|store| store.stale_max);
         Ok(Self {
             definitions,
             files,
@@ -107,6 +111,7 @@ impl<'b> Pipelines<'b> {
             states,
             revocations,
             made,
+            stale_max,
         })
     }
 

@@ -3,9 +3,9 @@
 //! The version before and the one that has taken over from it may both be there: each follows what is in the file, so that what the one
 //! revokes ends what still goes on in the other. A lock on the file orders what they write.
 
-use portcullis_gateway_policy::{Reach, Revocable, Revocations};
+use crate::revocation::{Revocation, Target};
+use portcullis_gateway_policy::{Reach, Revocations};
 use portcullis_model::{Clock, Mark};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -25,77 +25,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const STALE_LINES_MAX: usize = 10_000;
 /// How often a file is opened that was replaced in between.
 const OPENS_MAX: usize = 8;
-
-/// What is revoked.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Target {
-    /// A token, by its `jti`.
-    Token {
-        /// `iss`
-        issuer: String,
-        /// `jti`
-        id: String,
-    },
-    /// Every token of somebody that was issued by then.
-    Subject {
-        /// `iss`
-        issuer: String,
-        /// `sub`
-        subject: String,
-    },
-    /// An API key.
-    Key {
-        /// The name of its store.
-        store: String,
-        /// Its id.
-        id: String,
-    },
-    /// A client's certificate.
-    Certificate {
-        /// The SHA-256 of its DER, in hexadecimal digits.
-        fingerprint: String,
-    },
-}
-
-impl Target {
-    fn mark(&self) -> Mark {
-        match self {
-            Self::Token { issuer, id } => Revocable::Token { issuer, id }.mark(),
-            Self::Subject { issuer, subject } => Revocable::Subject { issuer, subject }.mark(),
-            Self::Key { store, id } => Revocable::Key { store, id }.mark(),
-            Self::Certificate { fingerprint } => {
-                let digit = |at: usize| fingerprint.get(at..at + 2).and_then(|two| u8::from_str_radix(two, 16).ok());
-                let bytes: Vec<u8> = (0..fingerprint.len()).step_by(2).filter_map(digit).collect();
-                Revocable::Certificate { fingerprint: &bytes }.mark()
-            }
-        }
-    }
-}
-
-/// A revocation, or that one has been lifted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Revocation {
-    /// What.
-    #[serde(flatten)]
-    pub target: Target,
-    /// Whether it has been lifted.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub lifted: bool,
-    /// Credentials that were issued by then, in Unix seconds; all when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub issued_until: Option<u64>,
-    /// Until when it is in force, in Unix seconds; for ever when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub until: Option<u64>,
-    /// When it was made, in Unix seconds.
-    pub unix_seconds: u64,
-    /// The user who made it.
-    pub uid: u32,
-    /// Why.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
 
 /// What is known of a file: another one, or another length, means that somebody has written.
 type Known = (u64, u64);
@@ -174,13 +103,72 @@ impl RevocationLog {
             let text = "revocations are in force, as many as there may be; lift some, or give those to come an earlier `--until`";
             return Err(format!("{REVOCATIONS_MAX} {text}"));
         }
-        let written = append(&mut file, &change).and_then(|()| if created { self.sync_folder() } else { Ok(()) });
+        let bytes = line(&change).map_err(|error| self.explain(&error))?;
+        let written = append(&mut file, &bytes).and_then(|()| if created { self.sync_folder() } else { Ok(()) });
         written.map_err(|error| self.explain(&error))?;
         state.lines += 1;
         state.known = known_of(&file).ok();
         take(&mut state.entries, change);
         self.put_in_force(&state, now);
         Ok(())
+    }
+
+    /// Takes changes that other nodes have made, or that they have heard of from here, in their order: on the disk, and then in force. What
+    /// was revoked here holds until they have heard of it, whatever they say meanwhile.
+    ///
+    /// # Errors
+    /// When there are too many, or the disk does not take them; some may be in force then.
+    pub(crate) fn take_shared(&self, changes: Vec<Revocation>) -> Result<(), String> {
+        let mut state = self.state();
+        let (mut file, created) = self.locked(&mut state).map_err(|error| self.explain(&error))?;
+        let (now, mut bytes, mut count) = (self.clock.unix_seconds(), Vec::new(), 0);
+        for mut change in changes {
+            change.shared = true;
+            let known = state.entries.get(&change.target).map(|(known, _)| known);
+            let is_news = match known {
+                Some(known) if !known.shared => change.is_of(known),
+                Some(known) => *known != change,
+                None => !change.lifted && is_in_force(&change, now),
+            };
+            if !is_news {
+                continue;
+            }
+            if known.is_none() && state.entries.len() >= REVOCATIONS_MAX {
+                state.known = None;
+                return Err(format!("{REVOCATIONS_MAX} revocations are in force here, as many as there may be; lift some"));
+            }
+            bytes.extend(line(&change).map_err(|error| self.explain(&error))?);
+            count += 1;
+            take(&mut state.entries, change);
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        let written = append(&mut file, &bytes).and_then(|()| if created { self.sync_folder() } else { Ok(()) });
+        if let Err(error) = written {
+            // What is on the disk counts, and is read again.
+            state.known = None;
+            return Err(self.explain(&error));
+        }
+        state.lines += count;
+        state.known = known_of(&file).ok();
+        self.put_in_force(&state, now);
+        Ok(())
+    }
+
+    /// What is in force here, by what it is about; to be compared with what others have.
+    pub(crate) fn in_force(&self) -> BTreeMap<Target, Revocation> {
+        self.list().into_iter().map(|entry| (entry.target.clone(), entry)).collect()
+    }
+
+    /// When everything that others have revoked was known, for routes that ask.
+    pub(crate) fn known_at(&self, at: tokio::time::Instant) {
+        self.revocations.known_at(at);
+    }
+
+    /// The time, in Unix seconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.unix_seconds()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -295,9 +283,9 @@ fn line(entry: &Revocation) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn append(file: &mut File, entry: &Revocation) -> io::Result<()> {
+fn append(file: &mut File, lines: &[u8]) -> io::Result<()> {
     let before = file.metadata()?.len();
-    let written = file.write_all(&line(entry)?).and_then(|()| file.sync_data());
+    let written = file.write_all(lines).and_then(|()| file.sync_data());
     if written.is_err() {
         // What is not done must not be found later. Where even that fails, the next one to write finds a line that has no end.
         let _as_it_was = file.set_len(before);

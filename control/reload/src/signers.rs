@@ -32,6 +32,7 @@ pub(crate) fn endpoint(
         websocket: false,
         body_read_max: 0,
         stream_age_max: None,
+        fresh_within: None,
     });
     let methods = vec!["GET".into(), "HEAD".into()];
     Ok(Some(RouteSpec { name, hosts: vec![host], path, methods, headers: Vec::new(), target }))

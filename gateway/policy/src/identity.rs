@@ -124,6 +124,8 @@ pub struct RouteAccess {
     pub authenticate: Arc<AuthenticatePlan>,
     /// What a caller must have; one line is enough.
     pub lines: Vec<Line>,
+    /// Whether it must be known what other nodes have revoked.
+    pub is_fresh: bool,
 }
 
 /// What a policy of identity is made from.

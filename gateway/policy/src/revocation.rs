@@ -6,6 +6,8 @@ use portcullis_model::{Mark, Principal};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// What can be revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +84,11 @@ const ENDED_FOR: u64 = 600;
 const ENDED_MAX: usize = 65_536;
 
 /// What has been revoked, and what has ended by itself. Looking at it takes no lock.
-#[derive(Default)]
 pub struct Revocations {
+    /// From when the times here are counted; it is never put back.
+    epoch: Instant,
+    /// When everything was known that other nodes have revoked, in milliseconds from then and one more; 0: never.
+    known: AtomicU64,
     /// How many there are: most gateways have none, and look no further.
     count: AtomicU64,
     ended_count: AtomicU64,
@@ -93,7 +98,35 @@ pub struct Revocations {
     ended: ArcSwap<HashMap<Mark, u64>>,
 }
 
+impl Default for Revocations {
+    fn default() -> Self {
+        Self {
+            epoch: Instant::now(),
+            known: AtomicU64::default(),
+            count: AtomicU64::default(),
+            ended_count: AtomicU64::default(),
+            revision: AtomicU64::default(),
+            reaches: ArcSwap::default(),
+            ended: ArcSwap::default(),
+        }
+    }
+}
+
 impl Revocations {
+    /// Everything that other nodes had revoked at this time is known.
+    pub fn known_at(&self, at: Instant) {
+        let millis = u64::try_from(at.saturating_duration_since(self.epoch).as_millis()).unwrap_or(u64::MAX);
+        self.known.store(millis.saturating_add(1), Ordering::Release);
+    }
+
+    /// Whether everything is known that other nodes had revoked so long ago.
+    #[must_use]
+    pub fn is_known_within(&self, age_max: Duration) -> bool {
+        let known = self.known.load(Ordering::Acquire);
+        let since = |known: u64| self.epoch.elapsed().saturating_sub(Duration::from_millis(known - 1));
+        known > 0 && since(known) <= age_max
+    }
+
     /// Puts another set in force, for every request from now on. Workers end what goes on when they see another revision.
     pub fn replace(&self, reaches: HashMap<Mark, Reach>) {
         let count = reaches.len() as u64;
@@ -157,6 +190,8 @@ impl Revocations {
 mod tests {
     use super::{Reach, Revocable, Revocations};
     use std::collections::HashSet;
+    use std::time::Duration;
+    use tokio::time::Instant;
 
     #[test]
     fn marks_are_equal_for_equal_things_alone() {
@@ -170,6 +205,20 @@ mod tests {
         ];
         assert_eq!(things.iter().map(Revocable::mark).collect::<HashSet<_>>().len(), things.len());
         assert_eq!(things[0].mark(), Revocable::Token { issuer: "a", id: "bc" }.mark());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_others_have_revoked_is_known_for_as_long_as_is_said() {
+        let (revocations, minute) = (Revocations::default(), Duration::from_mins(1));
+        assert!(!revocations.is_known_within(minute));
+        revocations.known_at(Instant::now());
+        assert!(revocations.is_known_within(minute));
+        tokio::time::advance(minute).await;
+        assert!(revocations.is_known_within(minute));
+        tokio::time::advance(Duration::from_millis(2)).await;
+        assert!(!revocations.is_known_within(minute));
+        revocations.known_at(Instant::now());
+        assert!(revocations.is_known_within(minute));
     }
 
     #[test]

@@ -26,16 +26,19 @@ pub(crate) async fn decide(
         return Err(Box::new(Stopped { exchange: cleared.into_exchange(), stop }));
     }
     // SECURITY: here and not among the policies, so that it holds however the caller has been found, also by what is kept of a token.
-    match worker.revoked(cleared.exchange()) {
-        None => Ok(cleared),
+    let rejection = match worker.revoked(cleared.exchange()) {
         Some(reason) => {
             let rejection = Rejection::new(reason, "what the caller is known by has been revoked");
             let asked = route.pipeline.challenge(cleared.exchange()).filter(|_| reason.status() == 401);
-            let stop = Stop::Reject(match asked {
+            match asked {
                 Some(challenge) => rejection.asking(challenge),
                 None => rejection,
-            });
-            Err(Box::new(Stopped { exchange: cleared.into_exchange(), stop }))
+            }
         }
-    }
+        None if route.fresh_within.is_some_and(|within| !worker.knows_revocations_within(within)) => {
+            Rejection::new(Reason::RevocationsStale, "the shared store has been away for longer than `stale_max`")
+        }
+        None => return Ok(cleared),
+    };
+    Err(Box::new(Stopped { exchange: cleared.into_exchange(), stop: Stop::Reject(rejection) }))
 }

@@ -104,6 +104,8 @@ pub struct Route {
     pub body_read_max: u64,
     /// How long an exchange of a caller may go on; nothing where nobody is asked who they are.
     pub stream_age_max: Option<Duration>,
+    /// How old what is known of other nodes' revocations may be; nothing where that does not matter.
+    pub fresh_within: Option<Duration>,
 }
 
 /// The split of a route's requests between upstreams.

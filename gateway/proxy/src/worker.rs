@@ -199,6 +199,11 @@ impl Worker {
         revoked(&self.published.revocations, exchange.principal().map(Arc::as_ref), &exchange.connection, now)
     }
 
+    /// Whether it is known what other nodes had revoked so long ago.
+    pub(crate) fn knows_revocations_within(&self, age_max: Duration) -> bool {
+        self.published.revocations.is_known_within(age_max)
+    }
+
     /// Whether the certificate of a connection has been revoked.
     pub(crate) fn is_revoked(&self, connection: &ConnectionFacts) -> bool {
         revoked(&self.published.revocations, None, connection, self.unix_micros() / 1_000_000).is_some()

@@ -99,6 +99,7 @@ fn snapshot(generation: u64) -> Snapshot {
         websocket: false,
         body_read_max: 0,
         stream_age_max: None,
+        fresh_within: None,
     });
     let spec = RouteSpec {
         name: "faulty".into(),

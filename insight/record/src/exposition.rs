@@ -5,6 +5,7 @@ use crate::name_gauges::{NameGauges, name_gauges};
 use crate::provider_gauges::{ProviderGauges, provider_gauges};
 use crate::recorder::LogStatus;
 use crate::series::{ByReason, CLASSES, ListenerSeries, METHODS, PROTOCOLS, RouteSeries, UpstreamSeries, WorkerSeries};
+use crate::store_gauges::{StoreGauges, store_gauges};
 use crate::upstream_gauges::{UpstreamGauges, upstream_gauges};
 use portcullis_model::Reason;
 use std::collections::BTreeMap;
@@ -42,6 +43,8 @@ pub struct Gauges {
     pub expiries: Vec<ExpiryGauge>,
     /// Names of upstreams that are resolved.
     pub names: Vec<NameGauges>,
+    /// The store that several nodes share, if there is one.
+    pub store: Option<StoreGauges>,
     /// Providers of identities that are asked.
     pub providers: Vec<ProviderGauges>,
 }
@@ -103,7 +106,7 @@ impl Text {
         debug_assert!(written.is_ok(), "writing to memory does not fail");
     }
 
-    fn single(&mut self, name: &str, kind: &str, help: &str, value: u64) {
+    pub(crate) fn single(&mut self, name: &str, kind: &str, help: &str, value: u64) {
         self.family(name, kind, help);
         self.push(format_args!("{name} {value}\n"));
     }
@@ -125,6 +128,7 @@ pub(crate) fn expose(workers: &[Arc<WorkerSeries>], gauges: &Gauges, log: &LogSt
     upstream_gauges(&mut text, &gauges.upstreams);
     name_gauges(&mut text, &gauges.names);
     provider_gauges(&mut text, &gauges.providers);
+    store_gauges(&mut text, gauges.store.as_ref());
     listeners(&mut text, &merge(workers.iter().map(|worker| worker.listeners.list())));
     let limits = merge(workers.iter().map(|worker| worker.limits.list()));
     text.family("portcullis_limits_over_total", "counter", "Requests beyond a limit that only reports.");

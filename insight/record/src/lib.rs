@@ -15,6 +15,7 @@ mod provider_gauges;
 mod recorder;
 mod series;
 mod sink;
+mod store_gauges;
 mod summary;
 mod upstream_gauges;
 mod writer;
@@ -24,6 +25,7 @@ pub use name_gauges::NameGauges;
 pub use provider_gauges::{KeySetGauges, ProviderGauges};
 pub use recorder::{AccessLog, LogStatus, RecordSettings, Recorder, Rotation};
 pub use sink::SinkSeed;
+pub use store_gauges::StoreGauges;
 pub use upstream_gauges::{EndpointGauges, UpstreamGauges};
 
 #[cfg(test)]

@@ -26,6 +26,11 @@ const CALLS: &[(&str, usize, &str)] = &[
         1,
         "an ID token goes back to the provider that signed it, by the browser of the one it is about",
     ),
+    (
+        "control/store/src/connection.rs",
+        1,
+        "the gateway's password at the shared store is handed to the library that logs in there",
+    ),
     ("control/reload/src/logins.rs", 1, "the gateway's secret at a provider is cut at the end of its line"),
     ("app/src/keys/mod.rs", 1, "a new API key is shown to whoever has made it, this once"),
     ("app/src/handover/channel.rs", 1, "ticket keys are sent to the next version over a socket that it alone has"),

@@ -350,7 +350,7 @@ impl Identity<'_> {
         route: &dyn Fn() -> String,
         checker: &mut Checker<'_>,
     ) -> Access {
-        let AccessSettings::Allow(lines) = written else { return Access::Public };
+        let AccessSettings::Allow { lines, fresh } = written else { return Access::Public };
         let path = |end: &str| format!("{}/access{end}", route());
         let Some(authenticate) = authenticate else {
             if let Some((_, line)) = lines.first() {
@@ -360,7 +360,7 @@ impl Identity<'_> {
             return Access::Public;
         };
         let resolved = lines.iter().map(|(end, line)| self.line(line, authenticate, &|| path(end), checker)).collect();
-        let access = RouteAccess { authenticate: Arc::clone(authenticate), lines: resolved };
+        let access = RouteAccess { authenticate: Arc::clone(authenticate), lines: resolved, is_fresh: fresh.is_some() };
         Access::Allow { access: Arc::new(access), written: written.encode() }
     }
 

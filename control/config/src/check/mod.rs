@@ -4,6 +4,7 @@ mod api_keys;
 mod apis;
 mod care;
 mod client_certificates;
+mod cluster;
 mod consumers;
 mod credentials;
 mod defend;
@@ -125,6 +126,7 @@ pub(crate) fn check(
     identity.check_routes(&apis, &merged, &mut checker);
     listeners::check_reach(&merged, &mut checker);
     upstreams::check_use(&merged, &mut checker);
+    let store = cluster::check(&merged, &mut checker);
     let plans = plans::check(&merged, &mut checker);
     let consumers = consumers::check(&identity, &merged, &plans, &mut checker);
     let plans = plans.into_values().flatten().collect();
@@ -142,6 +144,7 @@ pub(crate) fn check(
         overload: merged.defend.map(|defend| defend.overload.clone()).or_else(OverloadSettings::absent)?,
         dns_servers,
         access_log,
+        store,
         workers: merged.workers,
         weakenings,
         reminders,
@@ -178,6 +181,7 @@ fn digest_of(files: &[&ConfigFile], merged: &Merged<'_>) -> Digest {
             ("defend", file.defend.digest),
             ("dns", file.dns.digest),
             ("record", file.record.digest),
+            ("cluster", file.cluster.digest),
             ("workers", file.workers.digest),
         ]
     };

@@ -1,7 +1,7 @@
 //! `access` of a route: who may call it.
 
 use super::Word;
-use portcullis_model_settings::{Decode, Diagnostics, Node, Schema, Spanned, Value, section};
+use portcullis_model_settings::{Decode, Diagnostics, Node, Schema, Spanned, Value, choice, section};
 use serde_json::json;
 
 /// Who may call a route.
@@ -10,7 +10,12 @@ pub enum AccessSettings {
     /// Everybody.
     Public,
     /// Those whom one of these lines fits.
-    Allow(Vec<(String, Spanned<AllowSettings>)>),
+    Allow {
+        /// The lines.
+        lines: Vec<(String, Spanned<AllowSettings>)>,
+        /// Set when it must be known who has been revoked elsewhere.
+        fresh: Option<Spanned<AccessFresh>>,
+    },
 }
 
 section! {
@@ -20,6 +25,17 @@ section! {
         pub public: Option<bool>,
         /// Who may call it: a line, or a list of lines of which one is enough.
         pub allow: Option<AllowLines>,
+        /// What must be known of the other nodes before somebody may: with `required` the answer is 503 `revocations_stale` while what they have
+        /// revoked may not be known here, for `cluster.store.stale_max`. Nothing when absent.
+        pub fresh: Option<Spanned<AccessFresh>>,
+    }
+}
+
+choice! {
+    /// What must be known of what other nodes have revoked.
+    pub enum AccessFresh {
+        /// All of it, but for what is not older than `cluster.store.stale_max`.
+        Required = "required",
     }
 }
 
@@ -67,8 +83,13 @@ impl Decode for AccessSettings {
         }
         let said = AccessKeys::decode(node, diagnostics)?;
         match (said.public, said.allow) {
+            (Some(true), None) if said.fresh.is_some() => {
+                let help = "remove `fresh`, or write `allow` with who may";
+                diagnostics.error_with_help(node, "whoever may call without credentials cannot have been revoked", help);
+                None
+            }
             (Some(true), None) => Some(Self::Public),
-            (None, Some(lines)) => Some(Self::Allow(lines.0)),
+            (None, Some(lines)) => Some(Self::Allow { lines: lines.0, fresh: said.fresh }),
             (Some(false), None) => {
                 let help = "write `allow` with who may, or leave the route out";
                 diagnostics.error_with_help(node, "`public: false` says nothing about who may call the route", help);
@@ -90,7 +111,13 @@ impl Decode for AccessSettings {
     fn encode(&self) -> Value {
         match self {
             Self::Public => json!({ "public": true }),
-            Self::Allow(lines) => json!({ "allow": lines.iter().map(|(_, line)| line.encode()).collect::<Vec<_>>() }),
+            Self::Allow { lines, fresh } => {
+                let mut out = json!({ "allow": lines.iter().map(|(_, line)| line.encode()).collect::<Vec<_>>() });
+                if let (Value::Object(out), Some(fresh)) = (&mut out, fresh) {
+                    out.insert("fresh".to_owned(), fresh.encode());
+                }
+                out
+            }
         }
     }
 

@@ -50,7 +50,7 @@ impl EndpointHost {
         }
     }
 
-    fn parse(authority: &str, default_port: u16) -> Result<Self, Problem> {
+    pub(super) fn parse(authority: &str, default_port: u16) -> Result<Self, Problem> {
         let address = authority.parse::<SocketAddr>().ok().or_else(|| {
             let ip = authority.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(authority);
             ip.parse().ok().filter(|_| ip.contains(':') == (ip != authority)).map(|ip| SocketAddr::new(ip, default_port))

@@ -1,8 +1,8 @@
 //! A whole file. Every section may be missing, so that a folder can hold each in a file of its own.
 
 use super::{
-    ApiSettings, ConsumerSettings, DefendSettings, DnsSettings, IdentitySettings, ListenerSettings, ManagementSettings, Once,
-    Parts, PlanSettings, ProviderRole, RecordSettings, UpstreamSettings,
+    ApiSettings, ClusterSettings, ConsumerSettings, DefendSettings, DnsSettings, IdentitySettings, ListenerSettings,
+    ManagementSettings, Once, Parts, PlanSettings, ProviderRole, RecordSettings, UpstreamSettings,
 };
 use portcullis_model_settings::{Decode, Diagnostics, Named, Node, Schema, Spanned, Value, section};
 use serde_json::json;
@@ -39,6 +39,8 @@ section! {
         pub defend: Once<DefendSettings>,
         /// What leaves a record.
         pub record: Once<RecordSettings>,
+        /// What several nodes of the gateway share.
+        pub cluster: Once<ClusterSettings>,
         /// Worker threads; one per core when absent.
         pub workers: Once<Workers>,
     }

@@ -5,6 +5,7 @@ mod api_keys;
 mod apis;
 mod balance;
 mod client_certificates;
+mod cluster;
 mod consumers;
 mod credentials;
 mod dns;
@@ -22,7 +23,7 @@ mod rest;
 mod signatures;
 mod upstreams;
 
-pub use access::{AccessKeys, AccessSettings, AllowLines, AllowSettings};
+pub use access::{AccessFresh, AccessKeys, AccessSettings, AllowLines, AllowSettings};
 pub use api_keys::{ApiKeysSettings, KeyHeader, KeyStoreSettings};
 pub use apis::{ApiSettings, EncodedSlash, HeaderMatches, RouteSettings};
 pub use balance::{
@@ -31,6 +32,7 @@ pub use balance::{
 };
 pub(crate) use client_certificates::written;
 pub use client_certificates::{CertificateClientSettings, CertificatesSettings, DnsName, Fingerprint, UriName};
+pub use cluster::{ClusterSettings, StorePrefix, StoreSettings, StoreUrl, StoreUser};
 pub use consumers::{CallerName, ClaimText, ConsumerMatch, ConsumerSettings};
 pub use credentials::{ClientCredentialsSettings, CredentialsSettings, SignSettings, SignerKeysSettings, SignerSettings};
 pub use dns::{DnsServer, DnsSettings};

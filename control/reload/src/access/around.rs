@@ -37,6 +37,7 @@ pub(crate) fn weigh(old: &Plan, new: &Plan) -> Weighed {
     }
     weigh_plans(old, new, &mut weighed);
     weigh_weakenings(old, new, &mut weighed);
+    weigh_store(old, new, &mut weighed);
     for listener in &new.listeners {
         if let Some(before) = old.listeners.iter().find(|one| one.name == listener.name) {
             weigh_listener(before, listener, &mut weighed);
@@ -46,6 +47,22 @@ pub(crate) fn weigh(old: &Plan, new: &Plan) -> Weighed {
         weighed.relaxes.insert("`defend.client_ip` has changed: whose word on a client's address counts".to_owned());
     }
     weighed
+}
+
+/// What other nodes have revoked, and how old what is known of it may be.
+fn weigh_store(old: &Plan, new: &Plan, weighed: &mut Weighed) {
+    match (&old.store, &new.store) {
+        (Some(before), Some(after)) => {
+            weighed.more("`cluster.store.stale_max`", &before.stale_max, &after.stale_max);
+            if (&before.url, &before.prefix) != (&after.url, &after.prefix) {
+                weighed.relaxes.insert("`cluster.store` is another: what nodes revoke there does not count any more".to_owned());
+            }
+        }
+        (Some(_), None) => {
+            weighed.relaxes.insert("`cluster.store` is gone: what other nodes revoke does not count any more".to_owned());
+        }
+        (None, _) => {}
+    }
 }
 
 /// SECURITY: a change of what a token must be counts as one that lets more in, unless it is one of those that certainly do not.

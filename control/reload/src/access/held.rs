@@ -28,10 +28,15 @@ pub(crate) fn weigh((old, before): (&Plan, Place<'_>), (new, after): (&Plan, Pla
     weighed.flag("a WebSocket may be opened", before.route.websocket, after.route.websocket);
     let keeps = |place: Place<'_>| place.route.encoded_slash == EncodedSlash::Keep;
     weighed.flag("paths may have an encoded slash", keeps(before), keeps(after));
+    weighed.flag("it need not be known what other nodes have revoked", !is_fresh(before), !is_fresh(after));
     if let (Some(mine), Some(others)) = (stream_age(before), stream_age(after)) {
         weighed.more("`stream_age_max`, how long streams go on", &mine, &others);
     }
     weighed
+}
+
+fn is_fresh(place: Place<'_>) -> bool {
+    matches!(&place.route.access, Access::Allow { access, .. } if access.is_fresh)
 }
 
 fn stream_age(place: Place<'_>) -> Option<Duration> {

@@ -1,4 +1,5 @@
-use super::{Revocation, RevocationLog, STALE_LINES_MAX, Target};
+use super::{RevocationLog, STALE_LINES_MAX};
+use crate::revocation::{Revocation, Target};
 use portcullis_gateway_policy::{Revocable, Revocations};
 use portcullis_model::{Clock, Mark, Principal};
 use portcullis_testing_kit::TempDir;
@@ -10,7 +11,16 @@ const NOW: u64 = 1_000_000;
 
 fn token(id: &str) -> Revocation {
     let target = Target::Token { issuer: "https://id.test".to_owned(), id: id.to_owned() };
-    Revocation { target, lifted: false, issued_until: None, until: Some(NOW + 60), unix_seconds: NOW, uid: 7, reason: None }
+    Revocation {
+        target,
+        lifted: false,
+        issued_until: None,
+        until: Some(NOW + 60),
+        unix_seconds: NOW,
+        uid: 7,
+        reason: None,
+        shared: false,
+    }
 }
 
 struct Place {

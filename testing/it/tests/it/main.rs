@@ -65,6 +65,7 @@ mod record;
 mod reload;
 mod revocation;
 mod revocation_certificates;
+mod shared_store;
 mod signed_tokens;
 mod site;
 mod slow;
