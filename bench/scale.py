@@ -69,7 +69,7 @@ def ask(port, path):
 def base(port, folder, upstream):
     return (f"version: 1\nlisteners:\n  plain:\n    address: 127.0.0.1:{port}\n"
             f"    danger_plaintext: {{ reason: measurement, owner: bench, expires: 2099-01-01 }}\n"
-            f"    limits: {{ connections: 10000, connections_per_client: 10000 }}\n"
+            f"    limits: {{ connections: 10000, connections_per_client: 10000, connection_rate_per_client: 1000000/s }}\n"
             f"management: {{ socket: {folder}/run/p.sock }}\n"
             f"upstreams: {{ app: {{ endpoints: [ {{ url: \"http://127.0.0.1:{upstream}\" }} ] }} }}\n"
             f"record: {{ access_log: off }}\n")

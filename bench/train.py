@@ -23,12 +23,12 @@ listeners:
     address: 127.0.0.1:{plain}
     protocols: [h1]
     danger_plaintext: {{ reason: training on loopback, owner: bench, expires: 2099-01-01 }}
-    limits: {{ connections: 2000, connections_per_client: 2000 }}
+    limits: {{ connections: 2000, connections_per_client: 2000, connection_rate_per_client: 1000000/s }}
   tls:
     address: 127.0.0.1:{tls}
     protocols: [h1, h2]
     tls: {{ certificates: [ {{ hosts: [localhost], files: {{ certificate: {d}/c.pem, key: {d}/k.pem }} }} ] }}
-    limits: {{ connections: 2000, connections_per_client: 2000 }}
+    limits: {{ connections: 2000, connections_per_client: 2000, connection_rate_per_client: 1000000/s, handshakes_per_client: 10000 }}
 management: {{ socket: "{d}/run/portcullis.sock" }}
 identity:
   providers:

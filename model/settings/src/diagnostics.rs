@@ -1,6 +1,7 @@
 //! Everything found wrong in a configuration: all of it, not the first.
 
-use crate::{Node, PolicySchema, Position, nearest};
+use crate::{FileId, Node, PolicySchema, Position, nearest};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,6 +43,8 @@ pub struct Diagnostics {
     found: Vec<Diagnostic>,
     errors: usize,
     omitted: usize,
+    /// Lines that no finding shows, because a secret may stand there.
+    secret_lines: BTreeSet<(FileId, u32)>,
     policies: Arc<[PolicySchema]>,
     later: &'static [&'static str],
     folder: PathBuf,
@@ -52,7 +55,7 @@ impl Diagnostics {
     /// `/listeners/*/proxy_protocol`; `*` stands for any one name or index, a last `**` for whatever follows.
     #[must_use]
     pub fn new(policies: Arc<[PolicySchema]>, later: &'static [&'static str]) -> Self {
-        Self { found: Vec::new(), errors: 0, omitted: 0, policies, later, folder: PathBuf::new() }
+        Self { policies, later, ..Self::default() }
     }
 
     /// The same for a configuration in a folder: where its relative paths start.
@@ -74,13 +77,24 @@ impl Diagnostics {
         Arc::clone(&self.policies)
     }
 
-    /// Adds a finding.
-    pub fn push(&mut self, diagnostic: Diagnostic) {
+    /// Adds a finding. Where one of a line must not show it, none of that line does, in whatever order they are found.
+    pub fn push(&mut self, mut diagnostic: Diagnostic) {
+        let line = line_of(&diagnostic);
+        if diagnostic.hide_source {
+            self.hide_line(line);
+        }
+        diagnostic.hide_source = self.secret_lines.contains(&line);
         self.errors += usize::from(diagnostic.severity == Severity::Error);
         if self.found.len() < KEPT_MAX {
             self.found.push(diagnostic);
         } else {
             self.omitted += 1;
+        }
+    }
+
+    fn hide_line(&mut self, line: (FileId, u32)) {
+        if self.secret_lines.insert(line) {
+            self.found.iter_mut().filter(|known| line_of(known) == line).for_each(|known| known.hide_source = true);
         }
     }
 
@@ -171,10 +185,15 @@ impl Diagnostics {
     pub fn extend(&mut self, other: &Diagnostics) {
         self.omitted += other.omitted;
         self.errors += other.errors - other.found.iter().filter(|d| d.severity == Severity::Error).count();
+        other.secret_lines.iter().for_each(|line| self.hide_line(*line));
         for diagnostic in &other.found {
             self.push(diagnostic.clone());
         }
     }
+}
+
+fn line_of(diagnostic: &Diagnostic) -> (FileId, u32) {
+    (diagnostic.position.file, diagnostic.position.line)
 }
 
 fn path_matches(pattern: &str, path: &str) -> bool {

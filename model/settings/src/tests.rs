@@ -212,6 +212,20 @@ fn a_secret_written_out_is_refused_without_being_repeated() {
 }
 
 #[test]
+fn no_finding_shows_a_line_with_a_secret_whichever_comes_first() {
+    let tree = tree(&json!({ "key": "hunter2" }));
+    let (node, mut diagnostics) = (tree.root().field("key").expect("there"), Diagnostics::default());
+    diagnostics.error(&node, "wrong");
+    SecretRef::decode(&node, &mut diagnostics);
+    diagnostics.warning(&node, "odd", "mend it");
+    let mut all = Diagnostics::default();
+    all.error(&node, "wrong");
+    all.extend(&diagnostics);
+    assert_eq!(all.found().len(), 4);
+    assert!(all.found().iter().all(|one| one.hide_source));
+}
+
+#[test]
 fn methods_are_a_set_of_those_that_can_be_routed() {
     let read_methods = |value: Value| read::<Methods>(&value);
     let set = read_methods(json!(["POST", "GET"])).expect("valid");
