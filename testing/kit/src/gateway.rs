@@ -387,6 +387,8 @@ impl Plain {
     pub fn yaml(&self) -> String {
         let Self { upstream, listener, upstream_settings, routes, api, sections, record } = self;
         let routes = routes.replace('\n', "\n      ");
+        // All tests come from one address, and many make a connection for each request.
+        let limits = if listener.contains("limits:") { "" } else { "limits: { connection_rate_per_client: 1000000/s }" };
         format!(
             r#"version: 1
 listeners:
@@ -394,6 +396,7 @@ listeners:
     address: 127.0.0.1:@http@
     protocols: [h1]
     danger_plaintext: {{ reason: test, owner: test, expires: 2099-01-01 }}
+    {limits}
     {listener}
 management: {{ socket: run/portcullis.sock, probes: 127.0.0.1:@probes@ }}
 upstreams:

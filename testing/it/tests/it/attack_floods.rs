@@ -1,6 +1,7 @@
 //! Floods at the door, and the bans that follow: the attacker is kept out, everybody else is served, memory stays.
 
 use crate::http2_site::{SecureSite, secure_site_with};
+use crate::operations::{blocks, pages, run};
 use crate::revocation::command;
 use crate::site::{Site, get_with, site_with};
 use portcullis_testing_kit::http2::{END_HEADERS, END_STREAM, Http2Client, block, frame, get_fields, kind};
@@ -197,4 +198,12 @@ fn a_ban_of_a_second_is_over_after_it_and_the_next_one_is_longer() {
         assert!(asks_from(ATTACKER, site.http()).is_none());
         eventually("the end of the ban", || asks_from(ATTACKER, site.http()));
     }
+}
+
+#[test]
+fn the_page_of_bans_works_as_written() {
+    let site = site_with(|_| {});
+    let page = std::fs::read_to_string(pages().join("bans.md")).expect("the page");
+    run(site.gateway.folder(), &blocks(&page, "sh").concat());
+    assert_eq!(networks(&site.gateway), ["198.51.100.0/24"]);
 }

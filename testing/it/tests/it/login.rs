@@ -24,6 +24,7 @@ listeners:
     address: 127.0.0.1:@http@
     protocols: [h1]
     danger_plaintext: {{ reason: test, owner: test, expires: 2099-01-01 }}
+    limits: {{ connection_rate_per_client: 1000000/s }}
 management: {{ socket: run/portcullis.sock, probes: 127.0.0.1:@probes@ }}
 upstreams:
   u: {{ endpoints: [ {{ url: "http://{witness}" }} ] }}
