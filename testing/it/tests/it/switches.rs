@@ -26,8 +26,8 @@ const SWITCHES: &[(&str, &str, &str)] = &[
     ("balancers", "protocols: [h1]\n", "protocols: [h1]\n    proxy_protocol: { from: [10.0.0.0/8] }\n"),
     (
         "limits of a listener",
-        "protocols: [h1]\n",
-        "protocols: [h1]\n    limits: { connections: 5000, headers_max: 64, header_deadline: 5s }\n",
+        "    limits: { connection_rate",
+        "    limits: { connections: 5000, headers_max: 64, header_deadline: 5s, connection_rate",
     ),
     (
         "time-outs of the upstream",

@@ -48,6 +48,7 @@ listeners:
     address: 127.0.0.1:@http@
     protocols: [h1]
     danger_plaintext: {{ reason: test, owner: test, expires: 2099-01-01 }}
+    limits: {{ connection_rate_per_client: 1000000/s }}
   secure:
     address: 127.0.0.1:@tls@
     tls: {{ certificates: [ {{ hosts: [a.test], files: {{ certificate: a.crt, key: a.key }} }} ] }}
