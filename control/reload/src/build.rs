@@ -2,13 +2,14 @@
 
 use crate::addresses::{client_address, spared};
 use crate::care::{balance, breaker, health, outlier, protocol, retry};
+use crate::client_auth::Environment;
 use crate::client_tokens::{self, ClientTokens, KeptToken};
 use crate::endpoints;
 use crate::files::PolicyFiles;
 use crate::introspection::{self, IntrospectionKeeper, KeptProvider};
 use crate::key_sets::{Kept, KeySets, kept_by};
 use crate::key_uses::{self, KeyUseLog};
-use crate::logins::{self, Environment, KeptLogin, LoginKeeper};
+use crate::logins::{self, KeptLogin, LoginKeeper};
 use crate::pipelines::{Asks, Pipelines};
 use crate::providers::Providers;
 use crate::signers;

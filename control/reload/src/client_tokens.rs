@@ -3,12 +3,12 @@
 //!
 //! SECURITY: as for keys only the upstream that the configuration names is asked, under the issuer's own host (threats E 111).
 
+use crate::client_auth::{ClientProof, Environment};
 use crate::key_sets::{Tell, origin_of};
-use crate::logins::{Environment, secret};
 use portcullis_control_config::Plan;
 use portcullis_engines_jose::Json;
 use portcullis_gateway_policy::{ClientTokenPlan, CredentialsPlan, HeldToken, KeySource, LiveEndpoints, LiveToken, StatePool};
-use portcullis_gateway_upstream::{Fetch, FetchFailure, PostedForm, Upstream};
+use portcullis_gateway_upstream::{Fetch, FetchFailure, Upstream};
 use portcullis_model::{Clock, Secret};
 use portcullis_wire::form_encode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -54,7 +54,7 @@ pub(crate) fn kept_by<D>(
     for api in &plan.apis {
         let Some(CredentialsPlan::ClientCredentials(how)) = api.credentials.as_deref() else { continue };
         let wrong = |problem: String| format!("api `{}`: credentials.client_credentials.client_secret: {problem}", api.name);
-        secret(&how.client_secret, environment).map_err(wrong)?;
+        ClientProof::find(&how.client_secret, environment).map_err(wrong)?;
         let KeySource::Discover(discovery) = &how.provider.keys else { continue };
         let upstream = upstreams.iter().map(|(_, upstream)| upstream).find(|one| one.settings.name == discovery.upstream);
         let Some((upstream, endpoints)) = upstream.zip(how.provider.live_endpoints(states)) else { continue };
@@ -212,7 +212,7 @@ impl Keeper {
 async fn ask(one: &KeptToken, now_unix_seconds: u64) -> Result<(HeldToken, Instant), String> {
     let endpoints = one.endpoints.get().unwrap_or_default();
     let target = endpoints.token.as_deref().ok_or("it does not say where, on its own host")?;
-    let secret = secret(&one.plan.client_secret, &one.environment)?;
+    let proof = ClientProof::find(&one.plan.client_secret, &one.environment)?;
     let scopes = one.plan.scopes.join(" ");
     let mut pairs = vec![("grant_type", "client_credentials")];
     pairs.extend((!scopes.is_empty()).then_some(("scope", &*scopes)));
@@ -221,7 +221,7 @@ async fn ask(one: &KeptToken, now_unix_seconds: u64) -> Result<(HeldToken, Insta
     let (origin, _) = origin_of(&one.plan.provider.rules.issuer);
     let authority = origin.split_once("://").map_or("", |(_, authority)| authority).to_owned();
     let fetch = Fetch { authority, target: target.to_owned(), bytes_max: ANSWER_BYTES_MAX };
-    let form = PostedForm::by_client(form, &one.plan.client_id, &secret);
+    let form = proof.form(form, &one.plan.client_id, &one.plan.provider.rules.issuer, now_unix_seconds)?;
     // What the provider counts from is not before this.
     let asked = Instant::now();
     let answer = fetch.post(&form, &one.upstream, WITHIN, now_unix_seconds).await.map_err(|failure| match failure {

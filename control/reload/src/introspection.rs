@@ -2,8 +2,8 @@
 //!
 //! SECURITY: as for keys only the upstream that the configuration names is asked, under the issuer's own host (threats E 111).
 
+use crate::client_auth::{ClientProof, Environment};
 use crate::key_sets::{Tell, origin_of};
-use crate::logins::{Environment, secret};
 use crate::providers::Outcomes;
 use portcullis_control_config::Plan;
 use portcullis_engines_jose::INTROSPECTION_BYTES_MAX;
@@ -11,7 +11,7 @@ use portcullis_gateway_policy::{
     Answered, IntrospectionDesk, IntrospectionFailure, IntrospectionPlan, IntrospectionQuestion, LiveEndpoints, ProviderPlan,
     StatePool,
 };
-use portcullis_gateway_upstream::{Fetch, FetchFailure, PostedForm, Upstream};
+use portcullis_gateway_upstream::{Fetch, FetchFailure, Upstream};
 use portcullis_model::{Clock, Secret};
 use std::collections::HashMap;
 use std::fmt;
@@ -51,7 +51,7 @@ pub(crate) fn kept_by<D>(
     for provider in &plan.identity.providers {
         let Some(how) = provider.introspection.clone() else { continue };
         let wrong = |problem: String| format!("provider `{}`: introspection.client_secret: {problem}", provider.name);
-        secret(&how.client_secret, environment).map_err(wrong)?;
+        ClientProof::find(&how.client_secret, environment).map_err(wrong)?;
         let upstream = upstreams.iter().map(|(_, upstream)| upstream).find(|one| one.settings.name == how.upstream);
         let Some(upstream) = upstream.map(Arc::clone) else { continue };
         let (endpoints, environment) = (provider.live_endpoints(states), Arc::clone(environment));
@@ -209,10 +209,10 @@ async fn ask(kept: &KeptProvider, body: Secret<Vec<u8>>, now: u64) -> Result<Vec
     let found = kept.endpoints.as_ref().and_then(|endpoints| endpoints.get()).unwrap_or_default();
     let target = kept.how.path.as_deref().or(found.introspection.as_deref());
     let target = target.ok_or_else(|| Problem::Other("it does not say where, on its own host; write `path`".to_owned()))?;
-    let secret = secret(&kept.how.client_secret, &kept.environment).map_err(Problem::Other)?;
+    let proof = ClientProof::find(&kept.how.client_secret, &kept.environment).map_err(Problem::Other)?;
     let (origin, _) = origin_of(&kept.plan.rules.issuer);
     let authority = origin.split_once("://").map_or("", |(_, authority)| authority).to_owned();
     let fetch = Fetch { authority, target: target.to_owned(), bytes_max: INTROSPECTION_BYTES_MAX };
-    let form = PostedForm::by_client(body, &kept.how.client_id, &secret);
+    let form = proof.form(body, &kept.how.client_id, &kept.plan.rules.issuer, now).map_err(Problem::Other)?;
     fetch.post(&form, &kept.upstream, kept.how.deadline, now).await.map_err(Problem::Fetch)
 }

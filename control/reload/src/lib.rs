@@ -6,6 +6,7 @@ mod bans;
 mod build;
 mod care;
 mod checks;
+mod client_auth;
 mod client_tokens;
 mod endpoints;
 mod expiries;

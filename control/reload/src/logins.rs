@@ -3,17 +3,15 @@
 //! SECURITY: as for keys only the upstream that the configuration names is asked, under the issuer's own host (threats E 111).
 
 use crate::build::Upstreams;
+use crate::client_auth::{ClientProof, Environment};
 use crate::key_sets::{Tell, origin_of};
 use crate::pipelines::Pipelines;
 use portcullis_control_config::{Plan, PolicyLevels};
-use portcullis_gateway_policy::{
-    Answered, KeySource, LiveEndpoints, LoginDesk, LoginPlan, SecretSource, StatePool, TokenFailure, TokenQuestion,
-};
+use portcullis_gateway_policy::{Answered, KeySource, LiveEndpoints, LoginDesk, LoginPlan, StatePool, TokenFailure, TokenQuestion};
 use portcullis_gateway_proxy::Route;
 use portcullis_gateway_router::{HostPattern, PathTemplate, RouteSpec};
-use portcullis_gateway_upstream::{Fetch, FetchFailure, PostedForm, Upstream};
+use portcullis_gateway_upstream::{Fetch, FetchFailure, Upstream};
 use portcullis_model::{Clock, Secret};
-use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
@@ -27,11 +25,6 @@ const WITHIN: Duration = Duration::from_secs(5);
 const WITHIN_AT_ALL: Duration = Duration::from_secs(10);
 /// How many are asked for at the same time.
 const ASKING_MAX: usize = 64;
-/// The longest secret.
-const SECRET_BYTES_MAX: usize = 4096;
-
-/// Looks up a variable of the environment.
-pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// A login for which tokens are asked.
 #[derive(Clone)]
@@ -54,7 +47,8 @@ pub(crate) fn kept_by<D>(
 ) -> Result<Vec<KeptLogin>, String> {
     let mut kept = Vec::new();
     for login in &plan.identity.logins {
-        secret(&login.client_secret, environment).map_err(|problem| format!("login `{}`: client_secret: {problem}", login.name))?;
+        ClientProof::find(&login.client_secret, environment)
+            .map_err(|problem| format!("login `{}`: client_secret: {problem}", login.name))?;
         let KeySource::Discover(discovery) = &login.provider.keys else { continue };
         let upstream = upstreams.iter().map(|(_, upstream)| upstream).find(|one| one.settings.name == discovery.upstream);
         let Some((upstream, endpoints)) = upstream.zip(login.provider.live_endpoints(states)) else { continue };
@@ -95,25 +89,6 @@ pub(crate) fn endpoints(
         Ok(RouteSpec { name, hosts: vec![host.clone()], path, methods: vec![endpoint.method.into()], headers: Vec::new(), target })
     };
     pipelines.of_login(defaults, login)?.into_iter().map(spec).collect()
-}
-
-/// The gateway's secret at a provider, without the end of a line.
-pub(crate) fn secret(source: &SecretSource, environment: &Environment) -> Result<Secret<String>, String> {
-    let text = match source {
-        SecretSource::Env(name) => environment(name).ok_or_else(|| format!("there is no variable `{name}` in the environment"))?,
-        SecretSource::File(path) => {
-            let mut text = String::new();
-            let read = std::fs::File::open(path).and_then(|file| file.take(SECRET_BYTES_MAX as u64 + 2).read_to_string(&mut text));
-            read.map_err(|error| format!("`{}` cannot be read: {}", path.display(), error.kind()))?;
-            text
-        }
-    };
-    let text = Secret::new(text);
-    let bare = text.reveal().trim_end_matches(['\r', '\n']);
-    if bare.is_empty() || bare.len() > SECRET_BYTES_MAX || bare.chars().any(char::is_control) {
-        return Err(format!("it is not one line of 1 to {SECRET_BYTES_MAX} bytes"));
-    }
-    Ok(Secret::new(bare.to_owned()))
 }
 
 type Shared = Arc<Mutex<Vec<KeptLogin>>>;
@@ -209,10 +184,10 @@ impl std::fmt::Display for Problem {
 async fn ask(login: &KeptLogin, body: Secret<Vec<u8>>, now: u64) -> Result<Vec<u8>, Problem> {
     let endpoints = login.endpoints.get().unwrap_or_default();
     let target = endpoints.token.as_deref().ok_or_else(|| Problem::Other("it does not say where, on its own host".to_owned()))?;
-    let secret = secret(&login.plan.client_secret, &login.environment).map_err(Problem::Other)?;
+    let proof = ClientProof::find(&login.plan.client_secret, &login.environment).map_err(Problem::Other)?;
     let (origin, _) = origin_of(&login.plan.provider.rules.issuer);
     let authority = origin.split_once("://").map_or("", |(_, authority)| authority).to_owned();
     let fetch = Fetch { authority, target: target.to_owned(), bytes_max: ANSWER_BYTES_MAX };
-    let form = PostedForm::by_client(body, &login.plan.client_id, &secret);
+    let form = proof.form(body, &login.plan.client_id, &login.plan.provider.rules.issuer, now).map_err(Problem::Other)?;
     fetch.post(&form, &login.upstream, WITHIN, now).await.map_err(Problem::Fetch)
 }

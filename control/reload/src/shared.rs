@@ -1,6 +1,6 @@
 //! What nodes share of what has been revoked: every change goes to a store, and what others have changed comes from there.
 
-use crate::logins::{Environment, secret};
+use crate::client_auth::{Environment, secret};
 use crate::revocation::Revocation;
 use crate::revocations::RevocationLog;
 use portcullis_control_config::StorePlan;

@@ -45,6 +45,15 @@ impl PostedForm {
         let authorization = Secret::new(format!("Basic {}", base64(pair.reveal().as_bytes())));
         Self { body, authorization: Some(authorization) }
     }
+
+    /// A form with what the gateway has signed of itself, as a client of the provider that gets it (RFC 7523 section 2.2).
+    #[must_use]
+    pub fn by_assertion(body: Secret<Vec<u8>>, client_id: &str, assertion: &str) -> Self {
+        const KIND: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        let proof = form_encode(&[("client_id", client_id), ("client_assertion_type", KIND), ("client_assertion", assertion)]);
+        let body = Secret::new([body.reveal(), b"&".as_slice(), proof.as_bytes()].concat());
+        Self { body, authorization: None }
+    }
 }
 
 /// The standard alphabet with padding (RFC 4648 section 4).

@@ -27,10 +27,12 @@ function tellGateway(url, { body }) {
 
 function make(issuer, { keys, algorithm }) {
   const { origin, client } = wishes();
+  // What a wish says to be null is left out.
+  const only = (client) => Object.fromEntries(Object.entries(client).filter(([, value]) => value !== null));
   const own = `${origin}/.portcullis/login/staff`;
   const provider = new Provider(issuer, {
     jwks: { keys },
-    clients: [{
+    clients: [only({
       client_id: 'app',
       client_secret: 'only-for-tests',
       redirect_uris: [`${own}/callback`],
@@ -38,7 +40,7 @@ function make(issuer, { keys, algorithm }) {
       grant_types: ['authorization_code', 'refresh_token'],
       id_token_signed_response_alg: algorithm,
       ...client,
-    }],
+    })],
     fetch: tellGateway,
     cookies: { keys: ['only-for-tests'] },
     claims: { openid: ['sub', 'groups', 'sid'] },

@@ -4,13 +4,23 @@
 // Arguments: the file to write the port to, the folder of the packages, and a file with its private keys (a JSON Web Key Set) and the name of
 // its algorithm. Another content of that file is taken with the next request. `/asked` tells how often each document was asked for. Ends
 // when its standard input does: so it cannot outlive the tests.
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { X509Certificate } from 'node:crypto';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { X509Certificate, createPublicKey } from 'node:crypto';
 import { createServer } from 'node:http';
 import { pathToFileURL } from 'node:url';
 
 const [portFile, modules, keyFile] = process.argv.slice(2);
 const { Provider } = await import(pathToFileURL(`${modules}/oidc-provider/lib/index.js`).href);
+const { calculateJwkThumbprint } = await import(pathToFileURL(`${modules}/jose/dist/webapi/index.js`).href);
+
+// The client `keyed` proves itself by the private key in the file `client.pem`, if that is there.
+async function publicKeys() {
+  const key = createPublicKey(readFileSync('client.pem')).export({ format: 'jwk' });
+  return { keys: [{ ...key, kid: await calculateJwkThumbprint(key), alg: 'ES256', use: 'sig' }] };
+}
+const byKey = existsSync('client.pem')
+  ? { client_secret: undefined, token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: 'ES256', jwks: await publicKeys() }
+  : undefined;
 
 function handler(issuer, { keys, algorithm }) {
   const signed = { audience: undefined, scope: 'orders:read orders:write', accessTokenFormat: 'jwt', jwt: { sign: { alg: algorithm } } };
@@ -32,7 +42,7 @@ function handler(issuer, { keys, algorithm }) {
   };
   const provider = new Provider(issuer, {
     jwks: { keys },
-    clients: [client('shop'), client('bound', { tls_client_certificate_bound_access_tokens: true })],
+    clients: [client('shop'), client('bound', { tls_client_certificate_bound_access_tokens: true }), ...(byKey ? [client('keyed', byKey)] : [])],
     features: {
       mTLS: { enabled: true, certificateBoundAccessTokens: true, getCertificate: certificateOf },
       devInteractions: { enabled: false },

@@ -16,7 +16,7 @@ const CALLS: &[(&str, usize, &str)] = &[
     ),
     (
         "gateway/upstream/src/fetch.rs",
-        5,
+        6,
         "the gateway's own credentials, and what only a provider may see, are sent to that provider",
     ),
     ("policies/src/credentials/client.rs", 1, "the gateway's own token goes to the upstream that it was asked for"),
@@ -31,7 +31,7 @@ const CALLS: &[(&str, usize, &str)] = &[
         1,
         "the gateway's password at the shared store is handed to the library that logs in there",
     ),
-    ("control/reload/src/logins.rs", 1, "the gateway's secret at a provider is cut at the end of its line"),
+    ("control/reload/src/client_auth.rs", 3, "the gateway's secret at a provider is cut at the end of its line, or read as a key"),
     ("app/src/keys/mod.rs", 1, "a new API key is shown to whoever has made it, this once"),
     ("app/src/handover/channel.rs", 1, "ticket keys are sent to the next version over a socket that it alone has"),
 ];

@@ -46,7 +46,8 @@ section! {
         pub provider: Spanned<Name>,
         /// What the gateway is called there.
         pub client_id: Word,
-        /// Its secret there. It is read whenever it is needed, so that it can be changed without a reload.
+        /// Its secret there; or a private key (PEM, P-256 or Ed25519), with which it signs who it is (`private_key_jwt`, RFC 7523). It is read
+        /// whenever it is needed, so that it can be changed without a reload.
         pub client_secret: Spanned<SecretRef>,
         /// The scopes that are asked for.
         pub scopes: Option<Numbered<Word>>,

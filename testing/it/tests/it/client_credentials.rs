@@ -2,10 +2,11 @@
 
 use crate::openid::{private_keys, written};
 use portcullis_testing_kit::{
-    Gateway, NodeServer, Plain, Response, SigningKey, UpstreamSide, Witness, ask, eventually, get, holds, key_set,
+    Gateway, NodeServer, Plain, Response, SigningKey, UpstreamSide, Witness, ask, eventually, get, holds, key_set, output_of,
 };
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 fn yaml(upstream: SocketAddr, provider: SocketAddr, more: &str) -> String {
@@ -76,6 +77,37 @@ fn a_real_providers_token_goes_to_the_upstream_and_is_asked_for_once() {
     gateway.reaches_generation(2);
     assert_eq!(call(&gateway).status, 200);
     gateway.is_well();
+}
+
+#[test]
+fn the_gateway_proves_itself_by_a_key_that_the_provider_does_not_know() {
+    let arguments = ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    let made = || String::from_utf8(output_of(Command::new("openssl").args(arguments)).stdout).expect("PEM");
+    let (key, other) = (made(), made());
+    let keys = written("ES256", &[&private_keys("ES256", "k1")]);
+    let files = [("keys.json", &*keys), ("client.pem", &*key)];
+    let provider = NodeServer::running(include_str!("../../js/openid_provider.mjs"), &["keys.json"], &files);
+    let witness = Witness::ok();
+    let config = yaml(witness.address(), provider.address(), ", resource: \"https://orders.test\"");
+    let config = config.replace("client_id: shop", "client_id: keyed");
+    let gateway = Gateway::start_with(&[("secret", &key)], &config);
+    assert_eq!(call(&gateway).status, 200, "{}", gateway.stderr());
+    assert_eq!(payload(shown(&witness)[0].strip_prefix("Bearer ").unwrap())["client_id"], "keyed");
+    // Another key is nobody's, and it is never sent as a secret.
+    let stranger = Gateway::start_with(&[("secret", &other)], &config);
+    holds("it to be told", || stranger.stderr().contains("status 401; check `client_id` and `client_secret`"));
+    assert_eq!(call(&stranger).code(), "upstream_token_unavailable");
+    let told = Told::new(Some(token("t", 600)));
+    let config = yaml(witness.address(), told.witness.address(), "").replace("client_id: shop", "client_id: keyed");
+    let gateway = Gateway::start_with(&[("secret", &key)], &config);
+    assert_eq!(call(&gateway).status, 200, "{}", gateway.stderr());
+    let form = told.asked().remove(0);
+    let assertion = form.split("client_assertion=").nth(1).expect("an assertion");
+    let claims = payload(assertion);
+    let issuer = format!("http://{}", told.witness.address());
+    assert_eq!((&claims["iss"], &claims["sub"], &claims["aud"]), (&json!("keyed"), &json!("keyed"), &json!(issuer)));
+    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 60);
+    assert!(!form.contains("authorization:") && !form.contains("PRIVATE"), "{form}");
 }
 
 /// A provider that answers for tokens as it is told; nothing at all when it is away.

@@ -4,9 +4,11 @@ use crate::openid::{post, private_keys, token_from, written};
 use crate::revocation::command;
 use portcullis_testing_kit::{
     Gateway, NodeServer, Plain, RawClient, Response, SigningKey, UpstreamSide, Witness, ask, eventually, get, holds, key_set,
+    output_of,
 };
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 
 const ROUTES: &str = "- { name: read, methods: [GET], path: \"/orders\", access: { allow: { scopes: [\"orders:read\"] } } }";
@@ -32,6 +34,21 @@ fn yaml(upstream: SocketAddr, provider: SocketAddr, keys: &str, accept: &str, mo
 fn start(config: &str) -> Gateway {
     let keys = key_set(&[&SigningKey::p256("k1")]);
     Gateway::start_with(&[("secret", "only-for-tests\n"), ("id.jwks.json", &keys)], config)
+}
+
+#[test]
+fn the_gateway_may_prove_itself_by_a_key() {
+    let arguments = ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    let key = String::from_utf8(output_of(Command::new("openssl").args(arguments)).stdout).expect("PEM");
+    let keys = written("ES256", &[&private_keys("ES256", "k1")]);
+    let files = [("keys.json", &*keys), ("client.pem", &*key)];
+    let provider = NodeServer::running(include_str!("../../js/openid_provider.mjs"), &["keys.json"], &files);
+    let witness = Witness::ok();
+    let config = yaml(witness.address(), provider.address(), DISCOVERED, "[introspection]", "")
+        .replace("client_id: shop", "client_id: keyed");
+    let gateway = Gateway::start_with(&[("secret", &key)], &config);
+    let answer = with(&gateway, &opaque(&provider, "orders%3Aread"));
+    assert_eq!(answer.status, 200, "{}{}", answer.text(), gateway.stderr());
 }
 
 fn real() -> NodeServer {

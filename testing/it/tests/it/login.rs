@@ -2,7 +2,7 @@
 
 use crate::browser::{Browser, ORIGIN, PAGE};
 use crate::openid::{private_keys, written};
-use portcullis_testing_kit::{Gateway, NodeServer, Response, Witness, get};
+use portcullis_testing_kit::{Gateway, NodeServer, Response, Witness, get, run_node};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
@@ -69,6 +69,28 @@ impl World {
         Self { provider, gateway, witness }
     }
 
+    /// With a gateway that proves itself to the provider by a key (RFC 7523).
+    fn with_key() -> Self {
+        let program = "import { createPublicKey, generateKeyPairSync } from 'node:crypto';\nimport { pathToFileURL } from 'node:url';\n\
+            const { calculateJwkThumbprint } = await import(pathToFileURL(`${process.argv[2]}/jose/dist/webapi/index.js`).href);\n\
+            const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });\n\
+            const key = pair.publicKey.export({ format: 'jwk' });\n\
+            const jwks = { keys: [{ ...key, kid: await calculateJwkThumbprint(key), alg: 'ES256', use: 'sig' }] };\n\
+            console.log(JSON.stringify({ jwks, pem: pair.privateKey.export({ format: 'pem', type: 'pkcs8' }) }));";
+        let made: Value = serde_json::from_str(&run_node(program, &[])).expect("a key");
+        let by_key = json!({ "client": {
+            "client_secret": null, "token_endpoint_auth_method": "private_key_jwt", "token_endpoint_auth_signing_alg": "ES256",
+            "jwks": made["jwks"],
+        } });
+        let keys = written("ES256", &[&private_keys("ES256", "k1")]);
+        let files = [("keys.json", &*keys), ("wishes.json", &wishes(by_key))];
+        let provider = NodeServer::running(include_str!("../../js/login_provider.mjs"), &["keys.json", "wishes.json"], &files);
+        let witness = Witness::ok();
+        let secret = made["pem"].as_str().expect("PEM");
+        let gateway = Gateway::start_with(&[("secret", secret)], &yaml(witness.address(), provider.address(), ""));
+        Self { provider, gateway, witness }
+    }
+
     pub(crate) fn browser(&self) -> Browser {
         Browser::new(self.gateway.http(), self.provider.address())
     }
@@ -109,6 +131,14 @@ fn somebody_who_wants_to_see_a_page_logs_in_and_sees_it() {
         assert!(!world.gateway.access_log().contains(browser.cookie(SESSION).expect("a session")), "no session in the log");
         world.gateway.is_well();
     }
+}
+
+#[test]
+fn the_gateway_may_prove_itself_to_the_provider_by_a_key() {
+    let world = World::with_key();
+    let wanted = format!("{ORIGIN}/orders");
+    let (seen, answer) = world.browser().log_in(&wanted, "alice");
+    assert_eq!((seen, answer.status), (wanted, 200), "{}", world.gateway.stderr());
 }
 
 #[test]
