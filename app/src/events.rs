@@ -1,6 +1,7 @@
 //! What the operator is told while the gateway runs: on standard error, one line each, JSON unless people watch.
 
 use portcullis_model::Clock;
+use portcullis_model_settings::sorted;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -48,7 +49,7 @@ pub enum Event<'a> {
 pub fn tell(event: &Event<'_>) {
     let mut err = io::stderr().lock();
     let _nobody_reads =
-        if err.is_terminal() { writeln!(err, "{}", for_people(event)) } else { writeln!(err, "{}", for_programs(event)) };
+        if err.is_terminal() { writeln!(err, "{}", for_people(event)) } else { writeln!(err, "{}", sorted(for_programs(event))) };
 }
 
 fn for_people(event: &Event<'_>) -> String {

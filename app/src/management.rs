@@ -18,6 +18,7 @@ use portcullis_control_reload::{BanLog, Expiry, KeyUseLog, Names, Providers, Rev
 use portcullis_gateway_proxy::Snapshot;
 use portcullis_insight_record::{ExpiryGauge, Gauges, Recorder};
 use portcullis_model::Clock;
+use portcullis_model_settings::sorted;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::future::Future;
@@ -406,5 +407,5 @@ impl Management for State {
 /// Keeps a note in the log of what was done.
 pub fn keep_note(path: &Path, entry: &serde_json::Value) -> std::io::Result<()> {
     let file = OpenOptions::new().create(true).append(true).mode(0o640).open(path);
-    file.and_then(|mut file| writeln!(file, "{entry}").and_then(|()| file.sync_data()))
+    file.and_then(|mut file| writeln!(file, "{}", sorted(entry.clone())).and_then(|()| file.sync_data()))
 }

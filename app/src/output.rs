@@ -1,6 +1,7 @@
 //! What people read: text with a little colour in a terminal, JSON for programs.
 
 use crate::cli::Format;
+use portcullis_model_settings::sorted;
 use std::io::{self, IsTerminal, Write};
 
 /// Writes results.
@@ -76,9 +77,9 @@ impl Output {
         let _reader_gone = writeln!(out, "{text}").and_then(|()| out.flush());
     }
 
-    /// Prints a value as JSON.
+    /// Prints a value as JSON, keys in order.
     pub fn json(self, value: &impl serde::Serialize) {
-        match serde_json::to_string_pretty(value) {
+        match serde_json::to_value(value).and_then(|value| serde_json::to_string_pretty(&sorted(value))) {
             Ok(text) => self.line(&text),
             Err(error) => self.complain(&format!("the result could not be written as JSON: {error}")),
         }

@@ -60,11 +60,22 @@ pub(crate) fn json<T: serde::Serialize>(status: StatusCode, value: &T) -> Answer
     }
 }
 
+#[derive(serde::Serialize)]
+struct Problem<'p> {
+    code: &'p str,
+    detail: &'p str,
+    status: u16,
+    title: &'p str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
 /// A refusal (RFC 9457).
 pub(crate) fn problem(status: StatusCode, code: &str, detail: &str) -> Answer {
-    let body = serde_json::json!({
-        "type": "about:blank", "title": status.canonical_reason().unwrap_or("refused"),
-        "status": status.as_u16(), "code": code, "detail": detail,
-    });
-    answer(status, "application/problem+json", format!("{body}\n"))
+    let title = status.canonical_reason().unwrap_or("refused");
+    let problem = Problem { code, detail, status: status.as_u16(), title, kind: "about:blank" };
+    match serde_json::to_string(&problem) {
+        Ok(body) => answer(status, "application/problem+json", format!("{body}\n")),
+        Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", "the answer could not be written\n"),
+    }
 }

@@ -12,7 +12,7 @@ use portcullis_gateway_policy::{
     SignerPlan,
 };
 use portcullis_model::UsagePlan;
-use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value};
+use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value, sorted};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Plan {
             out.insert("upstreams".to_owned(), named(upstreams));
             out.insert("apis".to_owned(), named(self.apis.iter().map(|api| (&api.name, self.api_json(api)))));
         }
-        out
+        sorted(out)
     }
 
     /// All of it but upstreams and APIs, of which there may be many: their places are empty.
@@ -56,7 +56,7 @@ impl Plan {
             let defaults = defaults.filter_map(|(policy, settings)| self.policy_json(policy, settings));
             out.insert("defaults".to_owned(), Value::Object(defaults.collect()));
         }
-        out
+        sorted(out)
     }
 
     fn defend_json(&self) -> Value {
@@ -106,7 +106,7 @@ impl Plan {
             }
             out.extend(api.own_policies.0.iter().filter_map(|(policy, settings)| self.policy_json(*policy, settings)));
         }
-        out
+        sorted(out)
     }
 
     pub(crate) fn route_json(&self, api: &ApiPlan, route: &RoutePlan) -> Value {
@@ -126,7 +126,7 @@ impl Plan {
             }
             out.extend(route.own_policies.0.iter().filter_map(|(policy, settings)| self.policy_json(*policy, settings)));
         }
-        out
+        sorted(out)
     }
 
     fn policy_json(&self, policy: usize, settings: &PolicySettings) -> Option<(String, Value)> {
@@ -456,7 +456,7 @@ pub(crate) fn upstream_json(upstream: &UpstreamPlan) -> Value {
     out.insert("outlier".to_owned(), care.outlier.encode());
     out.extend(care.breaker.as_ref().map(|breaker| ("breaker".to_owned(), breaker.encode())));
     out.insert("retry".to_owned(), care.retry.encode());
-    Value::Object(out)
+    sorted(Value::Object(out))
 }
 
 fn upstream_tls_json(tls: &UpstreamTlsPlan) -> Value {

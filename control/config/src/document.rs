@@ -1,7 +1,7 @@
 //! The JSON schema and the reference, from the same definitions that decode.
 
 use crate::settings::ConfigFile;
-use portcullis_model_settings::{Decode, Object, PolicySchema, Value};
+use portcullis_model_settings::{Decode, Object, PolicySchema, Value, sorted};
 use serde_json::json;
 
 /// The JSON schema (draft 2020-12) of a configuration file, with the settings of these policies.
@@ -21,7 +21,7 @@ pub fn schema(policies: &[PolicySchema]) -> Value {
             out.insert("$defs".to_owned(), defs);
         }
     }
-    out
+    sorted(out)
 }
 
 /// Puts the policies where a section says that it carries them, and turns our own notes into plain descriptions.
@@ -54,14 +54,14 @@ pub fn reference(policies: &[PolicySchema]) -> String {
          One file, or a folder whose `*.yaml` files are taken together. What is not written is off or refused; unknown keys are errors.\n\
          Relative paths start at the folder of the configuration. Durations (`10s`), sizes (`32KiB`) and rates (`500B/s`) always have their unit.\n",
     );
-    section(&mut out, "", &ConfigFile::schema());
+    section(&mut out, "", &sorted(ConfigFile::schema()));
     if !policies.is_empty() {
         out.push_str(
             "\n## Policies\n\n\
              They are written by their names in `defaults`, in an API, or in a route. A level further in can only tighten what the levels above demand.\n",
         );
         for row in policies.iter().filter(|row| row.is_written) {
-            inside(&mut out, row.name, &(row.schema)());
+            inside(&mut out, row.name, &sorted((row.schema)()));
         }
     }
     out

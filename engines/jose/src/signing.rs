@@ -94,6 +94,8 @@ impl SigningKey {
             members.insert("kid".to_owned(), Value::from(&*id));
             members.insert("use".to_owned(), Value::from("sig"));
         }
+        // Published as text: in one order, however the program builds `serde_json`.
+        public.sort_all_objects();
         Some(Self { pair, id, public })
     }
 

@@ -22,8 +22,23 @@ pub use values::{ByteRate, ByteSize, Date, FilePath, Method, Methods, Percent, R
 pub use ipnet::IpNet as IpNetwork;
 pub use serde_json::{Map as JsonMap, Value};
 
-/// A JSON object, in which keys are sorted.
+/// A JSON object. Its keys are in whatever order `serde_json` is built to keep them: see [`sorted`].
 pub type Object = JsonMap<String, Value>;
+
+/// The same value with the keys of every object in order, whatever order `serde_json` keeps: another crate of the program can turn its
+/// `preserve_order` on for all. What is hashed, compared as text, or shown goes through here.
+///
+/// Recursive; values are made by the program, or read by `serde_json`, which refuses more than 128 levels.
+///
+/// ```
+/// let value = portcullis_model_settings::sorted(serde_json::json!({ "b": [{ "d": 1, "c": 2 }], "a": 3 }));
+/// assert_eq!(value.to_string(), r#"{"a":3,"b":[{"c":2,"d":1}]}"#);
+/// ```
+#[must_use]
+pub fn sorted(mut value: Value) -> Value {
+    value.sort_all_objects();
+    value
+}
 
 #[cfg(test)]
 mod tests;

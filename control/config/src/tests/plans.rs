@@ -2,7 +2,7 @@
 
 use super::{BodyLimit, Folder, POLICIES, cases, load_here};
 use crate::{AccessLogPlan, ApiPlan, ListenerMode, Plan, reference, schema};
-use portcullis_model_settings::{ByteSize, Methods, PolicySettings};
+use portcullis_model_settings::{ByteSize, Methods, PolicySettings, Value};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,6 +179,36 @@ fn the_canonical_form_tells_what_is_spoken_with_an_upstream() {
     let told = |name: &str| (upstreams[name]["protocol"].clone(), upstreams[name]["health"]["service"].clone());
     assert_eq!(told("payments"), ("h2".into(), "shop.v1.Payments".into()));
     assert_eq!(told("orders").0, "h1");
+}
+
+/// Where the keys of an object are not in order.
+fn unsorted(value: &Value, path: &str) -> Vec<String> {
+    match value {
+        Value::Object(entries) => {
+            let here = (!entries.keys().is_sorted()).then(|| path.to_owned());
+            here.into_iter().chain(entries.iter().flat_map(|(key, value)| unsorted(value, &format!("{path}/{key}")))).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(|item| unsorted(item, &format!("{path}/-"))).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// They are hashed, approved and compared as text: they must not change with how a crate of the program builds `serde_json`.
+#[test]
+fn the_canonical_form_and_the_schema_have_their_keys_in_order() {
+    let plan = everything();
+    let json = plan.to_canonical_json();
+    assert_eq!(unsorted(&json, ""), Vec::<String>::new());
+    assert_eq!(unsorted(&schema(&POLICIES), ""), Vec::<String>::new());
+    let text = plan.to_canonical_yaml();
+    let heads: Vec<&str> = text.lines().filter(|line| line.starts_with('"')).collect();
+    assert!(heads.is_sorted() && heads.len() > 5, "{heads:?}");
+    let routes = text.lines().filter_map(|line| line.trim().strip_prefix("- {")).collect::<Vec<_>>();
+    assert!(!routes.is_empty());
+    for route in routes {
+        let route = serde_json::from_str(&format!("{{{route}")).expect("JSON is YAML");
+        assert_eq!(unsorted(&route, ""), Vec::<String>::new());
+    }
 }
 
 #[test]
