@@ -161,6 +161,11 @@ reasons! {
     IntrospectionUnavailable = "introspection_unavailable", 503, Gateway, false, "credentials cannot be checked now";
     /// The upstream is asked with a token of the gateway's own, and the provider has given none that is still valid.
     UpstreamTokenUnavailable = "upstream_token_unavailable", 503, Gateway, false, "the upstream cannot be asked now";
+    /// The provider that is to give a token for the upstream in exchange for the caller's cannot be asked, or gave no answer in time, or none that is
+    /// understood (RFC 8693); nothing was sent.
+    TokenExchangeUnavailable = "token_exchange_unavailable", 503, Gateway, false, "the upstream cannot be asked now";
+    /// The provider gives no token for the upstream in exchange for the caller's (RFC 8693).
+    TokenExchangeRefused = "token_exchange_refused", 403, Policy, false, "the caller may not do this";
     /// No line of the route's `allow` fits the caller.
     AccessDenied = "access_denied", 403, Policy, false, "the caller may not do this";
     /// The TLS handshake did not finish in time.

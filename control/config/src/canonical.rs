@@ -1,5 +1,8 @@
 //! A plan in canonical form: as the operator could have written it, defaults visible, secrets only as references.
 
+mod credentials;
+
+use self::credentials::credentials_json;
 use crate::plan::{
     Access, AccessLogPlan, ApiPlan, ClientCertificatePlan, IdentityPlan, ListenerMode, ListenerPlan, Plan, RoutePlan, StorePlan,
     TlsPlan, UpstreamPlan, UpstreamTlsPlan, Weakening,
@@ -7,9 +10,8 @@ use crate::plan::{
 use crate::settings::{AcceptName, AskedTokens, NonceName, SignatureFormName, written};
 use portcullis_engines_jose::{Algorithm, ProofRules, TokenType};
 use portcullis_gateway_policy::{
-    AuthenticatePlan, CertificateClient, CertificatesPlan, ConsumerFits, ConsumerPlan, Credentials, CredentialsPlan,
-    IntrospectionPlan, KeySource, KeyStorePlan, LoginPlan, ProviderPlan, SecretSource, SignatureKeyPlan, SignaturesPlan,
-    SignerPlan,
+    AuthenticatePlan, CertificateClient, CertificatesPlan, ConsumerFits, ConsumerPlan, Credentials, IntrospectionPlan, KeySource,
+    KeyStorePlan, LoginPlan, ProviderPlan, SecretSource, SignatureKeyPlan, SignaturesPlan, SignerPlan,
 };
 use portcullis_model::UsagePlan;
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value, sorted};
@@ -151,31 +153,9 @@ fn texts(texts: &[Arc<str>]) -> Vec<&str> {
     texts.iter().map(|text| &**text).collect()
 }
 
-fn credentials_json(plan: &CredentialsPlan) -> Value {
-    match plan {
-        CredentialsPlan::Sign(plan) => {
-            json!({ "sign": { "signer": *plan.signer.name, "audience": *plan.audience, "life": plan.life.encode() } })
-        }
-        CredentialsPlan::ClientCredentials(plan) => {
-            let mut out = json!({
-                "provider": *plan.provider.name,
-                "client_id": *plan.client_id,
-                "client_secret": secret_text(&plan.client_secret),
-            });
-            if let Value::Object(out) = &mut out {
-                if !plan.scopes.is_empty() {
-                    out.insert("scopes".to_owned(), texts(&plan.scopes).into());
-                }
-                out.extend(plan.resource.as_ref().map(|resource| ("resource".to_owned(), Value::from(&**resource))));
-            }
-            json!({ "client_credentials": out })
-        }
-    }
-}
-
 fn authenticate_json(plan: &AuthenticatePlan) -> Value {
     let credentials = match plan.credentials {
-        Credentials::Remove => "remove",
+        Credentials::Remove | Credentials::Exchange => "remove",
         Credentials::Pass => "pass",
     };
     let mut out = json!({

@@ -1,12 +1,15 @@
 //! Plan -> snapshot. Reads certificate files; starts nothing.
 
 use crate::addresses::{client_address, spared};
+use crate::asking::Asking;
 use crate::care::{balance, breaker, health, outlier, protocol, retry};
 use crate::client_auth::Environment;
 use crate::client_tokens::{self, ClientTokens, KeptToken};
 use crate::endpoints;
+use crate::exchange::{self, KeptExchange};
 use crate::files::PolicyFiles;
-use crate::introspection::{self, IntrospectionKeeper, KeptProvider};
+use crate::fingerprint::{fingerprint, sha256};
+use crate::introspection::{self, KeptProvider};
 use crate::key_sets::{Kept, KeySets, kept_by};
 use crate::key_uses::{self, KeyUseLog};
 use crate::logins::{self, KeptLogin, LoginKeeper};
@@ -14,7 +17,6 @@ use crate::pipelines::{Asks, Pipelines};
 use crate::providers::Providers;
 use crate::signers;
 use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
-use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_control_config::settings::ListenerProtocol;
 use portcullis_control_config::{
     Access, ApiPlan, ClientCertificatePlan, ListenerMode as PlannedMode, ListenerPlan, Plan, RoutePlan, UpstreamPlan,
@@ -60,6 +62,7 @@ pub struct Following {
     keys: Vec<Kept>,
     logins: Vec<KeptLogin>,
     asked: Vec<KeptProvider>,
+    exchanges: Vec<KeptExchange>,
     tokens: Vec<KeptToken>,
     uses: Vec<key_uses::Kept>,
 }
@@ -72,7 +75,7 @@ pub struct Routing {
     pub overlaps: Vec<Overlap>,
     /// Policies for answers to requests that found no route.
     pub unrouted: Pipeline,
-    upstreams: Vec<(ContentDigest, Arc<Upstream>)>,
+    pub(crate) upstreams: Vec<(ContentDigest, Arc<Upstream>)>,
 }
 
 /// Builds snapshots, and remembers what can be carried over from one to the next.
@@ -88,7 +91,8 @@ pub struct Builder {
     states: Arc<StatePool>,
     keys: KeySets,
     logins: LoginKeeper,
-    introspection: IntrospectionKeeper,
+    introspection: Asking<KeptProvider>,
+    exchanges: Asking<KeptExchange>,
     tokens: ClientTokens,
     uses: Option<Arc<KeyUseLog>>,
     environment: Environment,
@@ -118,7 +122,8 @@ impl Builder {
             states,
             keys: KeySets::default(),
             logins: LoginKeeper::default(),
-            introspection: IntrospectionKeeper::default(),
+            introspection: Asking::default(),
+            exchanges: Asking::default(),
             tokens: ClientTokens::default(),
             uses: None,
             environment: Arc::new(|_| None),
@@ -162,6 +167,7 @@ impl Builder {
         self.keys.keep(following.keys, &self.clock, &self.report, KEYS_WITHIN);
         self.logins.keep(following.logins, &self.states, &self.clock, &self.report);
         self.introspection.keep(following.asked, &self.states, &self.clock, &self.report);
+        self.exchanges.keep(following.exchanges, &self.states, &self.clock, &self.report);
         // Where tokens are given is known when the keys are.
         self.tokens.keep(following.tokens, &self.clock, &self.report, KEYS_WITHIN);
         if let Some(Err(problem)) = self.uses.as_ref().map(|uses| uses.keep(following.uses)) {
@@ -203,6 +209,7 @@ impl Builder {
         let keys = kept_by(plan, routing.upstreams.iter().map(|(_, upstream)| upstream), &self.states);
         let logins = logins::kept_by(plan, &routing.upstreams, &self.states, &self.environment)?;
         let asked = introspection::kept_by(plan, &routing.upstreams, &self.states, &self.environment)?;
+        let exchanges = exchange::kept_by(plan, &routing.upstreams, &self.states, &self.environment)?;
         let tokens = client_tokens::kept_by(plan, &routing.upstreams, &self.states, &self.environment)?;
         // Only now is it certain that this is what will run.
         self.tls = tls;
@@ -229,7 +236,7 @@ impl Builder {
             snapshot,
             overlaps: routing.overlaps,
             fingerprint,
-            names: Following { servers: plan.dns_servers.clone(), followers, keys, logins, asked, tokens, uses },
+            names: Following { servers: plan.dns_servers.clone(), followers, keys, logins, asked, exchanges, tokens, uses },
         })
     }
 
@@ -468,28 +475,4 @@ fn spec(
         headers,
         target,
     })
-}
-
-/// A hash of the plan and the bytes of the files it names: equal when a reload would change nothing.
-fn fingerprint(plan: &Plan, routing: &Routing) -> ContentDigest {
-    let mut parts = vec![plan.hash().0.to_vec()];
-    for listener in &plan.listeners {
-        if let PlannedMode::Tls(tls) = &listener.mode {
-            for path in tls.files() {
-                // A file that cannot be read has failed the build already.
-                parts.push(std::fs::read(path).unwrap_or_default());
-            }
-        }
-    }
-    let mut upstreams: Vec<Vec<u8>> = routing.upstreams.iter().map(|(digest, _)| digest.to_vec()).collect();
-    upstreams.sort_unstable();
-    sha256(parts.iter().chain(&upstreams).map(Vec::as_slice))
-}
-
-fn sha256<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> ContentDigest {
-    let mut context = Context::new(&SHA256);
-    parts.into_iter().for_each(|part| context.update(part));
-    let mut bytes = [0; 32];
-    bytes.iter_mut().zip(context.finish().as_ref()).for_each(|(slot, byte)| *slot = *byte);
-    bytes
 }

@@ -1,23 +1,19 @@
 //! Tokens that the gateway has at providers as a client of its own (RFC 6749 section 4.4): asked for, and renewed before they end, on a thread of
 //! their own.
-//!
-//! SECURITY: as for keys only the upstream that the configuration names is asked, under the issuer's own host (threats E 111).
 
-use crate::client_auth::{ClientProof, Environment};
-use crate::key_sets::{Tell, origin_of};
+use crate::client_auth::Environment;
+use crate::key_sets::Tell;
+use crate::provider_client::{Problem, ProviderClient, upstream_of};
 use portcullis_control_config::Plan;
-use portcullis_engines_jose::Json;
+use portcullis_engines_jose::{ISSUED_BYTES_MAX, read_issued};
 use portcullis_gateway_policy::{ClientTokenPlan, CredentialsPlan, HeldToken, KeySource, LiveEndpoints, LiveToken, StatePool};
-use portcullis_gateway_upstream::{Fetch, FetchFailure, Upstream};
+use portcullis_gateway_upstream::{FetchFailure, Upstream};
 use portcullis_model::{Clock, Secret};
 use portcullis_wire::form_encode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The longest answer, and the longest token in it.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
-const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// How long an answer may take, for each endpoint, and at all.
 const WITHIN: Duration = Duration::from_secs(5);
 const WITHIN_AT_ALL: Duration = Duration::from_secs(10);
@@ -26,18 +22,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// From a failure to the next try; doubled with each, up to the longest.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(30);
-/// The longest life that is believed.
-const LIFE_MAX: Duration = Duration::from_hours(24);
-
 /// A token that is to be kept.
 #[derive(Clone)]
 pub(crate) struct KeptToken {
     api: Arc<str>,
     plan: ClientTokenPlan,
-    upstream: Arc<Upstream>,
+    client: ProviderClient,
     endpoints: Arc<LiveEndpoints>,
     live: Arc<LiveToken>,
-    environment: Environment,
 }
 
 /// The tokens that a plan wants, each once, however many APIs use it.
@@ -53,15 +45,14 @@ pub(crate) fn kept_by<D>(
     let mut kept: Vec<KeptToken> = Vec::new();
     for api in &plan.apis {
         let Some(CredentialsPlan::ClientCredentials(how)) = api.credentials.as_deref() else { continue };
-        let wrong = |problem: String| format!("api `{}`: credentials.client_credentials.client_secret: {problem}", api.name);
-        ClientProof::find(&how.client_secret, environment).map_err(wrong)?;
         let KeySource::Discover(discovery) = &how.provider.keys else { continue };
-        let upstream = upstreams.iter().map(|(_, upstream)| upstream).find(|one| one.settings.name == discovery.upstream);
-        let Some((upstream, endpoints)) = upstream.zip(how.provider.live_endpoints(states)) else { continue };
-        let live = how.live(states);
+        let found = upstream_of(upstreams, &discovery.upstream).zip(how.provider.live_endpoints(states));
+        let Some((upstream, endpoints)) = found else { continue };
+        let client = ProviderClient::new(&how.provider, (&how.client_id, &how.client_secret), upstream, environment);
+        let wrong = |problem: String| format!("api `{}`: credentials.client_credentials.client_secret: {problem}", api.name);
+        let (client, live) = (client.map_err(wrong)?, how.live(states));
         if !kept.iter().any(|known| Arc::ptr_eq(&known.live, &live)) {
-            let (api, plan, upstream) = (Arc::clone(&api.name), how.clone(), Arc::clone(upstream));
-            kept.push(KeptToken { api, plan, upstream, endpoints, live, environment: Arc::clone(environment) });
+            kept.push(KeptToken { api: Arc::clone(&api.name), plan: how.clone(), client, endpoints, live });
         }
     }
     Ok(kept)
@@ -212,45 +203,28 @@ impl Keeper {
 async fn ask(one: &KeptToken, now_unix_seconds: u64) -> Result<(HeldToken, Instant), String> {
     let endpoints = one.endpoints.get().unwrap_or_default();
     let target = endpoints.token.as_deref().ok_or("it does not say where, on its own host")?;
-    let proof = ClientProof::find(&one.plan.client_secret, &one.environment)?;
     let scopes = one.plan.scopes.join(" ");
     let mut pairs = vec![("grant_type", "client_credentials")];
     pairs.extend((!scopes.is_empty()).then_some(("scope", &*scopes)));
     pairs.extend(one.plan.resource.as_deref().map(|resource| ("resource", resource)));
     let form = Secret::new(form_encode(&pairs).into_bytes());
-    let (origin, _) = origin_of(&one.plan.provider.rules.issuer);
-    let authority = origin.split_once("://").map_or("", |(_, authority)| authority).to_owned();
-    let fetch = Fetch { authority, target: target.to_owned(), bytes_max: ANSWER_BYTES_MAX };
-    let form = proof.form(form, &one.plan.client_id, &one.plan.provider.rules.issuer, now_unix_seconds)?;
     // What the provider counts from is not before this.
     let asked = Instant::now();
-    let answer = fetch.post(&form, &one.upstream, WITHIN, now_unix_seconds).await.map_err(|failure| match failure {
-        FetchFailure::Status(401) => "status 401; check `client_id` and `client_secret`".to_owned(),
-        FetchFailure::Status(400) => "status 400; check `scopes`, `resource`, and what the client may there".to_owned(),
-        failure => failure.to_string(),
+    let answer = one.client.post(target, form, ISSUED_BYTES_MAX, WITHIN, now_unix_seconds).await;
+    let answer = answer.map_err(|problem| match problem {
+        Problem::Fetch(FetchFailure::Status(400)) => {
+            "status 400; check `scopes`, `resource`, and what the client may there".to_owned()
+        }
+        problem => problem.to_string(),
     })?;
-    read(&answer, asked)
+    let issued = read_issued(&answer)?;
+    let field = Secret::new([b"Bearer ", issued.token.as_bytes()].concat());
+    Ok((HeldToken { field, ends: asked + issued.life }, renewal(asked, issued.life)))
 }
 
-/// The token of an answer (RFC 6749 section 5.1), and when to ask for the next.
-fn read(answer: &[u8], asked: Instant) -> Result<(HeldToken, Instant), String> {
-    let answer = Json::parse(answer).ok_or("the answer is not a JSON object, no member twice")?;
-    let text = |name: &str| answer.member(name).and_then(Json::as_text);
-    let is_token = |token: &&str| {
-        let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
-        (1..=TOKEN_BYTES_MAX).contains(&token.len()) && token.bytes().all(is_fit)
-    };
-    let token = text("access_token").filter(is_token).ok_or("the answer has no access token that can be sent")?;
-    if !text("token_type").is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
-        return Err("the answer has another `token_type` than Bearer".to_owned());
-    }
-    // Without an end nobody could say when to renew it.
-    let Some(Json::Whole(seconds @ 1..)) = answer.member("expires_in") else {
-        return Err("the answer does not say in `expires_in` how long the token is valid".to_owned());
-    };
-    let life = Duration::from_secs(*seconds).min(LIFE_MAX);
-    let field = Secret::new([b"Bearer ", token.as_bytes()].concat());
-    Ok((HeldToken { field, ends: asked + life }, asked + life * 3 / 4 - early(life)))
+/// When to ask for the next token: well before the end of this one.
+fn renewal(asked: Instant, life: Duration) -> Instant {
+    asked + life * 3 / 4 - early(life)
 }
 
 /// Up to a tenth of a life, at random, so that many gateways do not ask at the same moment.
@@ -262,34 +236,14 @@ fn early(life: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use super::renewal;
     use std::time::Duration;
     use tokio::time::Instant;
 
     #[test]
     fn a_token_is_renewed_well_before_it_ends() {
         let now = Instant::now();
-        let (held, renew) = read(br#"{"access_token":"t.o-k=","token_type":"bearer","expires_in":100}"#, now).unwrap();
-        assert_eq!((held.field.reveal().as_slice(), held.ends - now), (b"Bearer t.o-k=".as_slice(), Duration::from_secs(100)));
+        let renew = renewal(now, Duration::from_secs(100));
         assert!((Duration::from_secs(65)..=Duration::from_secs(75)).contains(&(renew - now)));
-        let (long, _) = read(br#"{"access_token":"t","token_type":"Bearer","expires_in":99999999999}"#, now).unwrap();
-        assert_eq!(long.ends - now, Duration::from_hours(24));
-    }
-
-    #[test]
-    fn what_is_no_answer_is_no_token() {
-        for bad in [
-            "",
-            "<html>",
-            r#"{"access_token":"t","token_type":"Bearer"}"#,
-            r#"{"access_token":"t","token_type":"Bearer","expires_in":0}"#,
-            r#"{"access_token":"t","token_type":"Bearer","expires_in":"60"}"#,
-            r#"{"access_token":"t","token_type":"DPoP","expires_in":60}"#,
-            r#"{"access_token":"","token_type":"Bearer","expires_in":60}"#,
-            "{\"access_token\":\"a\\r\\nx: y\",\"token_type\":\"Bearer\",\"expires_in\":60}",
-            r#"{"access_token":"t","access_token":"u","token_type":"Bearer","expires_in":60}"#,
-        ] {
-            assert!(read(bad.as_bytes(), Instant::now()).is_err(), "{bad}");
-        }
     }
 }

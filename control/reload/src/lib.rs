@@ -2,6 +2,7 @@
 
 mod access;
 mod addresses;
+mod asking;
 mod bans;
 mod build;
 mod care;
@@ -9,8 +10,10 @@ mod checks;
 mod client_auth;
 mod client_tokens;
 mod endpoints;
+mod exchange;
 mod expiries;
 mod files;
+mod fingerprint;
 mod guard;
 mod introspection;
 mod key_sets;
@@ -18,6 +21,7 @@ mod key_uses;
 mod last_good;
 mod logins;
 mod pipelines;
+mod provider_client;
 mod providers;
 mod rehearsal;
 mod reloader;

@@ -1,16 +1,15 @@
 //! Asks providers for tokens on behalf of logins, on a thread of its own.
-//!
-//! SECURITY: as for keys only the upstream that the configuration names is asked, under the issuer's own host (threats E 111).
 
 use crate::build::Upstreams;
-use crate::client_auth::{ClientProof, Environment};
-use crate::key_sets::{Tell, origin_of};
+use crate::client_auth::Environment;
+use crate::key_sets::Tell;
 use crate::pipelines::Pipelines;
+use crate::provider_client::{Problem, ProviderClient, upstream_of};
 use portcullis_control_config::{Plan, PolicyLevels};
 use portcullis_gateway_policy::{Answered, KeySource, LiveEndpoints, LoginDesk, LoginPlan, StatePool, TokenFailure, TokenQuestion};
 use portcullis_gateway_proxy::Route;
 use portcullis_gateway_router::{HostPattern, PathTemplate, RouteSpec};
-use portcullis_gateway_upstream::{Fetch, FetchFailure, Upstream};
+use portcullis_gateway_upstream::{FetchFailure, Upstream};
 use portcullis_model::{Clock, Secret};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,9 +29,8 @@ const ASKING_MAX: usize = 64;
 #[derive(Clone)]
 pub(crate) struct KeptLogin {
     plan: Arc<LoginPlan>,
-    upstream: Arc<Upstream>,
+    client: ProviderClient,
     endpoints: Arc<LiveEndpoints>,
-    environment: Environment,
 }
 
 /// The logins of a plan.
@@ -47,13 +45,12 @@ pub(crate) fn kept_by<D>(
 ) -> Result<Vec<KeptLogin>, String> {
     let mut kept = Vec::new();
     for login in &plan.identity.logins {
-        ClientProof::find(&login.client_secret, environment)
-            .map_err(|problem| format!("login `{}`: client_secret: {problem}", login.name))?;
         let KeySource::Discover(discovery) = &login.provider.keys else { continue };
-        let upstream = upstreams.iter().map(|(_, upstream)| upstream).find(|one| one.settings.name == discovery.upstream);
-        let Some((upstream, endpoints)) = upstream.zip(login.provider.live_endpoints(states)) else { continue };
-        let (plan, upstream) = (Arc::clone(login), Arc::clone(upstream));
-        kept.push(KeptLogin { plan, upstream, endpoints, environment: Arc::clone(environment) });
+        let found = upstream_of(upstreams, &discovery.upstream).zip(login.provider.live_endpoints(states));
+        let Some((upstream, endpoints)) = found else { continue };
+        let client = ProviderClient::new(&login.provider, (&login.client_id, &login.client_secret), upstream, environment);
+        let client = client.map_err(|problem| format!("login `{}`: client_secret: {problem}", login.name))?;
+        kept.push(KeptLogin { plan: Arc::clone(login), client, endpoints });
     }
     Ok(kept)
 }
@@ -163,31 +160,8 @@ async fn answer(question: TokenQuestion, login: Option<KeptLogin>, clock: &Clock
     let _waited = answer.send(answered);
 }
 
-/// Why there are no tokens.
-enum Problem {
-    Late,
-    Fetch(FetchFailure),
-    Other(String),
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Late => f.write_str("no whole answer in time"),
-            Self::Fetch(FetchFailure::Status(401)) => f.write_str("status 401; check `client_id` and `client_secret`"),
-            Self::Fetch(failure) => failure.fmt(f),
-            Self::Other(text) => f.write_str(text),
-        }
-    }
-}
-
-async fn ask(login: &KeptLogin, body: Secret<Vec<u8>>, now: u64) -> Result<Vec<u8>, Problem> {
+async fn ask(login: &KeptLogin, form: Secret<Vec<u8>>, now: u64) -> Result<Vec<u8>, Problem> {
     let endpoints = login.endpoints.get().unwrap_or_default();
     let target = endpoints.token.as_deref().ok_or_else(|| Problem::Other("it does not say where, on its own host".to_owned()))?;
-    let proof = ClientProof::find(&login.plan.client_secret, &login.environment).map_err(Problem::Other)?;
-    let (origin, _) = origin_of(&login.plan.provider.rules.issuer);
-    let authority = origin.split_once("://").map_or("", |(_, authority)| authority).to_owned();
-    let fetch = Fetch { authority, target: target.to_owned(), bytes_max: ANSWER_BYTES_MAX };
-    let form = proof.form(body, &login.plan.client_id, &login.plan.provider.rules.issuer, now).map_err(Problem::Other)?;
-    fetch.post(&form, &login.upstream, WITHIN, now).await.map_err(Problem::Fetch)
+    login.client.post(target, form, ANSWER_BYTES_MAX, WITHIN, now).await
 }

@@ -1,6 +1,8 @@
 //! What is known of the providers that the gateway asks, for who operates it.
 
-use crate::{introspection, key_sets};
+use crate::asking;
+use crate::introspection::KeptProvider;
+use crate::key_sets;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -37,7 +39,7 @@ pub struct ProviderFacts {
 #[derive(Clone)]
 pub struct Providers {
     pub(crate) keys: Arc<key_sets::Shared>,
-    pub(crate) asked: Arc<introspection::Shared>,
+    pub(crate) asked: Arc<asking::Shared<KeptProvider>>,
 }
 
 impl Providers {

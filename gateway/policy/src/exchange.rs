@@ -1,7 +1,7 @@
 //! One request and its answer, as policies see it.
 
 use crate::{HeldBody, Others, Revocable};
-use portcullis_model::{Mark, Principal, RecordGuard, TlsFacts};
+use portcullis_model::{Mark, Principal, RecordGuard, Secret, TlsFacts};
 use portcullis_wire::{FieldValue, RequestHead};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -89,6 +89,7 @@ pub struct Exchange {
     pub body: Option<HeldBody>,
     body_bytes_max: u64,
     preflight: Option<Others>,
+    token: Option<Secret<Box<[u8]>>>,
 }
 
 impl Exchange {
@@ -111,7 +112,18 @@ impl Exchange {
             body: None,
             body_bytes_max,
             preflight: None,
+            token: None,
         }
+    }
+
+    /// Keeps the token that proves who is calling for the policy that exchanges it; it is in no field of the request any more.
+    pub fn hold_token(&mut self, token: Secret<Box<[u8]>>) {
+        self.token = Some(token);
+    }
+
+    /// The token that proves who is calling, for the policy that exchanges it: once.
+    pub fn take_token(&mut self) -> Option<Secret<Box<[u8]>>> {
+        self.token.take()
     }
 
     /// Says that this is a preflight, which has the route of the request that it asks about, and what other routes say that the request

@@ -102,6 +102,8 @@ pub enum Credentials {
     Remove,
     /// It is sent to the upstream as it came.
     Pass,
+    /// It is not sent to the upstream, but given to the policy that exchanges it for another.
+    Exchange,
 }
 
 /// Whose word on who is calling an API takes.

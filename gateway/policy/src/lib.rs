@@ -10,6 +10,7 @@ mod consumers;
 mod credentials;
 mod defend;
 mod definition;
+mod desk;
 mod exchange;
 mod identity;
 mod introspection;
@@ -27,17 +28,18 @@ pub use body::{BODY_HELD_MAX, BodyBudget, BodySource, HeldBody, NoBody};
 pub use client_certificates::{CertificateClient, CertificateMatch, CertificatesPlan};
 pub use consumers::{ConsumerFits, ConsumerPlan};
 pub use credentials::{
-    ClientTokenPlan, CompileCredentials, CompileSigner, CredentialsContext, CredentialsPlan, HeldToken, LiveToken, SignPlan,
-    SignerPlan,
+    ClientTokenPlan, CompileCredentials, CompileSigner, CredentialsContext, CredentialsPlan, ExchangePlan, HeldToken, LiveToken,
+    SignPlan, SignerPlan,
 };
 pub use defend::{Ban, BanRules, Bans, ClientNetwork, ConnectionRate, Defence, OTHERS_MAX, is_offence};
 pub use definition::{Compile, CompileError, CompilePart, CompilePublic, Making, PolicyDefinition};
+pub use desk::{Desk, DeskFailure, ExchangeDesk, IntrospectionDesk, Question};
 pub use exchange::{ConnectionFacts, Exchange, LimitStanding, Scheme};
 pub use identity::{
     AccessContext, AuthenticatePlan, CompileAccess, Credentials, DiscoveryPlan, KeySource, ProviderPlan, RouteAccess, StateDigest,
     StatePool,
 };
-pub use introspection::{Flights, IntrospectionDesk, IntrospectionFailure, IntrospectionPlan, IntrospectionQuestion};
+pub use introspection::{Flights, IntrospectionPlan};
 pub use key_stores::KeyStorePlan;
 pub use live::{FileContent, FileFormat, FileProblem, LiveFile, LiveFiles};
 pub use live_keys::LiveKeys;

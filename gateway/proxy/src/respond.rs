@@ -162,9 +162,11 @@ pub(crate) fn part(connection: &mut Connection, exchange: &Exchange, reason: Rea
 /// Whether it is worth coming again in a moment.
 fn passes(reason: Reason) -> bool {
     use Reason::{
-        BodiesExhausted, IntrospectionUnavailable, KeysUnavailable, Overloaded, ProofsExhausted, UpstreamTokenUnavailable,
+        BodiesExhausted, IntrospectionUnavailable, KeysUnavailable, Overloaded, ProofsExhausted, TokenExchangeUnavailable,
+        UpstreamTokenUnavailable,
     };
-    let of_checks = matches!(reason, KeysUnavailable | IntrospectionUnavailable | UpstreamTokenUnavailable);
+    let of_checks =
+        matches!(reason, KeysUnavailable | IntrospectionUnavailable | UpstreamTokenUnavailable | TokenExchangeUnavailable);
     of_checks || matches!(reason, Overloaded | BodiesExhausted | ProofsExhausted)
 }
 

@@ -76,7 +76,7 @@ impl<V> Default for Cache<V> {
 
 impl<V> Cache<V> {
     /// At most 4,096.
-    pub(super) fn small() -> Self {
+    pub(crate) fn small() -> Self {
         Self::with(SETS / 8)
     }
 

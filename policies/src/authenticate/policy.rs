@@ -17,7 +17,7 @@ use portcullis_gateway_policy::{
     AccessContext, AuthenticatePlan, CompileError, Credentials, Exchange, KeySource, LiveFile, LiveKeys, LoginPlan, Policy,
     ProviderPlan, Revocable, StateDigest, Step, Verdict,
 };
-use portcullis_model::{Mark, Principal, Reason, Rejection};
+use portcullis_model::{Mark, Principal, Reason, Rejection, Secret};
 use portcullis_wire::KnownName;
 use std::fmt;
 use std::sync::Arc;
@@ -433,7 +433,13 @@ impl Authenticate {
         exchange.request.fields_mut().remove(KnownName::Dpop);
         self.api_keys.remove(exchange);
         self.signatures.remove(exchange, self.plan.credentials);
-        if self.plan.credentials == Credentials::Remove {
+        if self.plan.credentials == Credentials::Exchange
+            && let Ok((_, token)) = token_of(exchange, self.challenge.takes_proofs())
+        {
+            let token = Secret::new(token.into());
+            exchange.hold_token(token);
+        }
+        if self.plan.credentials != Credentials::Pass {
             exchange.request.fields_mut().remove(KnownName::Authorization);
         }
         Verdict::Continue

@@ -15,6 +15,7 @@
 //! ```
 
 mod client;
+mod exchange;
 mod keys;
 mod policy;
 mod publish;

@@ -1,6 +1,7 @@
 //! Which credential the upstream of a route gets.
 
 use super::client::ClientToken;
+use super::exchange::ExchangeToken;
 use super::sign::Sign;
 use portcullis_gateway_policy::{CompileError, CredentialsContext, CredentialsPlan, Exchange, Policy, Step, TrailerNames, Verdict};
 use portcullis_wire::KnownName;
@@ -13,8 +14,9 @@ use std::sync::Arc;
 pub fn compile(context: &CredentialsContext<'_>) -> Result<Arc<dyn Policy>, CompileError> {
     match context.plan {
         // Nobody is known here, so there is nothing to say of them.
-        CredentialsPlan::Sign(_) if context.is_public => Ok(Arc::new(Removed)),
+        CredentialsPlan::Sign(_) | CredentialsPlan::Exchange(_) if context.is_public => Ok(Arc::new(Removed)),
         CredentialsPlan::Sign(plan) => Ok(Arc::new(Sign::of(plan, context)?)),
+        CredentialsPlan::Exchange(plan) => Ok(Arc::new(ExchangeToken::of(plan, context))),
         CredentialsPlan::ClientCredentials(plan) => Ok(Arc::new(ClientToken(plan.live(context.pool)))),
     }
 }

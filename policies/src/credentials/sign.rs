@@ -127,7 +127,7 @@ fn add(digest: &mut Context, bytes: &[u8]) {
     digest.update(bytes);
 }
 
-fn finish(digest: Context) -> [u8; 32] {
+pub(super) fn finish(digest: Context) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.iter_mut().zip(digest.finish().as_ref()).for_each(|(slot, byte)| *slot = *byte);
     bytes

@@ -10,8 +10,8 @@ import { createServer } from 'node:http';
 import { pathToFileURL } from 'node:url';
 
 const [portFile, modules, keyFile] = process.argv.slice(2);
-const { Provider } = await import(pathToFileURL(`${modules}/oidc-provider/lib/index.js`).href);
-const { calculateJwkThumbprint } = await import(pathToFileURL(`${modules}/jose/dist/webapi/index.js`).href);
+const { Provider, errors } = await import(pathToFileURL(`${modules}/oidc-provider/lib/index.js`).href);
+const { calculateJwkThumbprint, createLocalJWKSet, jwtVerify } = await import(pathToFileURL(`${modules}/jose/dist/webapi/index.js`).href);
 
 // The client `keyed` proves itself by the private key in the file `client.pem`, if that is there.
 async function publicKeys() {
@@ -22,6 +22,8 @@ const byKey = existsSync('client.pem')
   ? { client_secret: undefined, token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: 'ES256', jwks: await publicKeys() }
   : undefined;
 
+const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+
 function handler(issuer, { keys, algorithm }) {
   const signed = { audience: undefined, scope: 'orders:read orders:write', accessTokenFormat: 'jwt', jwt: { sign: { alg: algorithm } } };
   // Of one resource the tokens are opaque: whoever gets one has to ask here what it is.
@@ -30,7 +32,7 @@ function handler(issuer, { keys, algorithm }) {
   const client = (client_id, more) => ({
     client_id,
     client_secret: 'only-for-tests',
-    grant_types: ['client_credentials'],
+    grant_types: ['client_credentials', EXCHANGE],
     redirect_uris: [],
     response_types: [],
     id_token_signed_response_alg: algorithm,
@@ -42,7 +44,7 @@ function handler(issuer, { keys, algorithm }) {
   };
   const provider = new Provider(issuer, {
     jwks: { keys },
-    clients: [client('shop'), client('bound', { tls_client_certificate_bound_access_tokens: true }), ...(byKey ? [client('keyed', byKey)] : [])],
+    clients: [client('shop'), client('phone'), client('bound', { tls_client_certificate_bound_access_tokens: true }), ...(byKey ? [client('keyed', byKey)] : [])],
     features: {
       mTLS: { enabled: true, certificateBoundAccessTokens: true, getCertificate: certificateOf },
       devInteractions: { enabled: false },
@@ -52,6 +54,22 @@ function handler(issuer, { keys, algorithm }) {
       revocation: { enabled: true },
     },
   });
+  // Exchanges access tokens of its own (RFC 8693), but for the audience that nobody may have.
+  const known = createLocalJWKSet({ keys: keys.map(({ d, p, q, dp, dq, qi, ...shown }) => shown) });
+  const exchange = async (ctx) => {
+    const { subject_token: token, subject_token_type: type, audience, scope } = ctx.oidc.params;
+    if (type !== 'urn:ietf:params:oauth:token-type:access_token') throw new errors.InvalidRequest('subject_token_type');
+    const verified = await jwtVerify(token ?? '', known, { issuer, typ: 'at+jwt' }).catch(() => {
+      throw new errors.InvalidRequest('subject_token');
+    });
+    if (audience === 'https://nobody.test') throw new errors.InvalidTarget();
+    const given = new provider.AccessToken({ accountId: verified.payload.sub, client: ctx.oidc.client, scope });
+    given.resourceServer = new provider.ResourceServer(audience, { ...signed, audience });
+    const access_token = await given.save();
+    ctx.body = { access_token, issued_token_type: type, token_type: 'Bearer', expires_in: given.expiration };
+  };
+  const params = ['subject_token', 'subject_token_type', 'requested_token_type', 'audience', 'scope'];
+  provider.registerGrantType(EXCHANGE, exchange, params);
   return provider.callback();
 }
 

@@ -20,6 +20,11 @@ const CALLS: &[(&str, usize, &str)] = &[
         "the gateway's own credentials, and what only a provider may see, are sent to that provider",
     ),
     ("policies/src/credentials/client.rs", 1, "the gateway's own token goes to the upstream that it was asked for"),
+    (
+        "policies/src/credentials/exchange.rs",
+        4,
+        "a caller's token is hashed, goes to the provider that gave it, and is compared with what comes back; what came of it goes to the upstream",
+    ),
     ("policies/src/login/refresh.rs", 1, "a refresh token goes back to the provider that gave it"),
     (
         "policies/src/login/logout.rs",

@@ -4,11 +4,14 @@ use super::Checker;
 use crate::digest::DigestHasher;
 use crate::merge::Merged;
 use crate::plan::ApiPlan;
-use crate::settings::{ApiSettings, ClientCredentialsSettings, Part, SignSettings, SignerSettings};
-use portcullis_gateway_policy::{
-    ClientTokenPlan, Credentials, CredentialsPlan, KeySource, ProviderPlan, SecretSource, SignPlan, SignerPlan,
+use crate::settings::{
+    ApiSettings, AuthenticateSettings, ClientCredentialsSettings, ExchangeSettings, Numbered, Part, SignSettings, SignerSettings,
+    Word,
 };
-use portcullis_model_settings::{SecretRef, Spanned, nearest};
+use portcullis_gateway_policy::{
+    ClientTokenPlan, Credentials, CredentialsPlan, ExchangePlan, KeySource, ProviderPlan, SecretSource, SignPlan, SignerPlan,
+};
+use portcullis_model_settings::{Name, SecretRef, Spanned, nearest};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -58,28 +61,76 @@ pub(super) fn check_api(
         let what = "`authenticate.credentials: pass` says that the upstream gets the client's token, and here it gets another";
         checker.error(written, path.clone(), what, "keep one of the two");
     }
-    let sign = match (&written.sign, &written.client_credentials) {
-        (Some(_), Some(client)) => {
-            let what = "`sign` and `client_credentials` both say what the upstream gets";
-            checker.error(client, format!("{path}/client_credentials"), what, "keep one of the two");
-            return None;
-        }
-        (None, Some(client)) => {
-            return client_plan(providers, client, &path, checker).map(CredentialsPlan::ClientCredentials).map(Arc::new);
-        }
-        (None, None) => {
-            let help =
-                "write `sign: { signer: …, audience: … }` or `client_credentials: { provider: …, … }`, or remove `credentials`";
+    // Only where each is written counts.
+    let at = |position, width| Spanned { value: (), position, width };
+    let said = [
+        ("sign", written.sign.as_ref().map(|one| at(one.position, one.width))),
+        ("client_credentials", written.client_credentials.as_ref().map(|one| at(one.position, one.width))),
+        ("exchange", written.exchange.as_ref().map(|one| at(one.position, one.width))),
+    ];
+    let said: Vec<_> = said.into_iter().filter_map(|(name, at)| at.map(|at| (name, at))).collect();
+    match &*said {
+        [] => {
+            let help = "write `sign: { signer: …, audience: … }`, `client_credentials: { provider: …, … }` or `exchange: { provider: …, … }`, or remove \
+                        `credentials`";
             checker.error(written, path, "nothing is said about what the upstream gets", help);
             return None;
         }
-        (Some(sign), None) => sign,
-    };
+        [_] => {}
+        [(first, _), (second, at), ..] => {
+            let what = format!("`{first}` and `{second}` both say what the upstream gets");
+            checker.error(at, format!("{path}/{second}"), what, "keep one of the two");
+            return None;
+        }
+    }
+    if let Some(client) = &written.client_credentials {
+        return client_plan(providers, client, &path, checker).map(CredentialsPlan::ClientCredentials).map(Arc::new);
+    }
+    if let Some(exchange) = &written.exchange {
+        let plan = exchange_plan(providers, exchange, asks, &path, checker)?;
+        return Some(Arc::new(CredentialsPlan::Exchange(Arc::new(plan))));
+    }
+    let sign = written.sign.as_ref()?;
     if asks.is_none() {
         let help = "add `authenticate: { any_of: […], audiences: […] }`, or remove `credentials`";
         checker.error(sign, format!("{path}/sign"), "the API does not say how it is found out who is calling", help);
     }
     sign_plan(signers, sign, &path, checker).map(CredentialsPlan::Sign).map(Arc::new)
+}
+
+/// The provider that is asked for a token.
+fn provider_of(
+    providers: &Providers<'_>,
+    written: &Spanned<Name>,
+    path: String,
+    checker: &mut Checker<'_>,
+) -> Option<Arc<ProviderPlan>> {
+    let Some(provider) = providers.get(&***written) else {
+        let help = match nearest(written, providers.keys().copied()) {
+            Some(meant) => format!("did you mean `{meant}`"),
+            None => "add it to `identity.providers`".to_owned(),
+        };
+        checker.error(written, path, format!("there is no provider `{}`", &***written), help);
+        return None;
+    };
+    let provider = provider.clone()?;
+    if !matches!(provider.keys, KeySource::Discover(_)) {
+        let what = format!("the provider `{}` is not asked where it gives tokens: its keys come from a file", provider.name);
+        let help = format!("write `identity.providers.{}.keys: {{ discover: {{ upstream: … }} }}`", provider.name);
+        checker.error(written, path, what, help);
+    }
+    Some(provider)
+}
+
+fn secret_source(written: &Spanned<SecretRef>, checker: &Checker<'_>) -> SecretSource {
+    match &written.value {
+        SecretRef::Env(name) => SecretSource::Env(name.clone()),
+        SecretRef::File(file) => SecretSource::File(file.resolve(checker.folder)),
+    }
+}
+
+fn scopes_of(written: Option<&Numbered<Word>>) -> Vec<Arc<str>> {
+    written.iter().flat_map(|scopes| &scopes.0).map(|(_, scope)| Arc::clone(&scope.0)).collect()
 }
 
 fn client_plan(
@@ -89,29 +140,47 @@ fn client_plan(
     checker: &mut Checker<'_>,
 ) -> Option<ClientTokenPlan> {
     let path = format!("{path}/client_credentials/provider");
-    let Some(provider) = providers.get(&**client.provider) else {
-        let help = match nearest(&client.provider, providers.keys().copied()) {
-            Some(meant) => format!("did you mean `{meant}`"),
-            None => "add it to `identity.providers`".to_owned(),
-        };
-        checker.error(&client.provider, path, format!("there is no provider `{}`", &**client.provider), help);
-        return None;
-    };
-    let provider = provider.clone()?;
-    if !matches!(provider.keys, KeySource::Discover(_)) {
-        let what = format!("the provider `{}` is not asked where it gives tokens: its keys come from a file", provider.name);
-        let help = format!("write `identity.providers.{}.keys: {{ discover: {{ upstream: … }} }}`", provider.name);
-        checker.error(&client.provider, path, what, help);
-    }
     Some(ClientTokenPlan {
-        provider,
+        provider: provider_of(providers, &client.provider, path, checker)?,
         client_id: Arc::clone(&client.client_id.0),
-        client_secret: match &client.client_secret.value {
-            SecretRef::Env(name) => SecretSource::Env(name.clone()),
-            SecretRef::File(file) => SecretSource::File(file.resolve(checker.folder)),
-        },
-        scopes: client.scopes.iter().flat_map(|scopes| &scopes.0).map(|(_, scope)| Arc::clone(&scope.0)).collect(),
+        client_secret: secret_source(&client.client_secret, checker),
+        scopes: scopes_of(client.scopes.as_ref()),
         resource: client.resource.clone(),
+    })
+}
+
+fn exchange_plan(
+    providers: &Providers<'_>,
+    exchange: &Spanned<ExchangeSettings>,
+    asks: Option<&Spanned<AuthenticateSettings>>,
+    path: &str,
+    checker: &mut Checker<'_>,
+) -> Option<ExchangePlan> {
+    let path = format!("{path}/exchange");
+    let provider = provider_of(providers, &exchange.provider, format!("{path}/provider"), checker)?;
+    // SECURITY: a token of another provider is none of this one's business, and whoever is known by something else has none.
+    let is_sole = asks.is_some_and(|asks| asks.any_of.0.iter().all(|(_, name)| ***name == *provider.name));
+    if !is_sole {
+        let what = format!(
+            "callers of the API may show something else than a token of `{}`, which alone is exchanged there",
+            provider.name
+        );
+        let help =
+            format!("write `authenticate: {{ any_of: [{}], audiences: […] }}`, and the rest in an API of its own", provider.name);
+        checker.error(&exchange.provider, format!("{path}/provider"), what, help);
+    }
+    if exchange.audience.is_none() && exchange.resource.is_none() {
+        let help = "add `audience` (what the upstream is called at the provider) or `resource` (its URI)";
+        checker.error(exchange, path, "it is not said for whom the token is to be", help);
+    }
+    Some(ExchangePlan {
+        provider,
+        client_id: Arc::clone(&exchange.client_id.0),
+        client_secret: secret_source(&exchange.client_secret, checker),
+        audience: exchange.audience.clone(),
+        resource: exchange.resource.clone(),
+        scopes: scopes_of(exchange.scopes.as_ref()),
+        deadline: exchange.deadline,
     })
 }
 

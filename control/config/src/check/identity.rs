@@ -16,7 +16,9 @@ use crate::settings::{
 };
 use portcullis_engines_authz::Line;
 use portcullis_engines_jose::{Holding, Holdings, ProofRules, Rules, TokenType};
-use portcullis_gateway_policy::{AuthenticatePlan, CredentialsPlan, DiscoveryPlan, KeySource, ProviderPlan, RouteAccess};
+use portcullis_gateway_policy::{
+    AuthenticatePlan, Credentials, CredentialsPlan, DiscoveryPlan, KeySource, ProviderPlan, RouteAccess,
+};
 use portcullis_model_settings::{Decode, Name, Spanned, nearest, quoted};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -337,7 +339,10 @@ impl Identity<'_> {
         Some(Arc::new(AuthenticatePlan {
             any_of: any_of.0.iter().map(|(_, name)| name.shared()).collect(),
             audiences: audiences.iter().flat_map(|all| &all.0).map(|(_, audience)| Arc::clone(audience)).collect(),
-            credentials: credentials.decided(),
+            credentials: match &settings.credentials {
+                Some(instead) if instead.exchange.is_some() => Credentials::Exchange,
+                _ => credentials.decided(),
+            },
             stream_age_max: *stream_age_max,
         }))
     }

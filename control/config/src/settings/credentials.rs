@@ -34,6 +34,8 @@ section! {
         pub sign: Option<Spanned<SignSettings>>,
         /// A token that the gateway has at a provider as a client of its own, for all callers and all routes alike.
         pub client_credentials: Option<Spanned<ClientCredentialsSettings>>,
+        /// The caller's token, exchanged at its provider for one that is meant for the upstream. On routes that everybody may call there is none.
+        pub exchange: Option<Spanned<ExchangeSettings>>,
     }
 }
 
@@ -53,6 +55,29 @@ section! {
         pub scopes: Option<Numbered<Word>>,
         /// What the token is to be for (RFC 8707), where the provider asks for that.
         pub resource: Option<Arc<str>>,
+    }
+}
+
+section! {
+    /// The caller's token exchanged for one that is meant for the upstream (RFC 8693). `authenticate.any_of` of the API names this provider and nothing
+    /// else, so that no token goes to another provider than its own. Each token is exchanged once, until what came of it ends. Without an answer it is 503
+    /// `token_exchange_unavailable`; where the provider refuses, 403 `token_exchange_refused`. The caller's own token never reaches the upstream.
+    pub struct ExchangeSettings {
+        /// The provider of the callers' tokens, with `keys: { discover: … }`. It is asked at the same upstream as for its keys.
+        pub provider: Spanned<Name>,
+        /// What the gateway is called there.
+        pub client_id: Word,
+        /// Its secret there; or a private key (PEM, P-256 or Ed25519), with which it signs who it is (`private_key_jwt`, RFC 7523). It is read
+        /// whenever it is needed, so that it can be changed without a reload.
+        pub client_secret: Spanned<SecretRef>,
+        /// What the upstream is called at the provider. One of `audience` and `resource` is needed.
+        pub audience: Option<Arc<str>>,
+        /// What the token is to be for, as a URI (RFC 8707).
+        pub resource: Option<Arc<str>>,
+        /// The scopes that are asked for.
+        pub scopes: Option<Numbered<Word>>,
+        /// How long an answer may take.
+        pub deadline: Duration where (Duration::from_millis(50), Duration::from_secs(10)) = Duration::from_secs(2),
     }
 }
 

@@ -34,7 +34,9 @@ pub(crate) use client_certificates::written;
 pub use client_certificates::{CertificateClientSettings, CertificatesSettings, DnsName, Fingerprint, UriName};
 pub use cluster::{ClusterSettings, StorePrefix, StoreSettings, StoreUrl, StoreUser};
 pub use consumers::{CallerName, ClaimText, ConsumerMatch, ConsumerSettings};
-pub use credentials::{ClientCredentialsSettings, CredentialsSettings, SignSettings, SignerKeysSettings, SignerSettings};
+pub use credentials::{
+    ClientCredentialsSettings, CredentialsSettings, ExchangeSettings, SignSettings, SignerKeysSettings, SignerSettings,
+};
 pub use dns::{DnsServer, DnsSettings};
 pub use endpoints::{EndpointHost, EndpointUrl, ServerName};
 pub use file::{ConfigFile, DefaultsSettings, FormatVersion, MANAGEMENT_SOCKET, Workers};

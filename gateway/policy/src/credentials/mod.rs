@@ -1,8 +1,10 @@
 //! What an upstream gets as a credential in place of the client's: what control has decided, and what the policy is made from.
 
 mod client;
+mod exchange;
 
 pub use client::{ClientTokenPlan, HeldToken, LiveToken};
+pub use exchange::ExchangePlan;
 
 use crate::{CompileError, LiveFiles, Policy, StatePool};
 use portcullis_engines_authz::Vocabulary;
@@ -46,6 +48,8 @@ pub enum CredentialsPlan {
     Sign(SignPlan),
     /// A token that the gateway has at a provider.
     ClientCredentials(ClientTokenPlan),
+    /// A token that a provider gives for that of the caller.
+    Exchange(Arc<ExchangePlan>),
 }
 
 /// What the policy of a route is made from.

@@ -1,9 +1,7 @@
-//! Asking a provider about tokens (RFC 7662): what control has decided, the desk at which policies ask, and who waits with whom.
+//! Asking a provider about tokens (RFC 7662): what control has decided, and who waits with whom.
 
-mod desk;
 mod flights;
 
-pub use desk::{IntrospectionDesk, IntrospectionFailure, IntrospectionQuestion};
 pub use flights::Flights;
 
 use crate::SecretSource;

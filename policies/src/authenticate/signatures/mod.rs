@@ -98,7 +98,7 @@ impl Signatures {
 
     /// Keeps signatures that were accepted from the upstream, unless it is to have them.
     pub(super) fn remove(&self, exchange: &mut Exchange, credentials: Credentials) {
-        for senders in self.senders.iter().filter(|_| credentials == Credentials::Remove) {
+        for senders in self.senders.iter().filter(|_| credentials != Credentials::Pass) {
             match senders.plan.form {
                 SignatureForm::StandardWebhooks => webhooks::remove(exchange),
             }

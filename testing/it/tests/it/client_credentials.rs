@@ -25,7 +25,7 @@ fn start(config: &str) -> Gateway {
 }
 
 /// The claims of a token.
-fn payload(token: &str) -> Value {
+pub(crate) fn payload(token: &str) -> Value {
     let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let part = token.split('.').nth(1).expect("a signed token");
     let value = |byte: u8| digits.iter().position(|digit| *digit == byte).expect("base64url") as u32;
@@ -111,12 +111,14 @@ fn the_gateway_proves_itself_by_a_key_that_the_provider_does_not_know() {
 }
 
 /// A provider that answers for tokens as it is told; nothing at all when it is away.
-struct Told {
-    witness: Witness,
+pub(crate) struct Told {
+    pub(crate) witness: Witness,
     says: Arc<Mutex<Option<String>>>,
+    /// What signs the tokens of its callers.
+    pub(crate) key: SigningKey,
 }
 
-fn http(status: &str, body: &str) -> String {
+pub(crate) fn http(status: &str, body: &str) -> String {
     let fields = format!("Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close", body.len());
     format!("HTTP/1.1 {status}\r\n{fields}\r\n\r\n{body}")
 }
@@ -126,9 +128,10 @@ fn token(name: &str, seconds: u64) -> String {
 }
 
 impl Told {
-    fn new(first: Option<String>) -> Self {
+    pub(crate) fn new(first: Option<String>) -> Self {
         let says = Arc::new(Mutex::new(first));
-        let (told, keys) = (Arc::clone(&says), key_set(&[&SigningKey::p256("k1")]));
+        let key = SigningKey::p256("k1");
+        let (told, keys) = (Arc::clone(&says), key_set(&[&key]));
         let witness = Witness::scripted(move |side: &mut UpstreamSide| {
             let Some(request) = side.request() else { return };
             let text = String::from_utf8_lossy(&request).into_owned();
@@ -149,15 +152,15 @@ impl Told {
                 }
             }
         });
-        Self { witness, says }
+        Self { witness, says, key }
     }
 
-    fn says(&self, answer: Option<String>) {
+    pub(crate) fn says(&self, answer: Option<String>) {
         *self.says.lock().expect("not poisoned") = answer;
     }
 
     /// What it was asked for tokens with.
-    fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.witness.texts().into_iter().filter(|text| text.starts_with("POST /token ")).collect()
     }
 }

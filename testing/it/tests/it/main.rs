@@ -74,6 +74,7 @@ mod streams_end;
 mod streams_site;
 mod switches;
 mod tls;
+mod token_exchange;
 mod trailers;
 mod upgrade;
 mod upgrade_long;
