@@ -312,4 +312,5 @@ def main():
         if upstream: upstream.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
-main()
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,7 @@
 
 use crate::ask::{ask, understood};
 use crate::output::{Colour, Output};
-use portcullis_control_admin::{EndpointInfo, UpstreamInfo};
+use portcullis_control_admin::{ConcurrencyInfo, EndpointInfo, UpstreamInfo};
 use portcullis_control_reload::NameFacts;
 use portcullis_control_reload::{KeySetFacts, ProviderFacts};
 use portcullis_gateway_proxy::Snapshot;
@@ -47,8 +47,15 @@ fn info(upstream: &Upstream) -> UpstreamInfo {
         name: upstream.settings.name.to_string(),
         circuit: if upstream.state.breaker.is_open() { "open" } else { "closed" }.to_owned(),
         pending: upstream.state.room.pending(),
+        concurrency: concurrency(upstream).map(|(under_way, limit, waiting)| ConcurrencyInfo { under_way, limit, waiting }),
         endpoints: upstream.endpoints().endpoints().iter().map(|one| endpoint(one)).collect(),
     }
+}
+
+/// How many requests it has, may have, and how many wait for their turn, where that has a bound.
+fn concurrency(upstream: &Upstream) -> Option<(u32, u32, u32)> {
+    let (settings, gate) = (upstream.settings.gate.as_ref()?, &upstream.state.gate);
+    Some((gate.under_way(), gate.limit(settings), gate.waiting()))
 }
 
 /// What the metrics tell of every upstream.
@@ -103,6 +110,9 @@ fn gauge(upstream: &Upstream) -> UpstreamGauges {
         circuit_breaks: count(&counts.breaks),
         circuit_refused: count(&counts.broken),
         waits: count(&counts.waited),
+        turns_waited: count(&counts.turns_waited),
+        turns_refused: count(&counts.turns_refused),
+        concurrency: concurrency(upstream).map(|(under_way, limit, _)| (under_way.into(), limit.into())),
         health_changes: count(&counts.health_changes),
         pending: upstream.state.room.pending().into(),
         circuit_open: upstream.state.breaker.is_open(),
@@ -140,6 +150,11 @@ pub fn show(socket: &Path, output: Output) -> Result<(), String> {
         }
     }
     output.table(&["upstream", "endpoint", "state", "weight", "in flight", "connections", "latency"], &rows);
+    for upstream in &upstreams {
+        if let Some(ConcurrencyInfo { under_way, limit, waiting }) = upstream.concurrency {
+            output.line(&format!("{}: {under_way} of {limit} requests at once, {waiting} waiting for their turn", upstream.name));
+        }
+    }
     for upstream in upstreams.iter().filter(|upstream| upstream.circuit != "closed" || upstream.pending > 0) {
         let told = format!("{}: the circuit is {}, {} waiting for a connection", upstream.name, upstream.circuit, upstream.pending);
         output.line(&output.paint(Colour::Yellow, &told));

@@ -88,6 +88,8 @@ pub struct UsagePlan {
     pub burst: u32,
     /// What clients are told of it, in `RateLimit-Policy`.
     pub policy: Arc<str>,
+    /// Its share where requests wait for their turn, as a multiple of the least.
+    pub weight: u32,
 }
 
 /// Who limits and plans apply to.

@@ -227,6 +227,8 @@ reasons! {
     UpstreamUnreachable = "upstream_unreachable", 502, Upstream, false, "the service could not be reached";
     /// The upstream's certificate was not accepted, or there was no TLS handshake with it for another reason; nothing was sent.
     UpstreamTlsFailed = "upstream_tls_failed", 502, Upstream, false, "the service could not be reached securely";
+    /// The upstream has as many requests as it may have at once, and this one's turn did not come in time; nothing of it was sent.
+    UpstreamBusy = "upstream_busy", 503, Gateway, false, "the service is busy";
     /// The upstream is to speak HTTP/2 (`protocol: h2`), and does not; nothing was sent.
     UpstreamNotHttp2 = "upstream_not_http2", 502, Upstream, false, "the service gave an invalid response";
     /// Connecting to the upstream, TLS handshake included, took too long.

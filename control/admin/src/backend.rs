@@ -102,8 +102,21 @@ pub struct UpstreamInfo {
     pub circuit: String,
     /// Requests that wait for a connection.
     pub pending: u32,
+    /// How many requests it has at once, where that has a bound.
+    pub concurrency: Option<ConcurrencyInfo>,
     /// Its endpoints.
     pub endpoints: Vec<EndpointInfo>,
+}
+
+/// How many requests an upstream has at once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConcurrencyInfo {
+    /// Those it has.
+    pub under_way: u32,
+    /// As many as it may have at the moment.
+    pub limit: u32,
+    /// Those that wait for their turn.
+    pub waiting: u32,
 }
 
 /// One endpoint.

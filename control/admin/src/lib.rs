@@ -10,8 +10,8 @@ mod unix;
 mod upgrade;
 
 pub use backend::{
-    Actor, BanInfo, BanRequest, EndpointInfo, Failure, KeyUsesInfo, ListenerInfo, Management, Reloaded, RevocationInfo,
-    RevokeRequest, RevokeWhat, RouteInfo, Status, UpgradeRequest, Upgraded, UpstreamInfo,
+    Actor, BanInfo, BanRequest, ConcurrencyInfo, EndpointInfo, Failure, KeyUsesInfo, ListenerInfo, Management, Reloaded,
+    RevocationInfo, RevokeRequest, RevokeWhat, RouteInfo, Status, UpgradeRequest, Upgraded, UpstreamInfo,
 };
 pub use bans::operation as ban_operation;
 pub use client::{ClientError, call};

@@ -288,7 +288,7 @@ fn plan_json(plan: &UsagePlan) -> Value {
     let unit = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)]
         .into_iter()
         .find(|(_, seconds)| seconds * 1_000_000_000 == plan.period_nanos);
-    json!({ "rate": format!("{}/{}", plan.count, unit.map_or("s", |(unit, _)| unit)), "burst": plan.burst })
+    json!({ "rate": format!("{}/{}", plan.count, unit.map_or("s", |(unit, _)| unit)), "burst": plan.burst, "weight": plan.weight })
 }
 
 fn identity_json(identity: &IdentityPlan) -> Vec<(String, Value)> {
@@ -428,6 +428,7 @@ pub(crate) fn upstream_json(upstream: &UpstreamPlan) -> Value {
     }
     out.insert("timeouts".to_owned(), upstream.timeouts.encode());
     out.insert("limits".to_owned(), upstream.limits.encode());
+    out.extend(upstream.concurrency.as_ref().map(|concurrency| ("concurrency".to_owned(), concurrency.encode())));
     let care = &upstream.care;
     out.insert("balance".to_owned(), care.balance.encode());
     out.extend(care.hash_by.as_ref().map(|hash_by| ("hash_by".to_owned(), hash_by.encode())));

@@ -3,7 +3,6 @@
 
 /// Paths of the keys; `*` stands for any one name or number. When one of them is enforced, its line goes away from here.
 pub(crate) const LATER: &[&str] = &[
-    "/plans/*/weight",
     "/plans/*/quota",
     "/plans/*/bandwidth",
     "/alerts",

@@ -3,8 +3,8 @@
 use crate::digest::Digest;
 use crate::report::Finding;
 use crate::settings::{
-    BanSettings, Care, ClientIpSettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol, OverloadSettings,
-    ProviderRole, StaleList, StoreUrl, TlsVersion, UpstreamLimits, UpstreamProtocolKind, UpstreamTimeouts,
+    BanSettings, Care, ClientIpSettings, ConcurrencySettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol,
+    OverloadSettings, ProviderRole, StaleList, StoreUrl, TlsVersion, UpstreamLimits, UpstreamProtocolKind, UpstreamTimeouts,
 };
 use portcullis_gateway_policy::{
     AuthenticatePlan, BanRules, CertificatesPlan, ConsumerPlan, CredentialsPlan, KeyStorePlan, LoginPlan, ProviderPlan,
@@ -243,6 +243,8 @@ pub struct UpstreamPlan {
     pub timeouts: UpstreamTimeouts,
     /// Its limits.
     pub limits: UpstreamLimits,
+    /// How many requests it may have at once, if that has a bound.
+    pub concurrency: Option<ConcurrencySettings>,
     /// The weights of the endpoints, in their order.
     pub weights: Vec<u32>,
     /// How an endpoint is chosen, and what becomes of those that fail.

@@ -2,7 +2,7 @@
 
 use crate::addresses::{client_address, spared};
 use crate::asking::Asking;
-use crate::care::{balance, breaker, health, outlier, protocol, retry};
+use crate::care::upstream_settings;
 use crate::client_auth::Environment;
 use crate::client_tokens::{self, ClientTokens, KeptToken};
 use crate::endpoints;
@@ -19,14 +19,15 @@ use crate::signers;
 use crate::upstream_tls::{ContentDigest, ContextMaker, Contexts};
 use portcullis_control_config::settings::ListenerProtocol;
 use portcullis_control_config::{
-    Access, ApiPlan, ClientCertificatePlan, ListenerMode as PlannedMode, ListenerPlan, Plan, RoutePlan, UpstreamPlan,
+    Access, ApiPlan, ClientCertificatePlan, ListenerMode as PlannedMode, ListenerPlan, Plan, RoutePlan,
 };
 use portcullis_control_names::{Follower, Names, Report};
 use portcullis_gateway_listener::{CertificateFiles, ClientCertificates, OldestVersion, Revocation, TicketKeys, TlsContext};
 use portcullis_gateway_policy::{ConnectionRate, Pipeline, PolicyDefinition, Revocations, StatePool};
 use portcullis_gateway_proxy::{ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Route, Snapshot, Split};
 use portcullis_gateway_router::{HostPattern, Overlap, PathTemplate, RouteSpec, RouteTable};
-use portcullis_gateway_upstream::{Origin, Timeouts, Upstream, UpstreamSettings, Wheel};
+use portcullis_gateway_upstream::fairness::Baseline;
+use portcullis_gateway_upstream::{Origin, Upstream, Wheel};
 use portcullis_model::{Clock, Generation};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -38,10 +39,6 @@ use std::time::Duration;
 const NAMES_WITHIN: Duration = Duration::from_secs(2);
 /// How long key sets that have never been asked for are waited for.
 const KEYS_WITHIN: Duration = Duration::from_secs(2);
-/// How long an unused upstream connection is kept.
-const POOLED_IDLE: Duration = Duration::from_secs(60);
-/// How long an upgraded connection may be silent at the least.
-const UPGRADED_IDLE_MIN: Duration = Duration::from_secs(300);
 
 /// A snapshot, ready to be published, and what was noticed while it was built.
 pub struct Built {
@@ -372,32 +369,6 @@ fn limits(planned: &ListenerPlan) -> ListenerLimits {
     }
 }
 
-fn upstream_settings(planned: &UpstreamPlan) -> UpstreamSettings {
-    let timeouts = &planned.timeouts;
-    UpstreamSettings {
-        name: Arc::clone(&planned.name),
-        protocol: protocol(planned.protocol),
-        timeouts: Timeouts {
-            connect: timeouts.connect,
-            first_byte: timeouts.first_byte,
-            idle: timeouts.idle,
-            total: timeouts.total,
-            upgraded_idle: timeouts.idle.max(UPGRADED_IDLE_MIN),
-        },
-        balance: balance(&planned.care),
-        slow_start: planned.care.slow_start,
-        health: planned.care.health.as_ref().map(|settings| health(settings, planned.protocol)),
-        outlier: Some(outlier(&planned.care)),
-        breaker: planned.care.breaker.as_ref().map(breaker),
-        retry: retry(&planned.care),
-        connections_max: planned.limits.connections,
-        pending_max: planned.limits.pending,
-        idle_per_worker: planned.limits.idle_per_worker as usize,
-        pooled_idle: POOLED_IDLE,
-        plaintext_expires: planned.danger_plaintext.as_ref().map(|weakening| weakening.expires_unix_seconds),
-    }
-}
-
 /// A hash of an upstream's settings and of the files they name.
 fn joined(settings: ContentDigest, files: ContentDigest) -> ContentDigest {
     sha256([&settings[..], &files[..]])
@@ -446,6 +417,7 @@ fn spec(
             api: Arc::clone(&api.name),
             pipeline: pipeline.clone(),
             upstream: Arc::clone(upstream),
+            baseline: Baseline::default(),
             split,
             encoded_slash_kept: route.encoded_slash == portcullis_control_config::settings::EncodedSlash::Keep,
             websocket: route.websocket,

@@ -1,10 +1,27 @@
 //! From what is planned to what the mechanisms of an upstream are set to.
 
-use portcullis_control_config::settings::{self, BalanceKind, Care, HashBy, HealthKind, RetryOn, UpstreamProtocolKind};
+use portcullis_control_config::UpstreamPlan;
+use portcullis_control_config::settings::{
+    self, BalanceKind, Care, ConcurrencyMode, ConcurrencySettings, HashBy, HealthKind, RetryOn, UpstreamProtocolKind,
+};
+use portcullis_gateway_upstream::fairness;
 use portcullis_gateway_upstream::{
-    Balance, BreakerSettings, Errand, HashKey, HealthSettings, OutlierSettings, RetrySettings, UpstreamProtocol,
+    Balance, BreakerSettings, Errand, GateSettings, HashKey, HealthSettings, OutlierSettings, RetrySettings, Timeouts,
+    UpstreamProtocol, UpstreamSettings,
 };
 use portcullis_model_settings::Percent;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an unused upstream connection is kept.
+const POOLED_IDLE: Duration = Duration::from_secs(60);
+/// How long an upgraded connection may be silent at the least.
+const UPGRADED_IDLE_MIN: Duration = Duration::from_secs(300);
+/// The fewest requests that an upstream gets at once where the limit is found, where that begins, and how many times as long as the shortest an answer may
+/// take, in sixteenths.
+const CONCURRENCY_MIN: u32 = 4;
+const CONCURRENCY_FIRST: u32 = 100;
+const LATENCY_TOLERANCE: u32 = 18;
 
 /// What is spoken with an upstream.
 pub(crate) fn protocol(kind: UpstreamProtocolKind) -> UpstreamProtocol {
@@ -18,7 +35,7 @@ fn whole(percent: Percent) -> u32 {
     u32::from(percent.hundredths()).div_ceil(100)
 }
 
-pub(crate) fn balance(care: &Care) -> Balance {
+fn balance(care: &Care) -> Balance {
     match (care.balance, &care.hash_by) {
         (BalanceKind::RoundRobin, _) => Balance::RoundRobin,
         (BalanceKind::LeastRequests, _) => Balance::LeastRequests,
@@ -30,7 +47,7 @@ pub(crate) fn balance(care: &Care) -> Balance {
     }
 }
 
-pub(crate) fn outlier(care: &Care) -> OutlierSettings {
+fn outlier(care: &Care) -> OutlierSettings {
     OutlierSettings {
         consecutive_failures: care.outlier.consecutive_failures,
         eject_for: care.outlier.eject_for,
@@ -38,7 +55,7 @@ pub(crate) fn outlier(care: &Care) -> OutlierSettings {
     }
 }
 
-pub(crate) fn breaker(settings: &settings::BreakerSettings) -> BreakerSettings {
+fn breaker(settings: &settings::BreakerSettings) -> BreakerSettings {
     BreakerSettings {
         failures_percent: whole(settings.failures),
         window: settings.window,
@@ -48,7 +65,7 @@ pub(crate) fn breaker(settings: &settings::BreakerSettings) -> BreakerSettings {
     }
 }
 
-pub(crate) fn retry(care: &Care) -> RetrySettings {
+fn retry(care: &Care) -> RetrySettings {
     RetrySettings {
         attempts: care.retry.attempts,
         budget_share: u32::from(care.retry.budget.hundredths()),
@@ -57,7 +74,7 @@ pub(crate) fn retry(care: &Care) -> RetrySettings {
     }
 }
 
-pub(crate) fn health(settings: &settings::HealthSettings, kind: UpstreamProtocolKind) -> HealthSettings {
+fn health(settings: &settings::HealthSettings, kind: UpstreamProtocolKind) -> HealthSettings {
     let host = settings.host.as_ref().map(settings::Host::shared);
     let errand = match (settings.check, &settings.path) {
         (HealthKind::Http, Some(path)) => {
@@ -77,5 +94,43 @@ pub(crate) fn health(settings: &settings::HealthSettings, kind: UpstreamProtocol
         timeout: settings.timeout,
         unhealthy_after: settings.unhealthy_after,
         healthy_after: settings.healthy_after,
+    }
+}
+
+/// Who has waited for a quarter of the time that waiting may take is old.
+fn gate(settings: &ConcurrencySettings, wait_max: Duration) -> GateSettings {
+    let max = settings.max;
+    let (min, first) = match settings.mode {
+        ConcurrencyMode::Adaptive => (CONCURRENCY_MIN.min(max), CONCURRENCY_FIRST.min(max)),
+        ConcurrencyMode::Fixed => (max, max),
+    };
+    GateSettings { limit: fairness::Settings { min, max, first, tolerance: LATENCY_TOLERANCE }, patience: wait_max / 4 }
+}
+
+/// What an upstream is set to.
+pub(crate) fn upstream_settings(planned: &UpstreamPlan) -> UpstreamSettings {
+    let timeouts = &planned.timeouts;
+    UpstreamSettings {
+        name: Arc::clone(&planned.name),
+        protocol: protocol(planned.protocol),
+        timeouts: Timeouts {
+            connect: timeouts.connect,
+            first_byte: timeouts.first_byte,
+            idle: timeouts.idle,
+            total: timeouts.total,
+            upgraded_idle: timeouts.idle.max(UPGRADED_IDLE_MIN),
+        },
+        balance: balance(&planned.care),
+        slow_start: planned.care.slow_start,
+        health: planned.care.health.as_ref().map(|settings| health(settings, planned.protocol)),
+        outlier: Some(outlier(&planned.care)),
+        breaker: planned.care.breaker.as_ref().map(breaker),
+        retry: retry(&planned.care),
+        connections_max: planned.limits.connections,
+        pending_max: planned.limits.pending,
+        gate: planned.concurrency.as_ref().map(|settings| gate(settings, timeouts.connect)),
+        idle_per_worker: planned.limits.idle_per_worker as usize,
+        pooled_idle: POOLED_IDLE,
+        plaintext_expires: planned.danger_plaintext.as_ref().map(|weakening| weakening.expires_unix_seconds),
     }
 }

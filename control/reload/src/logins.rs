@@ -9,6 +9,7 @@ use portcullis_control_config::{Plan, PolicyLevels};
 use portcullis_gateway_policy::{Answered, KeySource, LiveEndpoints, LoginDesk, LoginPlan, StatePool, TokenFailure, TokenQuestion};
 use portcullis_gateway_proxy::Route;
 use portcullis_gateway_router::{HostPattern, PathTemplate, RouteSpec};
+use portcullis_gateway_upstream::fairness::Baseline;
 use portcullis_gateway_upstream::{FetchFailure, Upstream};
 use portcullis_model::{Clock, Secret};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,6 +77,7 @@ pub(crate) fn endpoints(
             api: format!("identity.logins.{}", login.name).into(),
             pipeline,
             upstream: Arc::clone(&upstream),
+            baseline: Baseline::default(),
             split: None,
             encoded_slash_kept: false,
             websocket: false,

@@ -6,6 +6,7 @@ use portcullis_control_config::PolicyLevels;
 use portcullis_gateway_policy::SignerPlan;
 use portcullis_gateway_proxy::Route;
 use portcullis_gateway_router::{HostPattern, PathTemplate, RouteSpec};
+use portcullis_gateway_upstream::fairness::Baseline;
 use std::sync::Arc;
 
 /// The route on which the keys of a signer are told, if there is any upstream at all. That is there because a route has one; the last policy answers
@@ -27,6 +28,7 @@ pub(crate) fn endpoint(
         api: format!("identity.signers.{}", signer.name).into(),
         pipeline,
         upstream: Arc::clone(upstream),
+        baseline: Baseline::default(),
         split: None,
         encoded_slash_kept: false,
         websocket: false,

@@ -114,6 +114,11 @@ impl<T> Queue<T> {
         Self { classes: [class(), class(), class()], now: 0, waiting: 0, next_number: 0, waiting_max, patience }
     }
 
+    /// Sets anew how many may wait, and for how long in the sense of [`Queue::new`].
+    pub fn bound(&mut self, waiting_max: usize, patience: u64) {
+        (self.waiting_max, self.patience) = (waiting_max, patience);
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -175,7 +180,8 @@ impl<T> Queue<T> {
     pub fn pop(&mut self, now: u64) -> Taken<T> {
         let mut taken = Taken { next: None, dropped: Vec::new() };
         let patience = self.patience;
-        let waiting = |class: &Class| self.classes.get(class.index()).filter(|state| state.waiting > 0).map(|state| (state.start, *class));
+        let waiting =
+            |class: &Class| self.classes.get(class.index()).filter(|state| state.waiting > 0).map(|state| (state.start, *class));
         let Some((_, turn)) = Class::ALL.iter().filter_map(waiting).min() else { return taken };
         let (Some(class), Some(share)) = (self.classes.get_mut(turn.index()), CLASS_SHARES.get(turn.index())) else { return taken };
         let Some((start, key)) = class.order.pop_first() else { return taken };
@@ -211,7 +217,8 @@ impl<T> Queue<T> {
 
     /// The flow with most waiting for its weight, in the lowest class that has any.
     fn longest(&self) -> Option<(Class, u64)> {
-        let class = Class::ALL.into_iter().rev().find(|class| self.classes.get(class.index()).is_some_and(|class| class.waiting > 0))?;
+        let class =
+            Class::ALL.into_iter().rev().find(|class| self.classes.get(class.index()).is_some_and(|class| class.waiting > 0))?;
         let flows = &self.classes.get(class.index())?.flows;
         let load = |flow: &FlowState<T>| (flow.waiting.len() as u64) * u64::from(WEIGHT_MAX) / u64::from(flow.weight);
         flows.iter().max_by_key(|(_, flow)| load(flow)).map(|(key, _)| (class, *key))

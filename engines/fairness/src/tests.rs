@@ -80,12 +80,8 @@ fn weights_share_what_there_is_when_all_want_more() {
 #[test]
 fn a_higher_class_goes_first_and_the_lowest_is_not_starved() {
     for seed in 0..SEEDS {
-        let all = [
-            askers(1, 500.0, Class::Planned, 1),
-            askers(1, 500.0, Class::Known, 1),
-            askers(40, 100.0, Class::Anonymous, 1),
-        ]
-        .concat();
+        let all = [askers(1, 500.0, Class::Planned, 1), askers(1, 500.0, Class::Known, 1), askers(40, 100.0, Class::Anonymous, 1)]
+            .concat();
         let run = run(&all, SERVER, 60, 10, seed);
         let [planned, known, anonymous] = [0..1, 1..2, 2..42].map(|of| served(&run, of));
         assert!((3.5..4.5).contains(&(planned / known)), "seed {seed}: {planned} {known}");

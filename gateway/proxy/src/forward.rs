@@ -9,6 +9,7 @@ use crate::pace::{Pace, Silence};
 use crate::replay::Replay;
 use crate::snapshot::Route;
 use crate::stream::ByteStream;
+use crate::turn::turn;
 use crate::upstream_head::{HeadOutcome, UpstreamHead};
 use crate::worker::Worker;
 use portcullis_gateway_policy::{Cleared, Exchange, SESSION_COOKIE_PREFIX};
@@ -76,7 +77,11 @@ pub(crate) async fn forward(
         Ok(tries) => tries,
         Err(rejection) => return Err((cleared.into_exchange(), rejection)),
     };
-    let mut begun = decided;
+    let turn = match turn(cleared.exchange(), route, connection, tries.total()).await {
+        Ok(turn) => turn,
+        Err(rejection) => return Err((cleared.into_exchange(), rejection)),
+    };
+    let mut begun = if turn.is_some() { Instant::now() } else { decided };
     let kept = keep_body(&cleared, connection, worker);
     loop {
         let mut upstream = match checkout(&mut cleared, &mut tries, &worker.pools, begun).await {
@@ -92,6 +97,9 @@ pub(crate) async fn forward(
                 let (endpoint, reused) = (upstream.address, upstream.reused);
                 cleared.record().note_attempt(Attempt { endpoint, reused, outcome: AttemptOutcome::Answered });
                 let answered = Instant::now();
+                if let Some(turn) = &turn {
+                    route.upstream.note_turn(turn, &route.baseline);
+                }
                 tries.note_answer(&upstream, sending.head.response.status(), sending.waited(now, answered), answered);
                 return Ok(sending.finish(cleared, upstream, connection, worker, decided, answered));
             }

@@ -31,6 +31,7 @@ mod short_body;
 mod snapshot;
 mod stream;
 mod tunnel;
+mod turn;
 mod upstream_head;
 mod watch;
 mod worker;

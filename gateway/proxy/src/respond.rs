@@ -163,11 +163,11 @@ pub(crate) fn part(connection: &mut Connection, exchange: &Exchange, reason: Rea
 fn passes(reason: Reason) -> bool {
     use Reason::{
         BodiesExhausted, IntrospectionUnavailable, KeysUnavailable, Overloaded, ProofsExhausted, TokenExchangeUnavailable,
-        UpstreamTokenUnavailable,
+        UpstreamBusy, UpstreamTokenUnavailable,
     };
     let of_checks =
         matches!(reason, KeysUnavailable | IntrospectionUnavailable | UpstreamTokenUnavailable | TokenExchangeUnavailable);
-    of_checks || matches!(reason, Overloaded | BodiesExhausted | ProofsExhausted)
+    of_checks || matches!(reason, Overloaded | BodiesExhausted | ProofsExhausted | UpstreamBusy)
 }
 
 fn describe(

@@ -5,6 +5,7 @@ use arc_swap::ArcSwap;
 use portcullis_gateway_listener::TlsContext;
 use portcullis_gateway_policy::{BanRules, BodyBudget, ConnectionRate, Defence, Pipeline, Revocations};
 use portcullis_gateway_router::RouteTable;
+use portcullis_gateway_upstream::fairness::Baseline;
 use portcullis_gateway_upstream::{Upstream, Wheel};
 use portcullis_model::{Clock, Generation};
 use portcullis_wire::HeadLimits;
@@ -94,6 +95,8 @@ pub struct Route {
     pub pipeline: Pipeline,
     /// Where it goes.
     pub upstream: Arc<Upstream>,
+    /// How long its answers take at the least.
+    pub baseline: Baseline,
     /// Set when it goes to several upstreams in turn: then this is the first of several routes that differ in the upstream alone.
     pub split: Option<Split>,
     /// Whether `%2F` inside a path segment is kept rather than refused.

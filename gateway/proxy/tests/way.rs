@@ -7,6 +7,7 @@ use portcullis_gateway_proxy::{
     ClientAddressRule, Listener, ListenerKey, ListenerLimits, ListenerMode, Published, Route, Snapshot, Worker, serve_connection,
 };
 use portcullis_gateway_router::{HostPattern, PathTemplate, RouteSpec, RouteTable};
+use portcullis_gateway_upstream::fairness::Baseline;
 use portcullis_gateway_upstream::{Balance, Origin, RetrySettings, Timeouts, Upstream, UpstreamSettings};
 use portcullis_model::{Clock, DecisionRecord, Generation, PolicyId, Reason, RecordSink};
 use std::cell::RefCell;
@@ -64,6 +65,7 @@ fn upstream() -> Arc<Upstream> {
         retry: RetrySettings { attempts: 1, budget_share: 2000, on_connect: true, on_reset_before_bytes: true },
         connections_max: 1,
         pending_max: 1,
+        gate: None,
         idle_per_worker: 1,
         pooled_idle: seconds(1),
         plaintext_expires: Some(NOW + 30),
@@ -94,6 +96,7 @@ fn snapshot(generation: u64) -> Snapshot {
         api: "a".into(),
         pipeline: Pipeline::new(vec![step]),
         upstream: upstream(),
+        baseline: Baseline::default(),
         split: None,
         encoded_slash_kept: false,
         websocket: false,

@@ -4,6 +4,7 @@ use crate::balance::Balance;
 use crate::breaker::{Breaker, BreakerSettings, Passage};
 use crate::budget::RetryBudget;
 use crate::endpoint::{Endpoint, EndpointSpec};
+use crate::gate::{Gate, GateSettings};
 use crate::health::HealthSettings;
 use crate::latency::FAILURE_MICROS;
 use crate::outlier::OutlierSettings;
@@ -78,8 +79,10 @@ pub struct UpstreamSettings {
     pub retry: RetrySettings,
     /// Connections to each endpoint, by all workers.
     pub connections_max: u32,
-    /// Requests that wait for a connection, in all workers.
+    /// Requests that wait for a connection, in all workers; and that wait for their turn.
     pub pending_max: u32,
+    /// How many requests it may have at once, if that has a bound.
+    pub gate: Option<GateSettings>,
     /// Unused connections that a worker keeps for an endpoint.
     pub idle_per_worker: usize,
     /// How long an unused connection is kept.
@@ -150,6 +153,10 @@ pub struct UpstreamCounts {
     pub broken: AtomicU64,
     /// Requests that had to wait for a connection.
     pub waited: AtomicU64,
+    /// Requests that had to wait for their turn.
+    pub turns_waited: AtomicU64,
+    /// Of them those that were refused.
+    pub turns_refused: AtomicU64,
     /// Changes of health that active checks found.
     pub health_changes: AtomicU64,
 }
@@ -169,6 +176,8 @@ pub struct UpstreamState {
     pub breaker: Breaker,
     /// Where requests wait for a connection.
     pub room: Arc<Room>,
+    /// Where requests wait for their turn.
+    pub gate: Arc<Gate>,
     /// What has happened.
     pub counts: UpstreamCounts,
     /// Counts requests that are sent to endpoints in turn.

@@ -24,6 +24,12 @@ pub struct UpstreamGauges {
     pub circuit_refused: u64,
     /// Requests that had to wait for a connection.
     pub waits: u64,
+    /// Requests that had to wait for their turn.
+    pub turns_waited: u64,
+    /// Of them those that were refused.
+    pub turns_refused: u64,
+    /// Requests that it has now, and may have, where that has a bound.
+    pub concurrency: Option<(u64, u64)>,
     /// Changes of health.
     pub health_changes: u64,
     /// Requests that wait now.
@@ -52,7 +58,7 @@ const STATES: [&str; 3] = ["available", "unhealthy", "ejected"];
 
 pub(crate) fn upstream_gauges(text: &mut Text, upstreams: &[UpstreamGauges]) {
     type Count = fn(&UpstreamGauges) -> u64;
-    let families: [(&str, &str, &str, Count); 10] = [
+    let families: [(&str, &str, &str, Count); 12] = [
         ("portcullis_upstream_retries_total", "counter", "Requests repeated.", |u| u.retries),
         ("portcullis_upstream_retries_refused_total", "counter", "Requests not repeated for want of budget.", |u| {
             u.retries_refused
@@ -62,6 +68,8 @@ pub(crate) fn upstream_gauges(text: &mut Text, upstreams: &[UpstreamGauges]) {
         ("portcullis_upstream_circuit_breaks_total", "counter", "Times the circuit was broken.", |u| u.circuit_breaks),
         ("portcullis_upstream_circuit_refused_total", "counter", "Requests refused by the open circuit.", |u| u.circuit_refused),
         ("portcullis_upstream_waits_total", "counter", "Requests that had to wait for a connection.", |u| u.waits),
+        ("portcullis_upstream_turns_waited_total", "counter", "Requests that had to wait for their turn.", |u| u.turns_waited),
+        ("portcullis_upstream_turns_refused_total", "counter", "Requests whose turn did not come in time.", |u| u.turns_refused),
         ("portcullis_upstream_health_changes_total", "counter", "Changes found by health checks.", |u| u.health_changes),
         ("portcullis_upstream_pending", "gauge", "Requests that wait for a connection.", |u| u.pending),
         ("portcullis_upstream_circuit_open", "gauge", "1 while the circuit is open or probed.", |u| u64::from(u.circuit_open)),
@@ -70,6 +78,17 @@ pub(crate) fn upstream_gauges(text: &mut Text, upstreams: &[UpstreamGauges]) {
         text.family(name, kind, help);
         for upstream in upstreams {
             text.push(format_args!("{name}{{upstream=\"{}\"}} {}\n", escaped(&upstream.name), count(upstream)));
+        }
+    }
+    type Figure = fn(&(u64, u64)) -> u64;
+    let concurrency: [(&str, &str, Figure); 2] = [
+        ("portcullis_upstream_concurrency", "Requests that an upstream with a bound has at once.", |(under_way, _)| *under_way),
+        ("portcullis_upstream_concurrency_limit", "How many it may have at once.", |(_, limit)| *limit),
+    ];
+    for (name, help, figure) in concurrency {
+        text.family(name, "gauge", help);
+        for (upstream, figures) in upstreams.iter().filter_map(|upstream| Some((upstream, upstream.concurrency.as_ref()?))) {
+            text.push(format_args!("{name}{{upstream=\"{}\"}} {}\n", escaped(&upstream.name), figure(figures)));
         }
     }
     const STATE: &str = "portcullis_upstream_endpoints";

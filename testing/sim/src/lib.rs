@@ -123,6 +123,7 @@ pub fn settings(balance: Balance, breaker: Option<BreakerSettings>) -> UpstreamS
         retry: RetrySettings { attempts: 3, budget_share: 2000, on_connect: true, on_reset_before_bytes: true },
         connections_max: 1000,
         pending_max: 1000,
+        gate: None,
         idle_per_worker: 1000,
         pooled_idle: second,
         plaintext_expires: None,

@@ -20,7 +20,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("portcullis-gateway-cache", &["portcullis-model", "portcullis-wire", "portcullis-gateway-policy"]),
     (
         "portcullis-gateway-upstream",
-        &["portcullis-model", "portcullis-wire", "portcullis-gateway-policy", "portcullis-gateway-tls", "portcullis-gateway-h2"],
+        &[
+            "portcullis-model",
+            "portcullis-wire",
+            "portcullis-engines-",
+            "portcullis-gateway-policy",
+            "portcullis-gateway-tls",
+            "portcullis-gateway-h2",
+        ],
     ),
     ("portcullis-gateway-proxy", &["portcullis-model", "portcullis-wire", "portcullis-gateway-"]),
     (

@@ -28,8 +28,8 @@ pub(super) fn check<'f>(merged: &Merged<'f>, checker: &mut Checker<'_>) -> BTree
                 Ok(counted) => {
                     let window = counted.interval().saturating_mul(u64::from(burst)).div_ceil(SECOND);
                     let policy = format!("\"{name}\";q={burst};w={window}").into();
-                    let (name, period_nanos) = (part.name.shared(), rate.period_nanos());
-                    return Some(Arc::new(UsagePlan { name, count, period_nanos, burst, policy }));
+                    let (name, period_nanos, weight) = (part.name.shared(), rate.period_nanos(), settings.weight);
+                    return Some(Arc::new(UsagePlan { name, count, period_nanos, burst, policy, weight }));
                 }
                 Err(RateError::Zero) => {
                     wrong("rate", "no request of this plan would ever pass", "write at least 1 as `rate` and `burst`")

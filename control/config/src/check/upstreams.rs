@@ -41,6 +41,7 @@ pub(super) fn check(
             danger_plaintext,
             timeouts: settings.timeouts.clone(),
             limits: settings.limits.clone(),
+            concurrency: settings.concurrency.clone(),
             weights: settings.endpoints.0.iter().map(|(_, endpoint)| endpoint.weight).collect(),
             care: super::care::check(&part.name, settings, &path, checker),
             digest: part.digest,

@@ -60,5 +60,6 @@ pub use rest::{
 };
 pub use signatures::{SignatureAlgorithmName, SignatureFormName, SignatureKeySettings, SignaturesSettings};
 pub use upstreams::{
-    EndpointSettings, UpstreamLimits, UpstreamProtocolKind, UpstreamSettings, UpstreamTimeouts, UpstreamTlsSettings,
+    ConcurrencyMode, ConcurrencySettings, EndpointSettings, UpstreamLimits, UpstreamProtocolKind, UpstreamSettings,
+    UpstreamTimeouts, UpstreamTlsSettings,
 };

@@ -35,6 +35,9 @@ section! {
         pub timeouts: UpstreamTimeouts,
         /// How much of it is used.
         pub limits: UpstreamLimits,
+        /// How many requests it may have at once, in all workers; without bound when absent. Whoever comes when it has enough waits for their turn,
+        /// which is fair among consumers, callers and addresses.
+        pub concurrency: Option<ConcurrencySettings>,
         /// How an endpoint is chosen for a request.
         pub balance: BalanceKind = BalanceKind::RoundRobin,
         /// The key of `consistent_hash`: `client_ip`, `header:NAME` or `cookie:NAME`. A request without it goes anywhere.
@@ -50,6 +53,27 @@ section! {
         pub breaker: Option<BreakerSettings>,
         /// When requests are sent again.
         pub retry: RetrySettings,
+    }
+}
+
+choice! {
+    /// How it is known how many requests an upstream can do at once.
+    pub enum ConcurrencyMode {
+        /// Found from how much longer answers take than they have to, each route for itself. Not for upstreams whose answers take as long as something
+        /// takes to happen (long polling).
+        Adaptive = "adaptive",
+        /// As `max` says.
+        Fixed = "fixed",
+    }
+}
+
+section! {
+    /// How many requests an upstream may have at once: from when they go to it until the head of its answer is there.
+    pub struct ConcurrencySettings {
+        /// How it is known.
+        pub mode: ConcurrencyMode = ConcurrencyMode::Adaptive,
+        /// Never more than that.
+        pub max: u32 where (1, 1_000_000) = 1024,
     }
 }
 

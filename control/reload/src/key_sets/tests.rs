@@ -54,6 +54,7 @@ fn nobody() -> Arc<Upstream> {
         retry: RetrySettings { attempts: 1, budget_share: 2000, on_connect: true, on_reset_before_bytes: true },
         connections_max: 1,
         pending_max: 1,
+        gate: None,
         idle_per_worker: 1,
         pooled_idle: second,
         plaintext_expires: None,

@@ -34,6 +34,7 @@ mod consumers;
 mod demo;
 mod early;
 mod expiry;
+mod fair_share;
 mod forward;
 mod grpc;
 mod grpc_life;
