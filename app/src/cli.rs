@@ -39,6 +39,9 @@ pub struct Caller {
     /// A scope in the token; may be repeated.
     #[arg(long = "scope", requires = "provider")]
     pub scopes: Vec<String>,
+    /// Who it is, for policies that ask.
+    #[arg(long = "subject", requires = "provider", default_value = "somebody")]
+    pub subject: String,
 }
 
 /// What advice is asked, for `advise`.
@@ -286,6 +289,12 @@ pub enum Command {
         /// Print the reference in Markdown instead.
         #[arg(long)]
         reference: bool,
+        /// Print what policies in Cedar can speak of instead, as Cedar's own schema for editors and tools.
+        #[arg(long, requires = "config", conflicts_with = "reference")]
+        cedar: bool,
+        /// The configuration that the policies are for: a file, or a folder of files.
+        #[arg(long, short, requires = "cedar", value_hint = ValueHint::AnyPath)]
+        config: Option<PathBuf>,
     },
     /// Run a sample API behind a gateway, and show every exchange as it happens.
     Demo {

@@ -3,14 +3,16 @@
 use crate::check::load_plan;
 use crate::cli::Caller;
 use crate::output::{Colour, Output};
+use crate::rehearsal::POLICIES;
 use portcullis_control_config::{Access, Plan};
-use portcullis_control_reload::{Builder, Routing};
+use portcullis_control_reload::{Builder, Known, Rehearsal, Routing};
 use portcullis_engines_authz::{Allow, Vocabulary};
 use portcullis_gateway_policy::{RouteAccess, preflight_method};
 use portcullis_gateway_proxy::{Route, check_form, check_method, preflight_route};
 use portcullis_gateway_router::Lookup;
 use portcullis_model::{Clock, Reason};
 use portcullis_wire::{HeadLimits, RequestHead};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,8 +38,7 @@ pub fn explain(
         return Ok(());
     }
     let routing = Builder::new(portcullis_policies::POLICIES, clock.clone()).routing(&plan)?;
-    show(&plan, &routing, &parsed, caller, output);
-    Ok(())
+    show(&plan, &routing, &parsed, &Asked { head: &head, caller, clock }, output)
 }
 
 /// The head that a client would send for this URL.
@@ -96,18 +97,45 @@ fn decide(access: &RouteAccess, caller: &Caller) -> Result<usize, Reason> {
     Allow::compile(&access.lines, &words).decide(&grants, None).map(|line| line + 1).ok_or(Reason::AccessDenied)
 }
 
-/// The same for the route that a request takes; nothing when everybody may call it or nobody was named.
-fn decided(plan: &Plan, api: &str, route: &str, caller: &Caller) -> Option<Result<usize, Reason>> {
-    caller.provider.as_ref()?;
-    let api = plan.apis.iter().find(|known| *known.name == *api)?;
-    let route = api.routes.iter().find(|known| *known.name == *route)?;
-    match &route.access {
-        Access::Public => None,
-        Access::Allow { access, .. } => Some(decide(access, caller)),
-    }
+/// Whether a caller may: by lines, by policies or by both.
+struct Outcome {
+    /// The code and the status of a refusal.
+    refused: Option<(&'static str, u16)>,
+    /// The line that lets the caller in, counted from 1.
+    line: Option<usize>,
+    /// What policies said, where they were asked.
+    policies: String,
 }
 
-fn show(plan: &Plan, routing: &Routing, request: &RequestHead, caller: &Caller, output: Output) {
+/// The same for the route that a request takes; nothing when everybody may call it or nobody was named.
+fn decided(plan: &Plan, (api, route): (&str, &str), asked: &Asked<'_>) -> Result<Option<Outcome>, String> {
+    let Some(provider) = &asked.caller.provider else { return Ok(None) };
+    let api = plan.apis.iter().find(|known| *known.name == *api);
+    let route = api.and_then(|api| api.routes.iter().find(|known| *known.name == *route));
+    let Some(Access::Allow { access, .. }) = route.map(|route| &route.access) else { return Ok(None) };
+    if access.policy.is_none() {
+        let decided = decide(access, asked.caller);
+        let refused = decided.err().map(|reason| (reason.code(), reason.status()));
+        return Ok(Some(Outcome { refused, line: decided.ok(), policies: String::new() }));
+    }
+    let Caller { roles, scopes, subject, .. } = asked.caller;
+    let known = Known { provider, subject, roles, scopes };
+    let rehearsed = Rehearsal::new(plan, &POLICIES, asked.clock)?.decide(asked.head.as_bytes(), CLIENT, Some(known));
+    let refused = rehearsed.code.map(|code| (code, rehearsed.status.unwrap_or_default()));
+    Ok(Some(Outcome { refused, line: rehearsed.line.map(usize::from), policies: rehearsed.detail }))
+}
+
+/// An address that nobody has (RFC 5737).
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+/// What was asked to be explained.
+struct Asked<'a> {
+    head: &'a str,
+    caller: &'a Caller,
+    clock: &'a Clock,
+}
+
+fn show(plan: &Plan, routing: &Routing, request: &RequestHead, asked_for: &Asked<'_>, output: Output) -> Result<(), String> {
     let (host, path) = (request.host(), request.path());
     // A preflight has the route of the request that it asks about, by the same look-up as at run time.
     let preflight = preflight_route(&routing.routes, request).map(|(route, _)| route);
@@ -128,11 +156,16 @@ fn show(plan: &Plan, routing: &Routing, request: &RequestHead, caller: &Caller, 
     };
     let (decision, status, route) = routed(found, request);
     // A preflight is answered before anybody is asked who they are.
-    let outcome = route.filter(|_| preflight.is_none()).and_then(|route| decided(plan, &route.api, &route.name, caller));
-    let (decision, status) = match outcome {
-        Some(Err(reason)) => (reason.code(), Some(reason.status())),
-        _ => (decision, status),
+    let outcome = match route.filter(|_| preflight.is_none()) {
+        Some(route) => decided(plan, (&*route.api, &*route.name), asked_for)?,
+        None => None,
     };
+    let (decision, status) = match outcome.as_ref().and_then(|outcome| outcome.refused) {
+        Some((code, status)) => (code, Some(status)),
+        None => (decision, status),
+    };
+    let line = outcome.as_ref().and_then(|outcome| outcome.line);
+    let said = outcome.as_ref().map(|outcome| outcome.policies.as_str()).filter(|said| !said.is_empty());
     let policies: Vec<&str> = route.map(|route| route.pipeline.names().collect()).unwrap_or_default();
     if output.is_json() {
         let considered: Vec<_> = explanation
@@ -145,9 +178,9 @@ fn show(plan: &Plan, routing: &Routing, request: &RequestHead, caller: &Caller, 
             "decision": decision, "status": status, "host_pattern": explanation.host, "considered": considered,
             "route": route.map(|route| &*route.name), "api": route.map(|route| &*route.api),
             "upstream": route.map(|route| route.upstream_names()), "policies": policies,
-            "access": route.map(|route| access_of(plan, &route.api, &route.name)), "allow_line": outcome.and_then(Result::ok),
+            "access": route.map(|route| access_of(plan, &route.api, &route.name)), "allow_line": line, "cedar": said,
         }));
-        return;
+        return Ok(());
     }
     let query = request.query().map_or(String::new(), |query| format!("?{query}"));
     output.line(&format!("canonical   {method} {host} {path}{query}"));
@@ -163,8 +196,17 @@ fn show(plan: &Plan, routing: &Routing, request: &RequestHead, caller: &Caller, 
         output.line(&format!("policies    {}", policies.join(" -> ")));
         output.line(&format!("access      {}", access_of(plan, &route.api, &route.name)));
     }
-    if let Some(Ok(line)) = outcome {
+    show_end((decision, status, route), line, said, output);
+    Ok(())
+}
+
+/// What becomes of the request, and what made that.
+fn show_end((decision, status, route): Decision<'_>, line: Option<usize>, said: Option<&str>, output: Output) {
+    if let Some(line) = line {
         output.line(&format!("allowed     by line {line} of `allow`"));
+    }
+    if let Some(said) = said {
+        output.line(&format!("cedar       {said}"));
     }
     match (route, status) {
         (Some(route), None) => output.line(&format!("goes to     upstream {}", route.upstream_names())),

@@ -28,6 +28,7 @@ mod revocations;
 mod revoke;
 mod routes;
 mod run;
+mod schema;
 mod shared;
 mod status;
 mod upstreams;
@@ -76,15 +77,7 @@ fn perform(command: Command, output: Output) -> Result<ExitCode, String> {
         Command::Init { folder, host, upstream } => {
             init::init(&folder, &host, &upstream, &clock, output).map_err(|error| error.to_string())
         }
-        Command::Schema { reference } => {
-            let policies = portcullis_policies::settings();
-            if reference {
-                output.line(portcullis_control_config::reference(&policies).trim_end());
-            } else {
-                output.json(&portcullis_control_config::schema(&policies));
-            }
-            Ok(())
-        }
+        Command::Schema { reference, config, .. } => schema::schema(reference, config.as_deref(), &clock, output),
         Command::Demo { port, state } => demo::demo(port, &state, output),
         Command::Status { socket } => status::status(&socket, output),
         Command::Routes { socket } => routes::routes(&socket, output),

@@ -188,6 +188,8 @@ pub struct DecisionRecord {
     pub allowed: Option<AllowedBy>,
     /// Limits that would have refused it, were they more than reported, by their names.
     pub limits_over: Vec<Arc<str>>,
+    /// The policies in Cedar that permitted it, by file and line, if any were asked.
+    pub permitted_by: Option<Box<str>>,
     /// The upstream's name, if it was to be forwarded.
     pub upstream: Option<Arc<str>>,
     /// What the policies said.

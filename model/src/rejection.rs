@@ -166,7 +166,7 @@ reasons! {
     TokenExchangeUnavailable = "token_exchange_unavailable", 503, Gateway, false, "the upstream cannot be asked now";
     /// The provider gives no token for the upstream in exchange for the caller's (RFC 8693).
     TokenExchangeRefused = "token_exchange_refused", 403, Policy, false, "the caller may not do this";
-    /// No line of the route's `allow` fits the caller.
+    /// No line of the route's `allow` fits the caller, or its policies do not permit it; which it is, is in the log.
     AccessDenied = "access_denied", 403, Policy, false, "the caller may not do this";
     /// The TLS handshake did not finish in time.
     HandshakeTimeout = "handshake_timeout", 0, Downstream, true, "";

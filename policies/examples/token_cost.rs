@@ -83,8 +83,12 @@ fn measure(key: &SigningKey) {
         credentials: Credentials::Pass,
         stream_age_max: std::time::Duration::MAX,
     };
-    let access =
-        RouteAccess { authenticate: Arc::new(authenticate), lines: lines.into_iter().skip(196).collect(), is_fresh: false };
+    let access = RouteAccess {
+        authenticate: Arc::new(authenticate),
+        lines: lines.into_iter().skip(196).collect(),
+        is_fresh: false,
+        policy: None,
+    };
     let rules = Rules {
         issuer: "https://id.test".into(),
         algorithms: Algorithm::ALL.into_iter().collect(),

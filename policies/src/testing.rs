@@ -79,5 +79,5 @@ pub(crate) fn access(any_of: &[&str], roles: &[&str], scopes: &[&str]) -> (Route
         credentials: Credentials::Remove,
         stream_age_max: std::time::Duration::MAX,
     };
-    (RouteAccess { authenticate: Arc::new(authenticate), lines: vec![line], is_fresh: false }, Arc::new(words))
+    (RouteAccess { authenticate: Arc::new(authenticate), lines: vec![line], is_fresh: false, policy: None }, Arc::new(words))
 }

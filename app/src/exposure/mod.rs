@@ -92,7 +92,15 @@ impl Row<'_> {
                 let plan = &access.authenticate;
                 let by: Vec<String> = plan.any_of.iter().map(|name| format!("{} of {name}", credential(self.plan, name))).collect();
                 let (by, audiences) = (by.join(" or "), plan.audiences.join(" or "));
-                access.lines.iter().map(|line| Granted { who: told(line), by: by.clone(), audiences: audiences.clone() }).collect()
+                // What policies refuse is not known here.
+                let narrowed = access.policy.as_ref().map(|policy| format!("whom policies of {} permit", policy.file));
+                let alone = narrowed.clone().filter(|_| access.lines.is_empty());
+                let whole = |who: String| match &narrowed {
+                    Some(narrowed) => format!("{who}, {narrowed}"),
+                    None => who,
+                };
+                let lines = access.lines.iter().map(|line| whole(told(line)));
+                lines.chain(alone).map(|who| Granted { who, by: by.clone(), audiences: audiences.clone() }).collect()
             }
         }
     }
@@ -130,11 +138,15 @@ impl Row<'_> {
             Access::Public => None,
             Access::Allow { access, .. } => Some(&access.authenticate),
         };
+        let policy = match &self.route.access {
+            Access::Public => None,
+            Access::Allow { access, .. } => access.policy.as_ref().map(|policy| policy.file.to_string()),
+        };
         let texts = |texts: &[std::sync::Arc<str>]| texts.iter().map(|text| Value::from(&**text)).collect::<Vec<_>>();
         let kinds = |names: &[std::sync::Arc<str>]| names.iter().map(|name| credential(self.plan, name)).collect::<Vec<_>>();
         json!({
             "api": *self.api.name, "route": *self.route.name, "hosts": texts(&self.api.hosts), "path": *self.route.path,
-            "methods": self.route.methods.encode(), "limits": limits::told(self.plan, &self.route.policies), "everybody": self.is_public(),
+            "methods": self.route.methods.encode(), "limits": limits::told(self.plan, &self.route.policies), "everybody": self.is_public(), "narrowed_by": policy,
             "callers": callers(&self.plan.identity, Some(&self.route.access)).iter().map(Caller::to_json).collect::<Vec<_>>(), "allow": allow,
             "providers": plan.map(|plan| texts(&plan.any_of)), "credentials": plan.map(|plan| kinds(&plan.any_of)), "audiences": plan.map(|plan| texts(&plan.audiences)),
         })

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-static POLICIES: LazyLock<Vec<PolicyDefinition>> = LazyLock::new(|| rehearsed(portcullis_policies::POLICIES));
+pub static POLICIES: LazyLock<Vec<PolicyDefinition>> = LazyLock::new(|| rehearsed(portcullis_policies::POLICIES));
 
 /// What the tests, or the configuration, could not be read with.
 const UNREADABLE: u8 = 2;
@@ -61,7 +61,8 @@ fn run(file: &Path, config: Option<PathBuf>, clock: &Clock, output: Output) -> R
         let head = head(&test.request.method, &test.request.url, &test.headers)
             .map_err(|problem| format!("{}:{}:{}: {problem}", file.display(), test.position.line, test.position.column))?;
         let known = test.caller.as_ref();
-        let known = known.map(|one| Known { provider: &one.provider, roles: &one.roles, scopes: &one.scopes });
+        let known =
+            known.map(|one| Known { provider: &one.provider, subject: &one.subject, roles: &one.roles, scopes: &one.scopes });
         let outcome = rehearsal.decide(head.as_bytes(), test.client.0, known);
         let differs = differences(&test.expect, &outcome);
         ran.push(Ran { test, outcome, differs });
@@ -115,6 +116,7 @@ impl Ran<'_> {
         let outcome = &self.outcome;
         let mut text = match (outcome.decided, outcome.line) {
             (Decided::Allow, Some(line)) => format!("allowed by line {line} of `allow`"),
+            (Decided::Allow, None) if !outcome.detail.is_empty() => "allowed".to_owned(),
             (Decided::Allow, None) => "allowed, as everybody is".to_owned(),
             (Decided::Answer, _) => format!("answered with {}", outcome.status.unwrap_or_default()),
             (Decided::Refuse, _) => {

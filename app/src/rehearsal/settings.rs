@@ -42,6 +42,8 @@ section! {
     pub struct CallerSettings {
         /// The provider, or the name of client certificates, that vouches for them.
         pub provider: String,
+        /// Who they are there, for policies that ask.
+        pub subject: String = "somebody".to_owned(),
         /// Roles of that provider.
         pub roles: Vec<String> = Vec::new(),
         /// Scopes.

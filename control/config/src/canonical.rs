@@ -11,7 +11,7 @@ use crate::settings::{AcceptName, AskedTokens, NonceName, SignatureFormName, wri
 use portcullis_engines_jose::{Algorithm, ProofRules, TokenType};
 use portcullis_gateway_policy::{
     AuthenticatePlan, CertificateClient, CertificatesPlan, ConsumerFits, ConsumerPlan, Credentials, IntrospectionPlan, KeySource,
-    KeyStorePlan, LoginPlan, ProviderPlan, SecretSource, SignatureKeyPlan, SignaturesPlan, SignerPlan,
+    KeyStorePlan, LoginPlan, ProviderPlan, RouteAccess, SecretSource, SignatureKeyPlan, SignaturesPlan, SignerPlan,
 };
 use portcullis_model::UsagePlan;
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value, sorted};
@@ -117,7 +117,7 @@ impl Plan {
             "name": *route.name,
             "methods": route.methods.encode(),
             "path": path.unwrap_or_default(),
-            "access": match &route.access { Access::Public => json!({ "public": true }), Access::Allow { written, .. } => written.clone() },
+            "access": match &route.access { Access::Public => json!({ "public": true }), Access::Allow { written, access } => with_policies(written, access) },
             "encoded_slash": route.encoded_slash.as_str(),
             "websocket": route.websocket,
         });
@@ -147,6 +147,15 @@ fn shared_store_json(store: &StorePlan) -> Value {
     out.insert("stale_max".to_owned(), store.stale_max.encode());
     out.extend(store.danger_plaintext.as_ref().map(|weakening| ("danger_plaintext".to_owned(), danger_json(weakening))));
     Value::Object(out)
+}
+
+/// What is written of access, with the text of policies: it must not matter what becomes of their file.
+fn with_policies(written: &Value, access: &RouteAccess) -> Value {
+    let mut out = written.clone();
+    if let (Value::Object(out), Some(policy)) = (&mut out, &access.policy) {
+        out.insert("policy".to_owned(), json!({ "file": &*policy.file, "text": &*policy.text }));
+    }
+    out
 }
 
 fn texts(texts: &[Arc<str>]) -> Vec<&str> {

@@ -36,7 +36,6 @@ pub(crate) const LATER: &[&str] = &[
     "/apis/*/routes/*/authenticate",
     "/apis/*/routes/*/access/allow/consumers",
     "/apis/*/routes/*/access/allow/*/consumers",
-    "/apis/*/routes/*/access/policy",
     "/apis/*/routes/*/access/operations",
     "/apis/*/routes/*/security_headers",
     "/apis/*/routes/*/request_limits",

@@ -23,6 +23,7 @@ mod report;
 pub mod settings;
 mod source;
 
+pub use check::cedar_schema;
 pub use digest::Digest;
 pub use document::{reference, schema};
 pub use loader::{Loader, load, load_text, read_settings};

@@ -89,6 +89,7 @@ impl Loader {
     pub fn files(&self) -> Vec<PathBuf> {
         let mut watched = vec![self.path.clone()];
         watched.extend(self.order.iter().filter(|file| **file != self.path).cloned());
+        watched.extend(self.apis.policies.files().cloned());
         watched
     }
 
@@ -145,9 +146,16 @@ impl Loader {
         } else {
             None
         };
-        let report = self.report(&diagnostics, sources);
+        let mut report = self.report(&diagnostics, sources);
+        let in_policies = self.apis.policies.take_findings();
+        let is_sound = !diagnostics.has_errors() && in_policies.is_empty();
+        if !in_policies.is_empty() {
+            // Warnings are about a configuration that loads.
+            report.findings.retain(|finding| finding.severity == Severity::Error);
+        }
+        report.findings.extend(in_policies);
         match plan {
-            Some(mut plan) if !diagnostics.has_errors() => {
+            Some(mut plan) if is_sound => {
                 plan.warnings = report.findings;
                 self.apis.keep(&plan);
                 Ok(plan)
@@ -195,7 +203,9 @@ impl Loader {
 fn lines_of(access: &AccessSettings) -> Vec<(u32, u32)> {
     match access {
         AccessSettings::Public => Vec::new(),
-        AccessSettings::Allow { lines, .. } => lines.iter().map(|(_, line)| (line.position.line, line.position.column)).collect(),
+        AccessSettings::Allow(allowed) => {
+            allowed.lines.iter().map(|(_, line)| (line.position.line, line.position.column)).collect()
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::digest::Digest;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How large a configuration may be. What is larger was generated wrongly, and loading it could take the gateway down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +133,13 @@ fn read_one(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Unreadable> {
     let file = File::open(path).map_err(|why| cannot(&why))?;
     file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|why| cannot(&why))?;
     if bytes.len() as u64 > bytes_max { Err(too_large(path, bytes_max)) } else { Ok(bytes) }
+}
+
+/// Reads a text that a configuration names beside its own files; else what is wrong, and what to do.
+pub(crate) fn read_text(path: &Path, bytes_max: u64) -> Result<Arc<str>, (String, String)> {
+    let bytes = read_one(path, bytes_max).map_err(|wrong| (format!("`{}`: {}", path.display(), wrong.what), wrong.help))?;
+    let text = String::from_utf8(bytes);
+    text.map(Into::into).map_err(|_| (format!("`{}` is not UTF-8", path.display()), "save it as UTF-8".to_owned()))
 }
 
 pub(crate) fn too_large(path: &Path, bytes_max: u64) -> Unreadable {

@@ -21,7 +21,7 @@ pub fn vocabulary(plan: &Plan) -> Result<Arc<Vocabulary>, String> {
     let routes = plan.apis.iter().flat_map(|api| &api.routes);
     let lines = routes.filter_map(|route| match &route.access {
         Access::Public => None,
-        Access::Allow { access, .. } => Some(&access.lines),
+        Access::Allow { access, .. } => Some(access.lines.iter().chain(access.policy.as_ref().map(|policy| &policy.words))),
     });
     let words = Vocabulary::of(lines.flatten(), []).map(|words| words.knowing(consumers(&plan.identity)));
     words.map(Arc::new).map_err(|_| "the `allow` lines name more than 4096 different roles and scopes".to_owned())

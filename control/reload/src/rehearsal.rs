@@ -61,6 +61,8 @@ impl Policy for Vouch {
 pub struct Known<'k> {
     /// Who vouches for them.
     pub provider: &'k str,
+    /// Who they are there.
+    pub subject: &'k str,
     /// Roles of that provider.
     pub roles: &'k [String],
     /// Scopes.
@@ -184,7 +186,7 @@ impl<'p> Rehearsal<'p> {
                 decided: Decided::Allow,
                 status: None,
                 code: None,
-                detail: String::new(),
+                detail: cleared.exchange().record.permitted_by.as_ref().map_or_else(String::new, |by| format!("permitted by {by}")),
                 route: Some(named(&route)),
                 line: cleared.exchange().record.allowed.as_ref().map(|allowed| allowed.line),
                 policy: None,
@@ -231,7 +233,7 @@ impl<'p> Rehearsal<'p> {
         let (roles, scopes) = (known.roles.iter().map(String::as_str), known.scopes.iter().map(String::as_str));
         Principal {
             provider: known.provider.into(),
-            subject: "rehearsal".into(),
+            subject: known.subject.into(),
             client: None,
             consumer: None,
             grants: self.words.grants(known.provider, roles, scopes),

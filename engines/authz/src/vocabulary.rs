@@ -1,7 +1,7 @@
 //! Which roles, scopes and consumers are spoken of, and by which bit or number.
 
 use crate::{Consumers, Line};
-use portcullis_model::Grants;
+use portcullis_model::{Grants, Mask};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -76,6 +76,18 @@ impl Vocabulary {
 
     pub(crate) fn scope(&self, scope: &str) -> Option<u16> {
         self.scopes.get(scope).copied()
+    }
+
+    /// The bits of any of these roles. Without one of them nobody has it.
+    #[must_use]
+    pub fn of_roles(&self, roles: &[(Arc<str>, Arc<str>)]) -> Mask {
+        Mask::of(roles.iter().filter_map(|(provider, role)| self.role(provider, role)))
+    }
+
+    /// The bit of a scope. A scope without one is nobody's.
+    #[must_use]
+    pub fn of_scope(&self, scope: &str) -> Mask {
+        Mask::of(self.scope(scope))
     }
 
     /// The number of a consumer.

@@ -6,6 +6,7 @@ use crate::{
 };
 use aws_lc_rs::digest::{Context, SHA256};
 use portcullis_engines_authz::{Line, Vocabulary};
+use portcullis_engines_cedar::Bucket;
 use portcullis_engines_jose::{ClaimPath, ProofRules, Rules};
 use std::any::Any;
 use std::collections::HashMap;
@@ -124,10 +125,72 @@ pub struct AuthenticatePlan {
 pub struct RouteAccess {
     /// How it is found out who is calling.
     pub authenticate: Arc<AuthenticatePlan>,
-    /// What a caller must have; one line is enough.
+    /// What a caller must have; one line is enough. There may be none where there are policies.
     pub lines: Vec<Line>,
     /// Whether it must be known what other nodes have revoked.
     pub is_fresh: bool,
+    /// Policies that must permit it as well.
+    pub policy: Option<Arc<RoutePolicy>>,
+}
+
+/// Roles, each with its provider.
+pub type ProviderRoles = Vec<(Arc<str>, Arc<str>)>;
+
+/// Policies in Cedar that decide on a route.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RoutePolicy {
+    /// The file that they are from, as it is written.
+    pub file: Arc<str>,
+    /// All of the file.
+    pub text: Arc<str>,
+    /// Those of them that can apply to the route.
+    pub bucket: Bucket,
+    /// The roles that they name, and what each stands for.
+    pub roles: Vec<(Arc<str>, ProviderRoles)>,
+    /// The scopes that they name.
+    pub scopes: Vec<Arc<str>>,
+    /// All roles and scopes that they name, for the vocabulary.
+    pub words: Line,
+    /// The parameters of the route's path.
+    pub parameters: Vec<PathParameter>,
+}
+
+/// Where a parameter stands in a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathParameter {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The number of its segment, from 0.
+    pub segment: usize,
+    /// Whether it stands for all segments from there on.
+    pub is_rest: bool,
+}
+
+impl PathParameter {
+    /// The parameters of a path template: `/orders/{id}`, `/files/{*rest}`.
+    #[must_use]
+    pub fn all(template: &str) -> Vec<Self> {
+        let named = |(segment, text): (usize, &str)| {
+            let name = text.strip_prefix('{')?.strip_suffix('}')?;
+            let rest = name.strip_prefix('*');
+            Some(Self { name: rest.unwrap_or(name).into(), segment, is_rest: rest.is_some() })
+        };
+        template.split('/').skip(1).enumerate().filter_map(named).collect()
+    }
+
+    /// What stands in its place in a canonical path.
+    #[must_use]
+    pub fn value<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let path = path.strip_prefix('/')?;
+        match (self.is_rest, self.segment) {
+            (true, 0) => Some(path),
+            // The rest after a slash; where there is none, nothing.
+            (true, before) => {
+                Some(path.match_indices('/').nth(before - 1).and_then(|(at, _)| path.get(at + 1..)).unwrap_or_default())
+            }
+            (false, segment) => path.split('/').nth(segment),
+        }
+    }
 }
 
 /// What a policy of identity is made from.

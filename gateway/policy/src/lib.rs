@@ -36,8 +36,8 @@ pub use definition::{Compile, CompileError, CompilePart, CompilePublic, Making, 
 pub use desk::{Desk, DeskFailure, ExchangeDesk, IntrospectionDesk, Question};
 pub use exchange::{ConnectionFacts, Exchange, LimitStanding, Scheme};
 pub use identity::{
-    AccessContext, AuthenticatePlan, CompileAccess, Credentials, DiscoveryPlan, KeySource, ProviderPlan, RouteAccess, StateDigest,
-    StatePool,
+    AccessContext, AuthenticatePlan, CompileAccess, Credentials, DiscoveryPlan, KeySource, PathParameter, ProviderPlan,
+    ProviderRoles, RouteAccess, RoutePolicy, StateDigest, StatePool,
 };
 pub use introspection::{Flights, IntrospectionPlan};
 pub use key_stores::KeyStorePlan;

@@ -12,6 +12,7 @@
 //!       - { name: list, methods: [GET], path: /, access: { allow: { roles: [orders.reader], scopes: ["orders:read"] } } }
 //! ```
 
+mod cedar;
 mod policy;
 #[cfg(test)]
 mod tests;

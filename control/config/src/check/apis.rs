@@ -2,6 +2,7 @@
 
 use super::Checker;
 use super::identity::Identity;
+use super::policies::{Found, PolicyCache};
 use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
 use crate::plan::{Access, ApiPlan, OwnPolicies, Plan, PolicyLevels, RoutePlan};
@@ -18,6 +19,7 @@ pub(crate) struct ApiCache {
     plans: HashMap<Arc<str>, Arc<ApiPlan>>,
     defaults: Option<(Digest, PolicyLevels)>,
     hashes: RandomState,
+    pub(crate) policies: PolicyCache,
 }
 
 /// The greatest share in `weights`.
@@ -45,7 +47,7 @@ impl ApiCache {
         &mut self,
         merged: &Merged<'_>,
         policies: &Arc<[PolicySchema]>,
-        identity: &Identity<'_>,
+        (identity, found): (&Identity<'_>, &Found),
         checker: &mut Checker<'_>,
     ) -> (PolicyLevels, Vec<Arc<ApiPlan>>) {
         let defaults_digest = digest_of_uses(merged.defaults.iter().copied());
@@ -61,12 +63,12 @@ impl ApiCache {
         for part in &merged.apis {
             let Some(settings) = &part.value else { continue };
             check_upstream(part, settings, &upstreams, checker);
-            let digest = api_digest(part, defaults_digest, identity.digest);
+            let digest = api_digest(part, defaults_digest, identity.digest, found.digest(&part.name));
             if let Some(known) = self.plans.get(&*part.name.value).filter(|known| known.digest == digest) {
                 plans.push(Arc::clone(known));
                 continue;
             }
-            let levels = Levels { policies, outer: &merged.defaults, defaults: &defaults, identity };
+            let levels = Levels { policies, outer: &merged.defaults, defaults: &defaults, identity, found };
             plans.push(Arc::new(self.check_api(part, settings, digest, &levels, checker)));
         }
         check_duplicates(&plans, merged, checker);
@@ -119,7 +121,9 @@ impl ApiCache {
                 let key = digest_of_uses(route.policies.0.iter());
                 own.entry(key).or_insert_with(|| (inner(&base, &route.policies), own_policies(&route.policies))).clone()
             };
-            let access = levels.identity.access(&route.access, authenticate.as_ref(), &route_path, checker);
+            let template = settings.base_path.join(&route.path);
+            let policy = levels.found.of((&*part.name.value, *at), (&*route.name.value, &*template), levels.identity);
+            let access = levels.identity.access((&route.access, policy), authenticate.as_ref(), &route_path, checker);
             let plan = route_plan(settings, route, access, policies);
             let number = u32::try_from(routes.len()).unwrap_or(u32::MAX);
             matches.extend(hosts.iter().map(|host| (self.match_hash(host, &plan), number)));
@@ -168,12 +172,13 @@ fn shape(template: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn api_digest(part: &Part<ApiSettings>, defaults: Digest, identity: Digest) -> Digest {
+fn api_digest(part: &Part<ApiSettings>, defaults: Digest, identity: Digest, policies: Option<Digest>) -> Digest {
     let mut hasher = DigestHasher::new("api");
     hasher.text(&part.name);
     hasher.text(&part.digest.to_string());
     hasher.text(&defaults.to_string());
     hasher.text(&identity.to_string());
+    hasher.text(&policies.map(|digest| digest.to_string()).unwrap_or_default());
     hasher.digest()
 }
 
@@ -247,6 +252,7 @@ struct Levels<'l> {
     outer: &'l [&'l PolicyUse],
     defaults: &'l PolicyLevels,
     identity: &'l Identity<'l>,
+    found: &'l Found,
 }
 
 impl Levels<'_> {

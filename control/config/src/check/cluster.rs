@@ -4,7 +4,7 @@ use super::Checker;
 use crate::digest::Digest;
 use crate::merge::Merged;
 use crate::plan::StorePlan;
-use crate::settings::{AccessSettings, StoreSettings};
+use crate::settings::{AccessSettings, AllowedSettings, StoreSettings};
 use portcullis_gateway_policy::SecretSource;
 use portcullis_model_settings::{Decode, SecretRef, Spanned};
 use std::sync::Arc;
@@ -62,7 +62,7 @@ fn check_fresh(merged: &Merged<'_>, checker: &mut Checker<'_>) {
     for part in &merged.apis {
         let Some(settings) = &part.value else { continue };
         for (at, route) in &settings.routes.0 {
-            let AccessSettings::Allow { fresh: Some(fresh), .. } = &route.access else { continue };
+            let AccessSettings::Allow(AllowedSettings { fresh: Some(fresh), .. }) = &route.access else { continue };
             let path = format!("/apis/{}/routes/{at}/access/fresh", &*part.name.value);
             let what = "there is no store from which it could be known what other nodes have revoked";
             checker.error(fresh, path, what, "add `cluster: { store: { redis: rediss://… } }`, or remove `fresh`");

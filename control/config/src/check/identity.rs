@@ -11,13 +11,13 @@ use crate::digest::{Digest, DigestHasher};
 use crate::merge::Merged;
 use crate::plan::{Access, ApiPlan, IdentityPlan};
 use crate::settings::{
-    AcceptName, AccessSettings, AllowSettings, ApiSettings, AuthenticateSettings, ClientCertificateMode, DpopSettings,
-    KeysSettings, NonceName, Part, ProviderRole, ProviderSettings, TokenTypeName, UpstreamProtocolKind, Word,
+    AcceptName, AccessSettings, AllowSettings, AllowedSettings, ApiSettings, AuthenticateSettings, ClientCertificateMode,
+    DpopSettings, KeysSettings, NonceName, Part, ProviderRole, ProviderSettings, TokenTypeName, UpstreamProtocolKind, Word,
 };
 use portcullis_engines_authz::Line;
 use portcullis_engines_jose::{Holding, Holdings, ProofRules, Rules, TokenType};
 use portcullis_gateway_policy::{
-    AuthenticatePlan, Credentials, CredentialsPlan, DiscoveryPlan, KeySource, ProviderPlan, RouteAccess,
+    AuthenticatePlan, Credentials, CredentialsPlan, DiscoveryPlan, KeySource, ProviderPlan, ProviderRoles, RouteAccess, RoutePolicy,
 };
 use portcullis_model_settings::{Decode, Name, Spanned, nearest, quoted};
 use std::collections::{BTreeMap, HashSet};
@@ -266,6 +266,20 @@ impl Identity<'_> {
         credentials::check_api(&self.signers, &self.named, api, settings, checker)
     }
 
+    /// The roles of providers that a name of a role stands for; nothing when there is no such role.
+    pub(super) fn stands_for(&self, name: &str) -> Option<ProviderRoles> {
+        let roles = match self.roles.get(name) {
+            Some(roles) => roles.clone(),
+            None => vec![ProviderRole::parse(name).filter(|role| self.knows(&role.provider))?],
+        };
+        Some(roles.into_iter().map(|role| (role.provider, role.role)).collect())
+    }
+
+    /// The names of roles of the gateway's own.
+    pub(super) fn role_names(&self) -> impl Iterator<Item = &str> {
+        self.roles.keys().map(|name| &**name)
+    }
+
     /// Checks that no route lies where the gateway has paths of its own.
     pub(super) fn check_routes(&self, apis: &[Arc<ApiPlan>], merged: &Merged<'_>, checker: &mut Checker<'_>) {
         logins::check_routes(&self.logins, apis, merged, checker);
@@ -350,22 +364,27 @@ impl Identity<'_> {
     /// Who may call a route.
     pub(super) fn access(
         &self,
-        written: &AccessSettings,
+        (written, policy): (&AccessSettings, Option<Arc<RoutePolicy>>),
         authenticate: Option<&Arc<AuthenticatePlan>>,
         route: &dyn Fn() -> String,
         checker: &mut Checker<'_>,
     ) -> Access {
-        let AccessSettings::Allow { lines, fresh } = written else { return Access::Public };
+        let AccessSettings::Allow(AllowedSettings { lines, fresh, policy: source }) = written else { return Access::Public };
         let path = |end: &str| format!("{}/access{end}", route());
         let Some(authenticate) = authenticate else {
-            if let Some((_, line)) = lines.first() {
-                let help = "add `authenticate: { any_of: […], audiences: […] }` to the API";
-                checker.error(line, path("/allow"), "the API does not say how it is found out who is calling", help);
+            let help = "add `authenticate: { any_of: […], audiences: […] }` to the API";
+            let what = "the API does not say how it is found out who is calling";
+            match (lines.first(), source) {
+                (Some((_, line)), _) => checker.error(line, path("/allow"), what, help),
+                (None, Some(source)) => checker.error(source, path("/policy"), what, help),
+                (None, None) => {}
             }
             return Access::Public;
         };
-        let resolved = lines.iter().map(|(end, line)| self.line(line, authenticate, &|| path(end), checker)).collect();
-        let access = RouteAccess { authenticate: Arc::clone(authenticate), lines: resolved, is_fresh: fresh.is_some() };
+        let resolved: Vec<Line> = lines.iter().map(|(end, line)| self.line(line, authenticate, &|| path(end), checker)).collect();
+        // SECURITY: without its policies, which are wrong then, a route is for nobody, whatever its lines say.
+        let resolved = if source.is_some() && policy.is_none() { Vec::new() } else { resolved };
+        let access = RouteAccess { authenticate: Arc::clone(authenticate), lines: resolved, is_fresh: fresh.is_some(), policy };
         Access::Allow { access: Arc::new(access), written: written.encode() }
     }
 

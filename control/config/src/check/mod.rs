@@ -14,8 +14,11 @@ mod introspection;
 mod listeners;
 mod logins;
 mod plans;
+mod policies;
 mod signatures;
 mod upstreams;
+
+pub use policies::cedar_schema;
 
 pub(crate) use apis::ApiCache;
 
@@ -122,7 +125,9 @@ pub(crate) fn check(
     let client_ip = check_client_ip(merged.defend.map(|defend| &defend.client_ip), &mut checker)?;
     let bans = defend::check_bans(merged.defend.and_then(|defend| defend.bans.as_ref()), &mut checker);
     let identity = identity::check(&merged, &mut checker);
-    let (defaults, apis) = apis.check(&merged, policies, &identity, &mut checker);
+    let found = apis.policies.read(&merged, &identity, &mut checker);
+    let digest = found.digest_of_all().map_or(digest, |of_policies| joined(digest, of_policies));
+    let (defaults, apis) = apis.check(&merged, policies, (&identity, &found), &mut checker);
     identity.check_routes(&apis, &merged, &mut checker);
     listeners::check_reach(&merged, &mut checker);
     upstreams::check_use(&merged, &mut checker);
@@ -192,6 +197,14 @@ fn digest_of(files: &[&ConfigFile], merged: &Merged<'_>) -> Digest {
         hasher.text(section);
         hasher.text(&digest.to_string());
     }
+    hasher.digest()
+}
+
+/// What is written in the configuration, and in the policies that it names.
+fn joined(written: Digest, of_policies: Digest) -> Digest {
+    let mut hasher = DigestHasher::new("plan and policies");
+    hasher.text(&written.to_string());
+    hasher.text(&of_policies.to_string());
     hasher.digest()
 }
 

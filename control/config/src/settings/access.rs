@@ -1,7 +1,7 @@
 //! `access` of a route: who may call it.
 
 use super::Word;
-use portcullis_model_settings::{Decode, Diagnostics, Node, Schema, Spanned, Value, choice, section};
+use portcullis_model_settings::{Decode, Diagnostics, FilePath, Node, Schema, Spanned, Value, choice, section};
 use serde_json::json;
 
 /// Who may call a route.
@@ -9,17 +9,23 @@ use serde_json::json;
 pub enum AccessSettings {
     /// Everybody.
     Public,
-    /// Those whom one of these lines fits.
-    Allow {
-        /// The lines.
-        lines: Vec<(String, Spanned<AllowSettings>)>,
-        /// Set when it must be known who has been revoked elsewhere.
-        fresh: Option<Spanned<AccessFresh>>,
-    },
+    /// Those whom one of these lines fits, and whom the policies permit.
+    Allow(AllowedSettings),
+}
+
+/// Who may call a route that is not for everybody. One of the two is there at the least.
+#[derive(Clone, Debug)]
+pub struct AllowedSettings {
+    /// Lines of which one must fit; where there is none, none needs to.
+    pub lines: Vec<(String, Spanned<AllowSettings>)>,
+    /// Set when it must be known who has been revoked elsewhere.
+    pub fresh: Option<Spanned<AccessFresh>>,
+    /// Policies that must permit it.
+    pub policy: Option<Spanned<PolicySource>>,
 }
 
 section! {
-    /// Who may call a route: everybody, or those whom a line of `allow` fits.
+    /// Who may call a route: everybody, or those whom a line of `allow` fits and whom the policies permit.
     pub struct AccessKeys {
         /// `true` when everybody may call it, without credentials.
         pub public: Option<bool>,
@@ -28,6 +34,9 @@ section! {
         /// What must be known of the other nodes before somebody may: with `required` the answer is 503 `revocations_stale` while what they have
         /// revoked may not be known here, for `cluster.store.stale_max`. Nothing when absent.
         pub fresh: Option<Spanned<AccessFresh>>,
+        /// Policies in Cedar that must permit it, beside the lines of `allow` or without any: the name of a file, which is read with the
+        /// configuration.
+        pub policy: Option<Spanned<PolicySource>>,
     }
 }
 
@@ -36,6 +45,78 @@ choice! {
     pub enum AccessFresh {
         /// All of it, but for what is not older than `cluster.store.stale_max`.
         Required = "required",
+    }
+}
+
+section! {
+    /// Policies that are written in the configuration itself.
+    pub struct PolicyText {
+        /// What they are called in records and findings: the file that they are from.
+        pub file: FilePath,
+        /// The policies.
+        pub text: CedarText,
+    }
+}
+
+/// Where policies are.
+#[derive(Clone, Debug)]
+pub enum PolicySource {
+    /// In a file.
+    File(FilePath),
+    /// Here.
+    Text(PolicyText),
+}
+
+impl PolicySource {
+    /// The file that they are in, or are said to be from.
+    #[must_use]
+    pub fn file(&self) -> &FilePath {
+        match self {
+            Self::File(file) => file,
+            Self::Text(text) => &text.file,
+        }
+    }
+}
+
+impl Decode for PolicySource {
+    fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        match node.entries() {
+            Some(_) => PolicyText::decode(node, diagnostics).map(Self::Text),
+            None => FilePath::decode(node, diagnostics).map(Self::File),
+        }
+    }
+
+    fn encode(&self) -> Value {
+        match self {
+            Self::File(file) => file.encode(),
+            Self::Text(text) => text.encode(),
+        }
+    }
+
+    fn schema() -> Schema {
+        json!({ "oneOf": [FilePath::schema(), PolicyText::schema()] })
+    }
+}
+
+/// The text of policies.
+#[derive(Clone, Debug)]
+pub struct CedarText(pub std::sync::Arc<str>);
+
+impl Decode for CedarText {
+    fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let Some(text) = node.as_str() else {
+            diagnostics.wrong(node, "policies in Cedar");
+            return None;
+        };
+        Some(Self(text.into()))
+    }
+
+    fn encode(&self) -> Value {
+        Value::from(&*self.0)
+    }
+
+    fn schema() -> Schema {
+        json!({ "type": "string", "title": "policies in Cedar" })
     }
 }
 
@@ -82,24 +163,35 @@ impl Decode for AccessSettings {
             return None;
         }
         let said = AccessKeys::decode(node, diagnostics)?;
-        match (said.public, said.allow) {
+        let allowed = match (said.allow, said.policy) {
+            (None, None) => None,
+            (lines, policy) => {
+                Some(AllowedSettings { lines: lines.map(|lines| lines.0).unwrap_or_default(), fresh: said.fresh.clone(), policy })
+            }
+        };
+        match (said.public, allowed) {
             (Some(true), None) if said.fresh.is_some() => {
                 let help = "remove `fresh`, or write `allow` with who may";
                 diagnostics.error_with_help(node, "whoever may call without credentials cannot have been revoked", help);
                 None
             }
             (Some(true), None) => Some(Self::Public),
-            (None, Some(lines)) => Some(Self::Allow { lines: lines.0, fresh: said.fresh }),
+            (None, Some(allowed)) => Some(Self::Allow(allowed)),
             (Some(false), None) => {
                 let help = "write `allow` with who may, or leave the route out";
                 diagnostics.error_with_help(node, "`public: false` says nothing about who may call the route", help);
                 None
             }
             (Some(_), Some(_)) => {
-                diagnostics.error_with_help(node, "`public` and `allow` both say who may call the route", "keep one of the two");
+                let what = if node.field("allow").is_some() {
+                    "`public` and `allow` both say who may call the route"
+                } else {
+                    "`public` and `policy` both say who may call the route"
+                };
+                diagnostics.error_with_help(node, what, "keep one of the two");
                 None
             }
-            (None, None) if node.field("allow").is_some() || node.field("public").is_some() => None,
+            (None, None) if ["allow", "public", "policy"].iter().any(|key| node.field(key).is_some()) => None,
             (None, None) => {
                 let help = "add `allow`, or `public: true` if everybody may call the route";
                 diagnostics.error_with_help(node, "nothing is said about who may call the route", help);
@@ -111,10 +203,16 @@ impl Decode for AccessSettings {
     fn encode(&self) -> Value {
         match self {
             Self::Public => json!({ "public": true }),
-            Self::Allow { lines, fresh } => {
-                let mut out = json!({ "allow": lines.iter().map(|(_, line)| line.encode()).collect::<Vec<_>>() });
+            Self::Allow(AllowedSettings { lines, fresh, policy }) => {
+                let mut out = json!({});
+                if let (Value::Object(out), false) = (&mut out, lines.is_empty()) {
+                    out.insert("allow".to_owned(), lines.iter().map(|(_, line)| line.encode()).collect());
+                }
                 if let (Value::Object(out), Some(fresh)) = (&mut out, fresh) {
                     out.insert("fresh".to_owned(), fresh.encode());
+                }
+                if let (Value::Object(out), Some(policy)) = (&mut out, policy) {
+                    out.insert("policy".to_owned(), policy.file().encode());
                 }
                 out
             }

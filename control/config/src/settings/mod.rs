@@ -23,7 +23,9 @@ mod rest;
 mod signatures;
 mod upstreams;
 
-pub use access::{AccessFresh, AccessKeys, AccessSettings, AllowLines, AllowSettings};
+pub use access::{
+    AccessFresh, AccessKeys, AccessSettings, AllowLines, AllowSettings, AllowedSettings, CedarText, PolicySource, PolicyText,
+};
 pub use api_keys::{ApiKeysSettings, KeyHeader, KeyStoreSettings};
 pub use apis::{ApiSettings, EncodedSlash, HeaderMatches, RouteSettings};
 pub use balance::{

@@ -39,9 +39,15 @@ fn routes_have_their_whole_path_and_only_what_was_said() {
     let plan = everything();
     let orders = api(&plan, "orders");
     let paths: Vec<&str> = orders.routes.iter().map(|route| &*route.path).collect();
-    assert_eq!(paths, ["/orders", "/orders/{id}", "/orders/{id}/files/{*rest}", "/orders/{id}", "/orders/mine", "/orders/live"]);
+    assert_eq!(
+        paths,
+        ["/orders", "/orders/{id}", "/orders/{id}/files/{*rest}", "/orders/{id}", "/orders/mine", "/orders/live", "/orders/{id}"]
+    );
     assert_eq!(&*orders.routes[2].headers, [("x-version".into(), "2".into())]);
-    assert_eq!(orders.routes.iter().map(|route| route.websocket).collect::<Vec<_>>(), [false, false, false, false, false, true]);
+    assert_eq!(
+        orders.routes.iter().map(|route| route.websocket).collect::<Vec<_>>(),
+        [false, false, false, false, false, true, false]
+    );
     assert_eq!(&*api(&plan, "rest").routes[0].path, "/{*rest}");
     assert_ne!(orders.routes[0].methods, Methods::all());
 }

@@ -1,7 +1,7 @@
 //! What decides on access beside the routes, compared: who vouches for callers and how, listeners, weakenings, clients' addresses.
 
 use super::Weighed;
-use portcullis_control_config::{ListenerMode, ListenerPlan, Plan};
+use portcullis_control_config::{Access, ListenerMode, ListenerPlan, Plan};
 use portcullis_gateway_policy::{KeyStorePlan, LoginPlan, ProviderPlan};
 use portcullis_model_settings::Decode;
 use std::sync::Arc;
@@ -36,6 +36,13 @@ pub(crate) fn weigh(old: &Plan, new: &Plan) -> Weighed {
         }
     }
     weigh_plans(old, new, &mut weighed);
+    let is_asked = new.apis.iter().flat_map(|api| &api.routes).any(|route| match &route.access {
+        Access::Public => false,
+        Access::Allow { access, .. } => access.policy.is_some(),
+    });
+    if is_asked && old.identity.consumers != new.identity.consumers {
+        weighed.relaxes.insert("`consumers` have changed: who is which, as policies ask".to_owned());
+    }
     weigh_weakenings(old, new, &mut weighed);
     weigh_store(old, new, &mut weighed);
     for listener in &new.listeners {

@@ -122,7 +122,7 @@ impl fmt::Display for Caller {
     }
 }
 
-/// Everybody whom this lets in: none covers another. Nobody when there is no route.
+/// Everybody whom this lets in: none covers another. Nobody when there is no route. Policies in Cedar are not asked: they may let in fewer.
 #[must_use]
 pub fn callers(identity: &IdentityPlan, access: Option<&Access>) -> Vec<Caller> {
     let access = match access {
@@ -134,6 +134,15 @@ pub fn callers(identity: &IdentityPlan, access: Option<&Access>) -> Vec<Caller> 
     for provider in &access.authenticate.any_of {
         let credential = Credential::of(identity, provider);
         for audience in audiences(credential, access) {
+            // Where policies alone decide they may permit anybody: what they refuse is not known here.
+            let anybody = (access.lines.is_empty() && access.policy.is_some()).then(|| Caller::Known {
+                credential,
+                provider: Arc::clone(provider),
+                audience: audience.clone(),
+                role: None,
+                scopes: BTreeSet::new(),
+            });
+            all.extend(anybody);
             for line in &access.lines {
                 all.extend(least(line, provider).map(|(role, scopes)| Caller::Known {
                     credential,
@@ -185,7 +194,8 @@ pub(crate) fn refused(callers: &[Caller], identity: &IdentityPlan, access: Optio
             let vouches = access.authenticate.any_of.contains(provider) && Credential::of(identity, provider) == *credential;
             let is_meant = audience.as_ref().is_none_or(|audience| access.authenticate.audiences.contains(audience));
             let grants = words.grants(provider, role.iter().map(|role| &**role), scopes.iter().map(|scope| &**scope));
-            !vouches || !is_meant || lines.decide(&grants, None).is_none()
+            let is_let_in = (access.lines.is_empty() && access.policy.is_some()) || lines.decide(&grants, None).is_some();
+            !vouches || !is_meant || !is_let_in
         }
     };
     callers.iter().filter(is_refused).cloned().collect()

@@ -4,6 +4,7 @@ use super::Weighed;
 use super::requests::Place;
 use portcullis_control_config::settings::EncodedSlash;
 use portcullis_control_config::{Access, Plan, PolicyLevels};
+use portcullis_gateway_policy::RoutePolicy;
 use portcullis_model_settings::{ByteSize, Decode, Diagnostics, FileId, RequestRate, TreeBuilder, Value};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub(crate) fn weigh((old, before): (&Plan, Place<'_>), (new, after): (&Plan, Pla
     let keeps = |place: Place<'_>| place.route.encoded_slash == EncodedSlash::Keep;
     weighed.flag("paths may have an encoded slash", keeps(before), keeps(after));
     weighed.flag("it need not be known what other nodes have revoked", !is_fresh(before), !is_fresh(after));
+    policies(before, after, &mut weighed);
     if let (Some(mine), Some(others)) = (stream_age(before), stream_age(after)) {
         weighed.more("`stream_age_max`, how long streams go on", &mine, &others);
     }
@@ -37,6 +39,37 @@ pub(crate) fn weigh((old, before): (&Plan, Place<'_>), (new, after): (&Plan, Pla
 
 fn is_fresh(place: Place<'_>) -> bool {
     matches!(&place.route.access, Access::Allow { access, .. } if access.is_fresh)
+}
+
+/// Policies in Cedar: what they let through is not compared, so whatever has changed of them may let more through, but for policies that
+/// only forbid.
+fn policies(before: Place<'_>, after: Place<'_>, weighed: &mut Weighed) {
+    fn of(place: Place<'_>) -> Option<&RoutePolicy> {
+        match &place.route.access {
+            Access::Public => None,
+            Access::Allow { access, .. } => access.policy.as_deref(),
+        }
+    }
+    match (of(before), of(after)) {
+        (None, None) => {}
+        (None, Some(new)) => weighed.tightens.insert_text(&format!("policies of `{}` must permit it now", new.file)),
+        (Some(old), None) => weighed.relaxes.insert_text(&format!("policies of `{}` need not permit it any more", old.file)),
+        (Some(old), Some(new)) => {
+            // SECURITY: the same words may speak of another path, or of roles that stand for others.
+            let speaks_of_the_same = before.route.path == after.route.path
+                && old.parameters == new.parameters
+                && old.roles.iter().all(|role| new.roles.contains(role));
+            if speaks_of_the_same && new.bucket == old.bucket {
+                return;
+            }
+            if speaks_of_the_same && new.bucket.only_forbids_more_than(&old.bucket) {
+                weighed.tightens.insert_text(&format!("policies of `{}` forbid more", new.file));
+            } else {
+                let what = format!("policies of `{}` have changed, and may let more through", new.file);
+                weighed.relaxes.insert_text(&what);
+            }
+        }
+    }
 }
 
 fn stream_age(place: Place<'_>) -> Option<Duration> {

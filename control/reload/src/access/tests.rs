@@ -273,7 +273,7 @@ fn brute(plan: &Plan, requests: &[String], principals: &[Caller]) -> Brute {
                         (Some((provider, roles, scopes)), audiences.contains(audience.as_ref().unwrap()))
                     }
                 };
-                let known = known.as_ref().map(|(provider, roles, scopes)| Known { provider, roles, scopes });
+                let known = known.as_ref().map(|(provider, roles, scopes)| Known { provider, subject: "somebody", roles, scopes });
                 let decided = rehearsal.decide(request.as_bytes(), client, known).decided;
                 let is_public = api.routes.iter().any(|route| route.name == named.1 && route.access == Access::Public);
                 if decided == Decided::Allow && (is_meant || is_public) {

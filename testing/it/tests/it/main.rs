@@ -25,6 +25,7 @@ mod bound_tokens;
 mod browser;
 mod browser_login;
 mod caps;
+mod cedar;
 mod certificate_callers;
 mod cli;
 mod client_certificates;
