@@ -42,6 +42,9 @@ pub struct Caller {
     /// Who it is, for policies that ask.
     #[arg(long = "subject", requires = "provider", default_value = "somebody")]
     pub subject: String,
+    /// The consumer they are by a claim of the token.
+    #[arg(long = "consumer", requires = "provider")]
+    pub consumer: Option<String>,
 }
 
 /// What advice is asked, for `advise`.

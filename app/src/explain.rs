@@ -4,10 +4,10 @@ use crate::check::load_plan;
 use crate::cli::Caller;
 use crate::output::{Colour, Output};
 use crate::rehearsal::POLICIES;
-use portcullis_control_config::{Access, Plan};
+use portcullis_control_config::{Access, IdentityPlan, Plan};
 use portcullis_control_reload::{Builder, Known, Rehearsal, Routing};
 use portcullis_engines_authz::{Allow, Vocabulary};
-use portcullis_gateway_policy::{RouteAccess, preflight_method};
+use portcullis_gateway_policy::{ConsumerFits, ConsumerPlan, RouteAccess, preflight_method};
 use portcullis_gateway_proxy::{Route, check_form, check_method, preflight_route};
 use portcullis_gateway_router::Lookup;
 use portcullis_model::{Clock, Reason};
@@ -86,15 +86,23 @@ fn access_of(plan: &Plan, api: &str, route: &str) -> String {
 
 /// What becomes of a caller on a route: the line that lets them in, counted from 1, or why they are refused. By the lines and the test of
 /// bits that decide at run time; what a token must be to be good is not looked at.
-fn decide(access: &RouteAccess, caller: &Caller) -> Result<usize, Reason> {
+fn decide(identity: &IdentityPlan, access: &RouteAccess, caller: &Caller) -> Result<usize, Reason> {
     let provider = caller.provider.as_deref().ok_or(Reason::CredentialsMissing)?;
     if !access.authenticate.any_of.iter().any(|known| **known == *provider) {
         return Err(Reason::CredentialsInvalid);
     }
-    let words = Vocabulary::of(&access.lines, []).map_err(|_| Reason::Internal)?;
+    let words = Vocabulary::of(&access.lines, identity.consumers.iter().map(|one| &one.name)).map_err(|_| Reason::Internal)?;
     let (roles, scopes) = (caller.roles.iter().map(String::as_str), caller.scopes.iter().map(String::as_str));
     let grants = words.grants(provider, roles, scopes);
-    Allow::compile(&access.lines, &words).decide(&grants, None).map(|line| line + 1).ok_or(Reason::AccessDenied)
+    let is_one = |one: &ConsumerPlan| {
+        let is_who = match &one.fits {
+            ConsumerFits::Caller { name, .. } => **name == *caller.subject || caller.consumer.as_deref() == Some(&*one.name),
+            ConsumerFits::Claim { .. } => caller.consumer.as_deref() == Some(&*one.name),
+        };
+        is_who && one.fits.provider() == provider
+    };
+    let consumer = (0..).zip(&identity.consumers).find(|(_, one)| is_one(one)).map(|(number, _)| number);
+    Allow::compile(&access.lines, &words).decide(&grants, consumer).map(|line| line + 1).ok_or(Reason::AccessDenied)
 }
 
 /// Whether a caller may: by lines, by policies or by both.
@@ -114,12 +122,12 @@ fn decided(plan: &Plan, (api, route): (&str, &str), asked: &Asked<'_>) -> Result
     let route = api.and_then(|api| api.routes.iter().find(|known| *known.name == *route));
     let Some(Access::Allow { access, .. }) = route.map(|route| &route.access) else { return Ok(None) };
     if access.policy.is_none() {
-        let decided = decide(access, asked.caller);
+        let decided = decide(&plan.identity, access, asked.caller);
         let refused = decided.err().map(|reason| (reason.code(), reason.status()));
         return Ok(Some(Outcome { refused, line: decided.ok(), policies: String::new() }));
     }
-    let Caller { roles, scopes, subject, .. } = asked.caller;
-    let known = Known { provider, subject, roles, scopes };
+    let Caller { roles, scopes, subject, consumer, .. } = asked.caller;
+    let known = Known { provider, subject, roles, scopes, consumer: consumer.as_deref() };
     let rehearsed = Rehearsal::new(plan, &POLICIES, asked.clock)?.decide(asked.head.as_bytes(), CLIENT, Some(known));
     let refused = rehearsed.code.map(|code| (code, rehearsed.status.unwrap_or_default()));
     Ok(Some(Outcome { refused, line: rehearsed.line.map(usize::from), policies: rehearsed.detail }))

@@ -74,6 +74,9 @@ fn told(line: &Line) -> String {
     if !line.scopes.is_empty() {
         parts.push(format!("scope {}", line.scopes.join(" and ")));
     }
+    if !line.consumers.is_empty() {
+        parts.push(format!("consumer {}", line.consumers.join(" or ")));
+    }
     parts.join(", ")
 }
 
@@ -124,12 +127,13 @@ impl Row<'_> {
     }
 
     fn to_json(&self) -> Value {
+        let texts = |texts: &[std::sync::Arc<str>]| texts.iter().map(|text| Value::from(&**text)).collect::<Vec<_>>();
         let allow = match &self.route.access {
             Access::Public => Value::Null,
             Access::Allow { access, .. } => {
                 let line = |line: &Line| {
                     let roles: Vec<String> = line.roles.iter().map(|(provider, role)| format!("{provider}/{role}")).collect();
-                    json!({ "one_of_roles": roles, "all_of_scopes": line.scopes.iter().map(|scope| &**scope).collect::<Vec<_>>() })
+                    json!({ "one_of_roles": roles, "all_of_scopes": texts(&line.scopes), "one_of_consumers": texts(&line.consumers) })
                 };
                 json!(access.lines.iter().map(line).collect::<Vec<_>>())
             }
@@ -142,7 +146,6 @@ impl Row<'_> {
             Access::Public => None,
             Access::Allow { access, .. } => access.policy.as_ref().map(|policy| policy.file.to_string()),
         };
-        let texts = |texts: &[std::sync::Arc<str>]| texts.iter().map(|text| Value::from(&**text)).collect::<Vec<_>>();
         let kinds = |names: &[std::sync::Arc<str>]| names.iter().map(|name| credential(self.plan, name)).collect::<Vec<_>>();
         json!({
             "api": *self.api.name, "route": *self.route.name, "hosts": texts(&self.api.hosts), "path": *self.route.path,

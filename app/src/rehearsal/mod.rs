@@ -61,8 +61,13 @@ fn run(file: &Path, config: Option<PathBuf>, clock: &Clock, output: Output) -> R
         let head = head(&test.request.method, &test.request.url, &test.headers)
             .map_err(|problem| format!("{}:{}:{}: {problem}", file.display(), test.position.line, test.position.column))?;
         let known = test.caller.as_ref();
-        let known =
-            known.map(|one| Known { provider: &one.provider, subject: &one.subject, roles: &one.roles, scopes: &one.scopes });
+        let known = known.map(|one| Known {
+            provider: &one.provider,
+            subject: &one.subject,
+            roles: &one.roles,
+            scopes: &one.scopes,
+            consumer: one.consumer.as_deref(),
+        });
         let outcome = rehearsal.decide(head.as_bytes(), test.client.0, known);
         let differs = differences(&test.expect, &outcome);
         ran.push(Ran { test, outcome, differs });

@@ -48,6 +48,8 @@ section! {
         pub roles: Vec<String> = Vec::new(),
         /// Scopes.
         pub scopes: Vec<String> = Vec::new(),
+        /// The consumer they are by a claim of their token.
+        pub consumer: Option<String>,
     }
 }
 

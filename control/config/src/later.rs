@@ -34,8 +34,6 @@ pub(crate) const LATER: &[&str] = &[
     "/apis/*/lifecycle",
     "/apis/*/exceptions",
     "/apis/*/routes/*/authenticate",
-    "/apis/*/routes/*/access/allow/consumers",
-    "/apis/*/routes/*/access/allow/*/consumers",
     "/apis/*/routes/*/access/operations",
     "/apis/*/routes/*/security_headers",
     "/apis/*/routes/*/request_limits",

@@ -23,7 +23,8 @@ pub fn vocabulary(plan: &Plan) -> Result<Arc<Vocabulary>, String> {
         Access::Public => None,
         Access::Allow { access, .. } => Some(access.lines.iter().chain(access.policy.as_ref().map(|policy| &policy.words))),
     });
-    let words = Vocabulary::of(lines.flatten(), []).map(|words| words.knowing(consumers(&plan.identity)));
+    let names = plan.identity.consumers.iter().map(|one| &one.name);
+    let words = Vocabulary::of(lines.flatten(), names).map(|words| words.knowing(consumers(&plan.identity)));
     words.map(Arc::new).map_err(|_| "the `allow` lines name more than 4096 different roles and scopes".to_owned())
 }
 

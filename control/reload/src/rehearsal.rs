@@ -5,11 +5,12 @@ use crate::pipelines::vocabulary;
 use portcullis_control_config::{Access, Plan};
 use portcullis_engines_authz::Vocabulary;
 use portcullis_gateway_policy::{
-    AccessContext, CompileError, ConnectionFacts, Exchange, Making, Policy, PolicyDefinition, Scheme, Step, Stop, Verdict,
+    AccessContext, CompileError, ConnectionFacts, ConsumerPlan, Exchange, Making, Policy, PolicyDefinition, Scheme, Step, Stop,
+    Verdict,
 };
 use portcullis_gateway_proxy::{Route, check_form, check_method, preflight_route};
 use portcullis_gateway_router::Lookup;
-use portcullis_model::{Clock, DecisionRecord, Principal, Reason, RecordGuard, RecordSink, Rejection, VerdictKind};
+use portcullis_model::{Clock, Consumer, DecisionRecord, Principal, Reason, RecordGuard, RecordSink, Rejection, VerdictKind};
 use portcullis_wire::{HeadLimits, RequestHead};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -67,6 +68,8 @@ pub struct Known<'k> {
     pub roles: &'k [String],
     /// Scopes.
     pub scopes: &'k [String],
+    /// The consumer they are, if a claim of their token says so. Whoever has a name in a store or a list is found by it.
+    pub consumer: Option<&'k str>,
 }
 
 /// Whether a request goes on.
@@ -229,13 +232,21 @@ impl<'p> Rehearsal<'p> {
         planned.is_some_and(|planned| planned.access == Access::Public)
     }
 
+    fn consumer(&self, known: Known<'_>) -> Option<Consumer> {
+        let is_one = |one: &ConsumerPlan| Some(&*one.name) == known.consumer && one.fits.provider() == known.provider;
+        let mut all = (0..).zip(&self.plan.identity.consumers);
+        let told = all.find(|(_, one)| is_one(one));
+        let told = told.map(|(number, one)| Consumer { name: Arc::clone(&one.name), number, plan: one.plan.clone() });
+        told.or_else(|| self.words.consumers().of_subject(known.provider, known.subject))
+    }
+
     fn principal(&self, known: Known<'_>) -> Principal {
         let (roles, scopes) = (known.roles.iter().map(String::as_str), known.scopes.iter().map(String::as_str));
         Principal {
             provider: known.provider.into(),
             subject: known.subject.into(),
             client: None,
-            consumer: None,
+            consumer: self.consumer(known),
             grants: self.words.grants(known.provider, roles, scopes),
             expires_unix_seconds: u64::MAX,
             ends_unix_seconds: u64::MAX,

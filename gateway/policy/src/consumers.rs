@@ -15,7 +15,7 @@ pub struct ConsumerPlan {
 }
 
 /// Who is a consumer.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConsumerFits {
     /// Whoever has this name where they are listed: in a store of API keys, or among clients with certificates.
     Caller {
@@ -33,4 +33,14 @@ pub enum ConsumerFits {
         /// The text.
         value: Arc<str>,
     },
+}
+
+impl ConsumerFits {
+    /// Who vouches for its callers: a provider, a store of keys, or a list.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        match self {
+            Self::Caller { provider, .. } | Self::Claim { provider, .. } => provider,
+        }
+    }
 }

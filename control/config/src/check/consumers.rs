@@ -2,9 +2,10 @@
 
 use super::Checker;
 use super::identity::Identity;
+use crate::digest::DigestHasher;
 use crate::merge::Merged;
 use crate::settings::{CallerName, ConsumerMatch, ConsumerSettings, Part};
-use portcullis_gateway_policy::{ConsumerFits, ConsumerPlan};
+use portcullis_gateway_policy::{AuthenticatePlan, ConsumerFits, ConsumerPlan};
 use portcullis_model::UsagePlan;
 use portcullis_model_settings::{Name, Spanned, nearest};
 use std::collections::{BTreeMap, HashMap};
@@ -12,6 +13,49 @@ use std::sync::Arc;
 
 /// How many there may be.
 const CONSUMERS_MAX: usize = 20_000;
+
+/// Whom lines of `allow` may name: by name, who vouches for them; nothing where that is wrong.
+pub(super) struct ConsumerNames<'f>(BTreeMap<&'f str, Option<&'f str>>);
+
+/// The names of all consumers.
+pub(super) fn names<'f>(merged: &Merged<'f>, hasher: &mut DigestHasher) -> ConsumerNames<'f> {
+    let one = |part: &'f Part<ConsumerSettings>| {
+        let fits = part.value.as_ref().map(|settings| &settings.fits);
+        let caller = |fits: &'f ConsumerMatch| fits.api_key.as_ref().or(fits.certificate.as_ref()).or(fits.signature.as_ref());
+        let provider = fits.and_then(|fits| fits.provider.as_deref().map(|name| &**name));
+        (&*part.name.value, provider.or_else(|| fits.and_then(caller).map(|caller| &*caller.provider)))
+    };
+    let names: BTreeMap<&str, Option<&str>> = merged.consumers.iter().copied().map(one).collect();
+    for (name, provider) in &names {
+        hasher.text(name);
+        hasher.text(provider.unwrap_or_default());
+    }
+    ConsumerNames(names)
+}
+
+impl ConsumerNames<'_> {
+    /// Checks that somebody could be this consumer on an API.
+    pub(super) fn check_named(
+        &self,
+        name: &Spanned<Name>,
+        plan: &AuthenticatePlan,
+        path: &dyn Fn() -> String,
+        checker: &mut Checker<'_>,
+    ) {
+        match self.0.get(&***name) {
+            None => {
+                let near = nearest(name, self.0.keys().copied());
+                let help = near.map_or_else(|| "add it to `consumers`".to_owned(), |near| format!("did you mean `{near}`"));
+                checker.error(name, path(), format!("there is no consumer `{}`", &***name), help);
+            }
+            Some(Some(provider)) if !plan.any_of.iter().any(|known| **known == **provider) => {
+                let help = format!("name a consumer whom one of `any_of` vouches for, or add `{provider}` there");
+                checker.error(name, path(), format!("nobody who calls this API is the consumer `{}`", &***name), help);
+            }
+            Some(_) => {}
+        }
+    }
+}
 
 /// Who is who. Nobody may be two, and everybody must be somebody that there can be.
 pub(super) fn check(

@@ -3,6 +3,7 @@
 use super::Checker;
 use super::api_keys::{self, KeyStores};
 use super::client_certificates::{self, Certificates};
+use super::consumers::{self, ConsumerNames};
 use super::credentials::{self, Signers};
 use super::introspection;
 use super::logins::{self, Logins};
@@ -39,6 +40,7 @@ pub(super) struct Identity<'f> {
     /// Lists of senders that sign, likewise.
     signatures: Signatures<'f>,
     roles: BTreeMap<Arc<str>, Vec<ProviderRole>>,
+    consumers: ConsumerNames<'f>,
     /// A hash of all of it.
     pub(super) digest: Digest,
 }
@@ -73,8 +75,9 @@ pub(super) fn check<'f>(merged: &Merged<'f>, checker: &mut Checker<'_>) -> Ident
     let stores = api_keys::check(merged, &mut hasher, checker);
     let signers = credentials::check(merged, &mut hasher, checker);
     let signatures = signatures::check(merged, &mut hasher, checker);
+    let (roles, consumers) = (BTreeMap::new(), consumers::names(merged, &mut hasher));
     let mut identity =
-        Identity { named, certificates, logins, stores, signers, signatures, roles: BTreeMap::new(), digest: Digest([0; 32]) };
+        Identity { named, certificates, logins, stores, signers, signatures, roles, consumers, digest: Digest([0; 32]) };
     identity.check_names(merged, checker);
     for entry in merged.roles.iter().flat_map(|roles| &roles.0) {
         hasher.text(&entry.name);
@@ -395,15 +398,22 @@ impl Identity<'_> {
         path: &dyn Fn() -> String,
         checker: &mut Checker<'_>,
     ) -> Line {
-        if line.roles.is_empty() && line.scopes.is_empty() {
-            let help = "add `roles` or `scopes`; to let everybody in, write `public: true`";
+        if line.roles.is_empty() && line.scopes.is_empty() && line.consumers.is_empty() {
+            let help = "add `roles`, `scopes` or `consumers`; to let everybody in, write `public: true`";
             checker.error(line, path(), "the line names nothing that a caller must have", help);
         }
         let mut roles = Vec::new();
         for (at, word) in line.roles.iter().enumerate() {
             roles.extend(self.role(word, plan, &|| format!("{}/roles/{at}", path()), checker));
         }
-        Line { roles, scopes: line.scopes.iter().map(|scope| Arc::clone(&scope.0)).collect(), consumers: Vec::new() }
+        for (at, name) in line.consumers.iter().enumerate() {
+            self.consumers.check_named(name, plan, &|| format!("{}/consumers/{at}", path()), checker);
+        }
+        Line {
+            roles,
+            scopes: line.scopes.iter().map(|scope| Arc::clone(&scope.0)).collect(),
+            consumers: line.consumers.iter().map(|name| name.shared()).collect(),
+        }
     }
 
     /// The roles of providers that a written one stands for. Only those of the API's own providers can be had.

@@ -243,7 +243,7 @@ impl Found {
 /// When Cedar does not take it, for the operator.
 pub fn cedar_schema(plan: &Plan) -> Result<String, String> {
     let routes = plan.apis.iter().flat_map(|api| api.routes.iter().map(move |route| (api, route)));
-    let operation = |(api, route): (&Arc<ApiPlan>, &RoutePlan)| Operation {
+    let operation = |(api, route): (&Arc<ApiPlan>, &Arc<RoutePlan>)| Operation {
         api: Arc::clone(&api.name),
         route: Arc::clone(&route.name),
         parameters: PathParameter::all(&route.path).into_iter().map(|one| one.name).collect(),

@@ -1,7 +1,7 @@
 //! `access` of a route: who may call it.
 
 use super::Word;
-use portcullis_model_settings::{Decode, Diagnostics, FilePath, Node, Schema, Spanned, Value, choice, section};
+use portcullis_model_settings::{Decode, Diagnostics, FilePath, Name, Node, Schema, Spanned, Value, choice, section};
 use serde_json::json;
 
 /// Who may call a route.
@@ -127,6 +127,8 @@ section! {
         pub roles: Vec<Spanned<Word>> = Vec::new(),
         /// All of these scopes.
         pub scopes: Vec<Spanned<Word>> = Vec::new(),
+        /// To be one of these `consumers`.
+        pub consumers: Vec<Spanned<Name>> = Vec::new(),
     }
 }
 
@@ -166,7 +168,7 @@ impl Decode for AccessSettings {
         let allowed = match (said.allow, said.policy) {
             (None, None) => None,
             (lines, policy) => {
-                Some(AllowedSettings { lines: lines.map(|lines| lines.0).unwrap_or_default(), fresh: said.fresh.clone(), policy })
+                Some(AllowedSettings { lines: lines.map(|lines| lines.0).unwrap_or_default(), fresh: said.fresh, policy })
             }
         };
         match (said.public, allowed) {

@@ -2,7 +2,7 @@
 
 use portcullis_control_config::{Access, IdentityPlan};
 use portcullis_engines_authz::{Allow, Line, Vocabulary};
-use portcullis_gateway_policy::RouteAccess;
+use portcullis_gateway_policy::{ConsumerFits, RouteAccess};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -70,6 +70,8 @@ pub enum Caller {
         role: Option<Arc<str>>,
         /// All of these scopes.
         scopes: BTreeSet<Arc<str>>,
+        /// To be a consumer: what tells who that is, and the name. By the name alone somebody else may be meant in another configuration.
+        consumer: Option<(ConsumerFits, Arc<str>)>,
     },
 }
 
@@ -81,9 +83,14 @@ impl Caller {
             (Self::Anonymous, _) => true,
             (Self::Known { .. }, Self::Anonymous) => false,
             (
-                Self::Known { credential, provider, audience, role, scopes },
-                Self::Known { credential: c, provider: p, audience: a, role: r, scopes: s },
-            ) => credential == c && provider == p && audience == a && (role.is_none() || role == r) && scopes.is_subset(s),
+                Self::Known { credential, provider, audience, role, scopes, consumer },
+                Self::Known { credential: c, provider: p, audience: a, role: r, scopes: s, consumer: who },
+            ) => {
+                let fits = |one: &Option<(ConsumerFits, Arc<str>)>| one.as_ref().map(|(fits, _)| fits.clone());
+                let is_who = consumer.is_none() || fits(consumer) == fits(who);
+                let has = (role.is_none() || role == r) && scopes.is_subset(s) && is_who;
+                credential == c && provider == p && audience == a && has
+            }
         }
     }
 
@@ -92,9 +99,10 @@ impl Caller {
     pub fn to_json(&self) -> Value {
         match self {
             Self::Anonymous => json!({ "everybody": true }),
-            Self::Known { credential, provider, audience, role, scopes } => json!({
+            Self::Known { credential, provider, audience, role, scopes, consumer } => json!({
                 "everybody": false, "credential": credential.as_str(), "provider": **provider, "audience": audience.as_deref(),
                 "role": role.as_deref(), "scopes": scopes.iter().map(|scope| &**scope).collect::<Vec<_>>(),
+                "consumer": consumer.as_ref().map(|(_, name)| &**name),
             }),
         }
     }
@@ -102,15 +110,19 @@ impl Caller {
 
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Known { credential, provider, audience, role, scopes } = self else {
+        let Self::Known { credential, provider, audience, role, scopes, consumer } = self else {
             return f.write_str("everybody, without a credential");
         };
         write!(f, "{} of {provider}", credential.as_str())?;
         if let Some(audience) = audience {
             write!(f, " for {audience}")?;
         }
+        if let Some((_, name)) = consumer {
+            write!(f, " who is consumer {name}")?;
+        }
         match role {
             Some(role) => write!(f, " with role {role}")?,
+            None if scopes.is_empty() && consumer.is_some() => {}
             None if scopes.is_empty() => f.write_str(", whatever it grants")?,
             None => {}
         }
@@ -141,15 +153,17 @@ pub fn callers(identity: &IdentityPlan, access: Option<&Access>) -> Vec<Caller> 
                 audience: audience.clone(),
                 role: None,
                 scopes: BTreeSet::new(),
+                consumer: None,
             });
             all.extend(anybody);
             for line in &access.lines {
-                all.extend(least(line, provider).map(|(role, scopes)| Caller::Known {
+                all.extend(least(line, provider, identity).into_iter().map(|(role, scopes, consumer)| Caller::Known {
                     credential,
                     provider: Arc::clone(provider),
                     audience: audience.clone(),
                     role,
                     scopes,
+                    consumer,
                 }));
             }
         }
@@ -166,14 +180,24 @@ fn audiences(credential: Credential, access: &RouteAccess) -> Vec<Option<Arc<str
     }
 }
 
-/// The least that a caller of `provider` must have to be let in by a line: a role or none, and scopes.
-fn least(line: &Line, provider: &str) -> impl Iterator<Item = (Option<Arc<str>>, BTreeSet<Arc<str>>)> {
+/// What a caller must have: a role or none, scopes, and to be a consumer or not.
+type Least = (Option<Arc<str>>, BTreeSet<Arc<str>>, Option<(ConsumerFits, Arc<str>)>);
+
+/// The least that a caller of `provider` must have to be let in by a line.
+fn least(line: &Line, provider: &str, identity: &IdentityPlan) -> Vec<Least> {
+    // One that names nothing lets nobody in.
+    if line.roles.is_empty() && line.scopes.is_empty() && line.consumers.is_empty() {
+        return Vec::new();
+    }
     let scopes: BTreeSet<Arc<str>> = line.scopes.iter().cloned().collect();
-    let own = line.roles.iter().filter(move |(of, _)| **of == *provider).map(|(_, role)| Some(Arc::clone(role)));
+    let own = line.roles.iter().filter(|(of, _)| **of == *provider).map(|(_, role)| Some(Arc::clone(role)));
     let roles: Vec<Option<Arc<str>>> = if line.roles.is_empty() { vec![None] } else { own.collect() };
-    // A line that names consumers lets nobody in as long as there are none; one that names nothing never does.
-    let is_closed = !line.consumers.is_empty() || (line.roles.is_empty() && line.scopes.is_empty());
-    roles.into_iter().filter(move |_| !is_closed).map(move |role| (role, scopes.clone()))
+    let named = line.consumers.iter().filter_map(|name| identity.consumers.iter().find(|one| one.name == *name));
+    let theirs = named.filter(|one| one.fits.provider() == provider).map(|one| Some((one.fits.clone(), Arc::clone(&one.name))));
+    let consumers: Vec<Option<(ConsumerFits, Arc<str>)>> = if line.consumers.is_empty() { vec![None] } else { theirs.collect() };
+    let with =
+        |role: &Option<Arc<str>>| consumers.iter().map(|one| (role.clone(), scopes.clone(), one.clone())).collect::<Vec<_>>();
+    roles.iter().flat_map(with).collect()
 }
 
 /// Those of `callers` whom `access` does not let in, as the compiled lines decide.
@@ -186,15 +210,19 @@ pub(crate) fn refused(callers: &[Caller], identity: &IdentityPlan, access: Optio
         Some(Access::Allow { access, .. }) => access,
     };
     // A line is of its own configuration, whose words the vocabulary holds; what a caller has beyond them is worth nothing there.
-    let Ok(words) = Vocabulary::of(&access.lines, []) else { return callers.to_vec() };
+    let names = identity.consumers.iter().map(|one| &one.name);
+    let Ok(words) = Vocabulary::of(&access.lines, names) else { return callers.to_vec() };
     let lines = Allow::compile(&access.lines, &words);
     let is_refused = |caller: &&Caller| match caller {
         Caller::Anonymous => true,
-        Caller::Known { credential, provider, audience, role, scopes } => {
+        Caller::Known { credential, provider, audience, role, scopes, consumer } => {
             let vouches = access.authenticate.any_of.contains(provider) && Credential::of(identity, provider) == *credential;
             let is_meant = audience.as_ref().is_none_or(|audience| access.authenticate.audiences.contains(audience));
+            // SECURITY: by what tells who it is, not by the name, which may be somebody else's here.
+            let is_same = |fits: &ConsumerFits| (0..).zip(&identity.consumers).find(|(_, one)| one.fits == *fits);
+            let number = consumer.as_ref().and_then(|(fits, _)| is_same(fits)).map(|(number, _)| number);
             let grants = words.grants(provider, role.iter().map(|role| &**role), scopes.iter().map(|scope| &**scope));
-            let is_let_in = (access.lines.is_empty() && access.policy.is_some()) || lines.decide(&grants, None).is_some();
+            let is_let_in = (access.lines.is_empty() && access.policy.is_some()) || lines.decide(&grants, number).is_some();
             !vouches || !is_meant || !is_let_in
         }
     };

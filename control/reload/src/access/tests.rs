@@ -4,7 +4,7 @@
 use super::{Caller, Comparison, callers, compare};
 use crate::rehearsal::{Decided, Known, Rehearsal, rehearsed};
 use portcullis_control_config::{Access, Plan, load_text};
-use portcullis_gateway_policy::PolicyDefinition;
+use portcullis_gateway_policy::{ConsumerFits, PolicyDefinition};
 use portcullis_model::Clock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,6 +15,8 @@ const TEMPLATES: [&str; 12] =
     ["/a", "/b", "/{p}", "/a/b", "/a/{p}", "/{p}/b", "/{*r}", "/a/{*r}", "/a/", "/{p}/{q}", "/a/{p}/{*r}", "/{p}/b/{q}"];
 const ROLES: [&str; 3] = ["corp/x", "corp/y", "partner/x"];
 const SCOPES: [&str; 2] = ["s", "t"];
+/// Who is a consumer: of each provider one, by a claim. `changed` gives the second to somebody else.
+const CONSUMERS: [(&str, &str); 2] = [("mobile", "corp"), ("till", "partner")];
 const AUDIENCES: [&str; 2] = ["https://m.test", "https://n.test"];
 const PROVIDERS: [&str; 2] = ["corp", "partner"];
 const CASES: &str = match option_env!("PORTCULLIS_PLAN_CASES") {
@@ -53,6 +55,7 @@ impl Random {
 struct Line {
     roles: Vec<&'static str>,
     scopes: Vec<&'static str>,
+    consumers: Vec<(&'static str, &'static str)>,
 }
 
 #[derive(Clone)]
@@ -72,12 +75,18 @@ struct Api {
     routes: Vec<Route>,
 }
 
-type Config = Vec<Api>;
+#[derive(Clone)]
+struct Config {
+    apis: Vec<Api>,
+    /// Whose token is `till`.
+    till: &'static str,
+}
 
 fn line(random: &mut Random) -> Line {
     loop {
-        let line = Line { roles: random.some(&ROLES, 0), scopes: random.some(&SCOPES, 0) };
-        if !line.roles.is_empty() || !line.scopes.is_empty() {
+        let consumers = if random.below(3) == 0 { random.some(&CONSUMERS, 1) } else { Vec::new() };
+        let line = Line { roles: random.some(&ROLES, 0), scopes: random.some(&SCOPES, 0), consumers };
+        if !line.roles.is_empty() || !line.scopes.is_empty() || !line.consumers.is_empty() {
             return line;
         }
     }
@@ -99,16 +108,17 @@ fn api(random: &mut Random) -> Api {
 }
 
 fn config(random: &mut Random) -> Config {
-    (0..=random.below(2)).map(|_| api(random)).collect()
+    Config { apis: (0..=random.below(2)).map(|_| api(random)).collect(), till: "front" }
 }
 
 /// The same with a change somewhere.
 fn changed(config: &Config, random: &mut Random) -> Config {
     let mut config = config.clone();
-    let at = random.below(config.len());
-    let api = &mut config[at];
+    let at = random.below(config.apis.len());
+    let api = &mut config.apis[at];
     let at = random.below(api.routes.len());
-    match random.below(9) {
+    match random.below(10) {
+        9 => config.till = "back",
         0 => api.routes.push(route(random)),
         1 if api.routes.len() > 1 => drop(api.routes.remove(at)),
         2 => api.providers = random.some(&PROVIDERS, 1),
@@ -128,7 +138,7 @@ fn changed(config: &Config, random: &mut Random) -> Config {
 /// The same without one line, if there is one that can go.
 fn without_a_line(config: &Config, random: &mut Random) -> Option<Config> {
     let mut config = config.clone();
-    let routes = config.iter_mut().flat_map(|api| &mut api.routes).filter_map(|route| route.lines.as_mut());
+    let routes = config.apis.iter_mut().flat_map(|api| &mut api.routes).filter_map(|route| route.lines.as_mut());
     let mut many: Vec<&mut Vec<Line>> = routes.filter(|lines| lines.len() > 1).collect();
     if many.is_empty() {
         return None;
@@ -147,9 +157,16 @@ fn yaml(config: &Config) -> String {
         listeners: { p: { address: \"127.0.0.1:0\", danger_plaintext: { reason: test, owner: test, expires: 2099-01-01 } } }\n\
         upstreams: { u: { endpoints: [ { url: \"http://127.0.0.1:9\" } ] } }\n\
         identity:\n  providers:\n    corp: { issuer: \"https://c.test\", keys: { discover: { upstream: u } }, roles: { claim: r } }\n    \
-        partner: { issuer: \"https://p.test\", keys: { discover: { upstream: u } }, roles: { claim: r } }\napis:\n"
+        partner: { issuer: \"https://p.test\", keys: { discover: { upstream: u } }, roles: { claim: r } }\n"
         .to_owned();
-    for (number, api) in config.iter().enumerate() {
+    let till = config.till;
+    writeln!(
+        text,
+        "consumers:\n  mobile: {{ match: {{ provider: corp, claim: {{ azp: app }} }} }}\n  \
+         till: {{ match: {{ provider: partner, claim: {{ azp: {till} }} }} }}\napis:"
+    )
+    .unwrap();
+    for (number, api) in config.apis.iter().enumerate() {
         let hosts: Vec<&str> = api.hosts.iter().copied().collect();
         writeln!(text, "  api{number}:\n    hosts: [{}]\n    upstream: u", quoted(&hosts)).unwrap();
         writeln!(
@@ -168,8 +185,16 @@ fn yaml(config: &Config) -> String {
                     let own = |role: &&&str| api.providers.iter().any(|name| role.starts_with(name));
                     let lines = lines.iter().map(|line| {
                         let roles: Vec<&str> = line.roles.iter().filter(own).copied().collect();
-                        let scopes = if roles.is_empty() && line.scopes.is_empty() { &SCOPES[..1] } else { &line.scopes };
-                        format!("{{ roles: [{}], scopes: [{}] }}", quoted(&roles), quoted(scopes))
+                        let consumers = line.consumers.iter().filter(|(_, of)| api.providers.contains(of));
+                        let consumers: Vec<&str> = consumers.map(|(name, _)| *name).collect();
+                        let is_empty = roles.is_empty() && line.scopes.is_empty() && consumers.is_empty();
+                        let scopes = if is_empty { &SCOPES[..1] } else { &line.scopes };
+                        format!(
+                            "{{ roles: [{}], scopes: [{}], consumers: [{}] }}",
+                            quoted(&roles),
+                            quoted(scopes),
+                            quoted(&consumers)
+                        )
                     });
                     format!("{{ allow: [{}] }}", lines.collect::<Vec<_>>().join(", "))
                 }
@@ -218,6 +243,14 @@ fn requests() -> Vec<String> {
     all
 }
 
+/// Nobody, or whoever may be a consumer of a provider.
+fn consumers(provider: &str) -> Vec<Option<(ConsumerFits, Arc<str>)>> {
+    let values: &[&str] = if provider == "corp" { &["app"] } else { &["front", "back"] };
+    let name = CONSUMERS.iter().find(|(_, of)| *of == provider).map(|(name, _)| *name).unwrap();
+    let fits = |value: &&str| ConsumerFits::Claim { provider: provider.into(), claim: "azp".into(), value: (*value).into() };
+    std::iter::once(None).chain(values.iter().map(|value| Some((fits(value), name.into())))).collect()
+}
+
 fn principals() -> Vec<Caller> {
     let subsets = |of: &[&'static str]| -> Vec<Vec<&'static str>> {
         (0..1 << of.len())
@@ -230,13 +263,16 @@ fn principals() -> Vec<Caller> {
             // One role at most: of more than one the engine looks at each alone.
             for role in [None, Some("x"), Some("y")] {
                 for scopes in subsets(&SCOPES) {
-                    all.push(Caller::Known {
-                        credential: super::Credential::Token,
-                        provider: provider.into(),
-                        audience: Some(audience.into()),
-                        role: role.map(Into::into),
-                        scopes: scopes.into_iter().map(Arc::from).collect(),
-                    });
+                    for consumer in consumers(provider) {
+                        all.push(Caller::Known {
+                            credential: super::Credential::Token,
+                            provider: provider.into(),
+                            audience: Some(audience.into()),
+                            role: role.map(Into::into),
+                            scopes: scopes.iter().copied().map(Arc::from).collect(),
+                            consumer,
+                        });
+                    }
                 }
             }
         }
@@ -267,13 +303,25 @@ fn brute(plan: &Plan, requests: &[String], principals: &[Caller]) -> Brute {
             for (number, principal) in principals.iter().enumerate() {
                 let (known, is_meant) = match principal {
                     Caller::Anonymous => (None, true),
-                    Caller::Known { provider, audience, role, scopes, .. } => {
+                    Caller::Known { provider, audience, role, scopes, consumer, .. } => {
+                        // By the claim of the token, the caller is whoever this configuration says.
+                        let mut known = plan.identity.consumers.iter();
+                        let consumer = consumer.as_ref().and_then(|(fits, _)| known.find(|one| one.fits == *fits));
                         let roles: Vec<String> = role.iter().map(ToString::to_string).collect();
                         let scopes: Vec<String> = scopes.iter().map(ToString::to_string).collect();
-                        (Some((provider, roles, scopes)), audiences.contains(audience.as_ref().unwrap()))
+                        (
+                            Some((provider, roles, scopes, consumer.map(|one| &*one.name))),
+                            audiences.contains(audience.as_ref().unwrap()),
+                        )
                     }
                 };
-                let known = known.as_ref().map(|(provider, roles, scopes)| Known { provider, subject: "somebody", roles, scopes });
+                let known = known.as_ref().map(|(provider, roles, scopes, consumer)| Known {
+                    provider,
+                    subject: "somebody",
+                    roles,
+                    scopes,
+                    consumer: *consumer,
+                });
                 let decided = rehearsal.decide(request.as_bytes(), client, known).decided;
                 let is_public = api.routes.iter().any(|route| route.name == named.1 && route.access == Access::Public);
                 if decided == Decided::Allow && (is_meant || is_public) {

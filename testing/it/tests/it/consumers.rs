@@ -6,6 +6,8 @@ use std::process::Command;
 
 const ROUTES: &str =
     "- { name: read, methods: [GET], path: \"/read\", access: { allow: [ { roles: [partners/reader] }, { scopes: [read] } ] } }";
+const OWN: &str = "- { name: own, methods: [GET], path: \"/read\", access: { allow: [ { consumers: [mobile] }, \
+                   { roles: [partners/reader], consumers: [partner-a] } ] } }";
 const API: &str = "authenticate: { any_of: [consumer, partners], audiences: [\"https://api.test\"] }\n    \
                    limits: [ { per: consumer, rate: 1/h, burst: 2 } ]\n    \
                    header_rules: { request: { set: { X-Plan-Of: \"{consumer}\" } } }";
@@ -27,6 +29,10 @@ impl World {
     }
 
     fn with(api: &'static str, sections: &'static str) -> Self {
+        Self::of(ROUTES, api, sections)
+    }
+
+    fn of(routes: &'static str, api: &'static str, sections: &'static str) -> Self {
         let (folder, witness, signer) = (TempDir::new(), Witness::ok(), SigningKey::p256("k"));
         let key = |name: &&str| {
             let mut command = Command::new(binary());
@@ -38,7 +44,7 @@ impl World {
         };
         let keys = ["partner-a", "partner-a", "partner-b"].iter().map(key).collect();
         let file = std::fs::read_to_string(folder.path().join("partners.keys")).expect("the file");
-        let plain = Plain { routes: ROUTES, api, sections, ..Plain::to(witness.address()) };
+        let plain = Plain { routes, api, sections, ..Plain::to(witness.address()) };
         let gateway = Gateway::start_with(&[("partners.keys", &file), ("id.json", &key_set(&[&signer]))], &plain.yaml());
         Self { gateway, witness, signer, keys }
     }
@@ -79,6 +85,22 @@ fn a_consumer_is_one_by_whatever_credential_and_who_is_none_counts_alone() {
     let records = world.gateway.records_when(15);
     let of = |name: &str| records.iter().filter(|record| record["consumer"] == name).count();
     assert_eq!((of("partner-a"), of("mobile")), (3, 4), "{records:#?}");
+    world.gateway.is_well();
+}
+
+#[test]
+fn a_line_may_name_consumers_and_nobody_else_gets_in_by_it_whatever_they_are_called() {
+    let mut world = World::of(OWN, "authenticate: { any_of: [consumer, partners], audiences: [\"https://api.test\"] }", SECTIONS);
+    assert_eq!([0, 1, 2].map(|key| world.by_key(key).status), [200, 200, 403]);
+    let cases = [("alice", json!("mobile"), 200), ("mobile", json!("other"), 403), ("partner-a", json!(["mobile"]), 200)];
+    for (who, tenant, status) in cases {
+        assert_eq!(world.by_token(who, &tenant).status, status, "{who} {tenant}");
+    }
+    for tenant in [json!("partner-a"), json!("Mobile"), json!(["mobile", "x"]), Value::Null] {
+        assert_eq!(world.by_token("alice", &tenant).status, 403, "{tenant}");
+    }
+    let record = world.gateway.record_of("access_denied");
+    assert_eq!(record["detail"], "no line of the route's allow fits the caller");
     world.gateway.is_well();
 }
 

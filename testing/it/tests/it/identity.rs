@@ -365,8 +365,8 @@ fn exposure_lists_every_route_with_everybody_it_lets_in() {
     let names: Vec<&str> = rows.as_array().expect("a list").iter().filter_map(|row| row["route"].as_str()).collect();
     assert_eq!(names, ["open", "read", "pay"], "what is for everybody comes first");
     assert_eq!((&rows[0]["everybody"], &rows[0]["allow"]), (&json!(true), &Value::Null));
-    assert_eq!(rows[1]["allow"], json!([{ "one_of_roles": ["corp/reader"], "all_of_scopes": [] }]));
-    assert_eq!(rows[2]["allow"], json!([{ "one_of_roles": [], "all_of_scopes": ["pay:one", "pay:all"] }]));
+    assert_eq!(rows[1]["allow"], json!([{ "one_of_roles": ["corp/reader"], "all_of_scopes": [], "one_of_consumers": [] }]));
+    assert_eq!(rows[2]["allow"], json!([{ "one_of_roles": [], "all_of_scopes": ["pay:one", "pay:all"], "one_of_consumers": [] }]));
     assert_eq!((&rows[2]["providers"], &rows[2]["audiences"]), (&json!(["corp", "partner"]), &json!([AUDIENCE])));
 }
 
