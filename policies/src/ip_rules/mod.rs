@@ -16,6 +16,7 @@ mod config;
 mod list;
 mod policy;
 mod set;
+mod singles;
 #[cfg(test)]
 mod tests;
 

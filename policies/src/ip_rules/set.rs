@@ -4,7 +4,10 @@
 //! or ends: an address is in the set if the number of such places up to it is odd. Beside that list stands where in it the parts begin into
 //! which the space between its ends is cut evenly, a few places for each: a look-up reads one entry there and a few places here. Where places
 //! crowd together a part has many, and is searched by halves: that takes longer, and no longer than searching the whole list so would.
+//!
+//! Single IPv6 addresses, which would be two places of 16 bytes each, lie in a [table](super::singles) instead.
 
+use super::singles::Singles;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
@@ -120,7 +123,11 @@ pub struct AddressSet {
     v4: Ranges<u32>,
     /// IPv6 networks of at most 64 bits, by those bits: nearly all that lists have, in half the memory.
     v6_networks: Ranges<u64>,
-    /// Longer ones.
+    /// Addresses.
+    v6_singles: Singles,
+    /// Addresses that found no place there.
+    v6_left: Ranges<u128>,
+    /// Networks in between.
     v6_parts: Ranges<u128>,
 }
 
@@ -131,7 +138,7 @@ impl AddressSet {
     /// The addresses of these networks. A network inside `::ffff:0:0/96` is the IPv4 network; a larger IPv6 network has no IPv4 addresses.
     #[must_use]
     pub fn new(networks: impl IntoIterator<Item = IpNet>) -> Self {
-        let (mut v4, mut v6_networks, mut v6_parts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut v4, mut v6_networks, mut v6_parts, mut addresses) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for network in networks {
             match network {
                 IpNet::V4(network) => v4.push((u32::from(network.network()), u32::from(network.broadcast()))),
@@ -141,13 +148,22 @@ impl AddressSet {
                         v4.push((first as u32, last as u32));
                     } else if network.prefix_len() <= 64 {
                         v6_networks.push(((first >> 64) as u64, (last >> 64) as u64));
+                    } else if first == last {
+                        addresses.push(first);
                     } else {
                         v6_parts.push((first, last));
                     }
                 }
             }
         }
-        Self { v4: Ranges::build(v4), v6_networks: Ranges::build(v6_networks), v6_parts: Ranges::build(v6_parts) }
+        let (v6_singles, left) = Singles::build(&addresses);
+        Self {
+            v4: Ranges::build(v4),
+            v6_networks: Ranges::build(v6_networks),
+            v6_singles,
+            v6_left: Ranges::build(left.into_iter().map(|address| (address, address)).collect()),
+            v6_parts: Ranges::build(v6_parts),
+        }
     }
 
     /// Whether an address is in the set; an IPv4 address written as IPv6 is the IPv4 address.
@@ -157,14 +173,18 @@ impl AddressSet {
             IpAddr::V4(address) => self.v4.contains(u32::from(address)),
             IpAddr::V6(address) => {
                 let number = u128::from(address);
-                self.v6_networks.contains((number >> 64) as u64) || self.v6_parts.contains(number)
+                self.v6_networks.contains((number >> 64) as u64) || self.has_single(number) || self.v6_parts.contains(number)
             }
         }
+    }
+
+    fn has_single(&self, address: u128) -> bool {
+        self.v6_singles.contains(address).unwrap_or_else(|| self.v6_left.contains(address))
     }
 
     /// The memory it takes, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.v4.bytes() + self.v6_networks.bytes() + self.v6_parts.bytes()
+        self.v4.bytes() + self.v6_networks.bytes() + self.v6_singles.bytes() + self.v6_left.bytes() + self.v6_parts.bytes()
     }
 }
