@@ -11,7 +11,7 @@ pub use certificates::{load_certificate, read_file};
 pub use coverage::check_coverage;
 pub use stream::{Side, TlsStream};
 pub use trust::{read_certificates, read_trust, system_trust};
-pub use validity::{Validity, certificate_validity, revocation_validity};
+pub use validity::{Validity, certificate_validity, chain_counts_until, revocation_validity};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 

@@ -26,11 +26,20 @@ pub struct Validity {
 pub fn certificate_validity(chain: &Path) -> Option<Validity> {
     let bytes = read_file(chain, CERTIFICATE_BYTES_MAX).ok()?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().ok()?;
-    first(certificates.iter().filter_map(|der| {
-        let (_, parsed) = X509Certificate::from_der(der).ok()?;
-        let validity = parsed.validity();
-        Some(Validity { from: validity.not_before.timestamp(), until: validity.not_after.timestamp() })
-    }))
+    first(certificates.iter().filter_map(validity_of))
+}
+
+/// The last second, Unix, in which all of these certificates count. None when there is none, or one that cannot be read.
+#[must_use]
+pub fn chain_counts_until(chain: &[CertificateDer<'_>]) -> Option<i64> {
+    let until: Option<Vec<i64>> = chain.iter().map(|der| Some(validity_of(der)?.until)).collect();
+    until?.into_iter().min()
+}
+
+fn validity_of(der: &CertificateDer<'_>) -> Option<Validity> {
+    let (_, parsed) = X509Certificate::from_der(der).ok()?;
+    let validity = parsed.validity();
+    Some(Validity { from: validity.not_before.timestamp(), until: validity.not_after.timestamp() })
 }
 
 /// The validity of that revocation list of a file, in PEM or DER, whose successor is due first. None as with certificates, and when no list

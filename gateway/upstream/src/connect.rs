@@ -2,6 +2,7 @@
 
 use crate::connection::Stream;
 use crate::endpoint::{Endpoint, EndpointPlace};
+use crate::tls::{ClientStream, EndpointTls};
 use crate::{Upstream, UpstreamConnection};
 use portcullis_model::{Reason, Rejection};
 use tokio::net::TcpStream;
@@ -38,12 +39,26 @@ pub(crate) async fn open_unresumed(endpoint: &Endpoint) -> Result<Stream, Reject
 }
 
 async fn open_by(endpoint: &Endpoint, may_resume: bool) -> Result<Stream, Rejection> {
-    let unreachable = |_| Rejection::new(Reason::UpstreamUnreachable, NOT_REACHED);
-    let tcp = TcpStream::connect(endpoint.address).await.map_err(unreachable)?;
-    tcp.set_nodelay(true).map_err(unreachable)?;
+    let tcp = open_tcp(endpoint).await?;
     match &endpoint.tls {
         None => Ok(Stream::Tcp(tcp)),
         // Boxed: few exchanges open a connection, and all of them would have to hold the handshake.
-        Some(tls) => Ok(Stream::Tls(Box::new(Box::pin(tls.handshake(tcp, may_resume)).await?))),
+        Some(tls) => Ok(Stream::Tls(Box::new(Box::pin(shake_hands(endpoint, tls, tcp, may_resume)).await?))),
     }
+}
+
+async fn open_tcp(endpoint: &Endpoint) -> Result<TcpStream, Rejection> {
+    let unreachable = |_| Rejection::new(Reason::UpstreamUnreachable, NOT_REACHED);
+    let tcp = TcpStream::connect(endpoint.address).await.map_err(unreachable)?;
+    tcp.set_nodelay(true).map_err(unreachable)?;
+    Ok(tcp)
+}
+
+/// The handshake; again by another connection when the first went on with a session whose certificate has expired since.
+async fn shake_hands(endpoint: &Endpoint, tls: &EndpointTls, tcp: TcpStream, may_resume: bool) -> Result<ClientStream, Rejection> {
+    if let Some(stream) = tls.handshake(tcp, may_resume).await? {
+        return Ok(stream);
+    }
+    let stream = tls.handshake(open_tcp(endpoint).await?, false).await?;
+    stream.ok_or_else(|| Rejection::new(Reason::UpstreamTlsFailed, "the certificate has expired"))
 }

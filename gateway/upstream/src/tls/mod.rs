@@ -3,13 +3,13 @@
 //! SECURITY: nothing here can be told to accept what does not verify (threats F 137, 138); there is no setting for it to come from.
 
 use crate::upstream::UpstreamProtocol;
-use portcullis_gateway_tls::{Side, TlsStream, crypto, load_certificate};
+use portcullis_gateway_tls::{Side, TlsStream, chain_counts_until, crypto, load_certificate};
 use portcullis_model::{Clock, Reason, Rejection};
-use rustls::client::{ClientConnectionData, Resumption, UnbufferedClientConnection};
+use rustls::client::{ClientConnectionData, ClientSessionMemoryCache, ClientSessionStore, Resumption, UnbufferedClientConnection};
 use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::TimeProvider;
 use rustls::unbuffered::UnbufferedStatus;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, HandshakeKind, RootCertStore};
 use rustls_pki_types::{ServerName, UnixTime};
 use std::borrow::Cow;
 use std::fmt;
@@ -45,6 +45,8 @@ pub struct UpstreamTls {
     config: Arc<ClientConfig>,
     /// The same without sessions.
     unresumed: Arc<ClientConfig>,
+    sessions: Arc<ClientSessionMemoryCache>,
+    clock: Clock,
     protocol: UpstreamProtocol,
 }
 
@@ -91,8 +93,15 @@ impl UpstreamTls {
         config.alpn_protocols = vec![offered(protocol).to_vec()];
         config.resumption = Resumption::disabled();
         let unresumed = Arc::new(config.clone());
-        config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
-        Ok(Arc::new(Self { config: Arc::new(config), unresumed, protocol }))
+        let sessions = Arc::new(ClientSessionMemoryCache::new(SESSIONS_MAX));
+        config.resumption = Resumption::store(Arc::clone(&sessions) as Arc<dyn ClientSessionStore>);
+        Ok(Arc::new(Self { config: Arc::new(config), unresumed, sessions, clock: clock.clone(), protocol }))
+    }
+
+    /// Forgets the sessions with a server, so that it has to show its certificate.
+    fn forget(&self, name: &ServerName<'static>) {
+        self.sessions.remove_tls12_session(name);
+        while self.sessions.take_tls13_ticket(name).is_some() {}
     }
 }
 
@@ -123,11 +132,13 @@ impl EndpointTls {
     }
 
     /// Takes a connection through its handshake. Until it has succeeded nothing is read as an answer and nothing of a request is
-    /// written (threats A 34). A session of an earlier connection is gone on with if `may_resume`; the certificate is not looked at again then.
+    /// written (threats A 34). A session of an earlier connection is gone on with if `may_resume`; the server does not show its certificate again then.
+    /// None when that was shown with a certificate that has expired since: the sessions are forgotten, and the server is to be asked by
+    /// another connection, without resuming, what it shows now.
     ///
     /// # Errors
     /// A rejection that blames the upstream and says what was wrong, in words for the logs.
-    pub(crate) async fn handshake(&self, tcp: TcpStream, may_resume: bool) -> Result<ClientStream, Rejection> {
+    pub(crate) async fn handshake(&self, tcp: TcpStream, may_resume: bool) -> Result<Option<ClientStream>, Rejection> {
         let config = if may_resume { &self.context.config } else { &self.context.unresumed };
         let tls = UnbufferedClientConnection::new(Arc::clone(config), self.name.clone());
         let tls = tls.map_err(|error| Rejection::new(Reason::UpstreamTlsFailed, error.to_string()))?;
@@ -137,7 +148,12 @@ impl EndpointTls {
             Ok(()) if self.context.protocol == UpstreamProtocol::Http2 && stream.side().protocol() != Some(b"h2") => {
                 Err(Rejection::new(Reason::UpstreamNotHttp2, "the upstream did not agree on HTTP/2 in the TLS handshake"))
             }
-            Ok(()) => Ok(stream),
+            // SECURITY: a session does not outlive the certificate that it began with (threats F 138).
+            Ok(()) if stream.side().is_outlived(&self.context.clock) => {
+                self.context.forget(&self.name);
+                Ok(None)
+            }
+            Ok(()) => Ok(Some(stream)),
             Err(error) if refuses_protocol(&error) && self.context.protocol == UpstreamProtocol::Http2 => {
                 Err(Rejection::new(Reason::UpstreamNotHttp2, "the upstream refused HTTP/2 in the TLS handshake"))
             }
@@ -196,6 +212,13 @@ impl ClientSide {
     /// The protocol that was agreed on (RFC 7301); none when the upstream did not choose, which means HTTP/1.1.
     pub(crate) fn protocol(&self) -> Option<&[u8]> {
         self.0.alpn_protocol()
+    }
+
+    /// Whether it goes on with a session that began with a certificate which does not count any more.
+    fn is_outlived(&self, clock: &Clock) -> bool {
+        let is_resumed = self.0.handshake_kind() == Some(HandshakeKind::Resumed);
+        let until = || self.0.peer_certificates().and_then(chain_counts_until);
+        is_resumed && until().and_then(|until| u64::try_from(until).ok()).is_none_or(|until| until < clock.unix_seconds())
     }
 }
 

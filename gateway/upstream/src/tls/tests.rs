@@ -43,9 +43,17 @@ fn leaf(authority: Option<&Authority>, host: &str, days: (i64, i64)) -> (rcgen::
     (made, key)
 }
 
-fn server_config((certificate, key): (rcgen::Certificate, KeyPair), clients: Option<&Authority>) -> Arc<ServerConfig> {
+fn server_config(leaf: (rcgen::Certificate, KeyPair), clients: Option<&Authority>) -> Arc<ServerConfig> {
+    server_of_version(leaf, clients, rustls::DEFAULT_VERSIONS)
+}
+
+fn server_of_version(
+    (certificate, key): (rcgen::Certificate, KeyPair),
+    clients: Option<&Authority>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).unwrap();
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(clients) => {
@@ -106,7 +114,8 @@ fn trusting(authority: &Authority) -> Arc<UpstreamTls> {
 
 async fn connect(address: SocketAddr, context: &Arc<UpstreamTls>, name: &str) -> Result<ClientStream, Rejection> {
     let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
-    EndpointTls::new(context, name).unwrap().handshake(tcp, true).await
+    let stream = EndpointTls::new(context, name).unwrap().handshake(tcp, true).await?;
+    Ok(stream.expect("a session whose certificate counts"))
 }
 
 /// Says "ping" and reads to the end; the text, and whether the end was a clean one.
@@ -216,6 +225,39 @@ async fn f139_sessions_are_resumed_under_the_same_trust_only_and_key_exchange_is
         if !resumed {
             assert_eq!(seen.group, Some(NamedGroup::X25519MLKEM768));
         }
+    }
+}
+
+#[tokio::test]
+async fn f138_a_session_is_not_resumed_past_the_end_of_the_certificate_that_it_began_with() {
+    let ours = authority();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let before = server_of_version(leaf(Some(&ours), "a.test", (-1, 0)), None, &[version]);
+        // The same server with another certificate: it takes the sessions of before.
+        let mut renewed = (*before).clone();
+        renewed.cert_resolver = Arc::clone(&server_config(leaf(Some(&ours), "a.test", (-1, 30)), None).cert_resolver);
+        let clock = clock();
+        let context = UpstreamTls::build(&ours.roots, None, UpstreamProtocol::Http1, &clock).unwrap();
+        let tls = EndpointTls::new(&context, "a.test").unwrap();
+        let ask = async |config: &Arc<ServerConfig>| {
+            let (address, served) = serve(Arc::clone(config), true);
+            let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+            let stream = tls.handshake(tcp, true).await;
+            if let Ok(Some(mut stream)) = stream {
+                talk(&mut stream).await.unwrap();
+                return Ok(Some(served.join().unwrap().unwrap().resumed));
+            }
+            stream.map(|_| None)
+        };
+        assert_eq!(ask(&before).await, Ok(Some(false)), "{version:?}");
+        assert_eq!(ask(&before).await, Ok(Some(true)), "{version:?}");
+        clock.set_unix_micros((NOW + 60) * 1_000_000);
+        // A session that cannot go on is found out once; then the server has to show what it has.
+        let renewed = Arc::new(renewed);
+        assert_eq!(ask(&renewed).await, Ok(None), "{version:?}");
+        assert_eq!(ask(&before).await.unwrap_err().detail, "the certificate has expired", "{version:?}");
+        assert_eq!(ask(&renewed).await, Ok(Some(false)), "{version:?}");
+        assert_eq!(ask(&renewed).await, Ok(Some(true)), "{version:?}");
     }
 }
 

@@ -5,6 +5,7 @@ use portcullis_testing_kit::{
 };
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A configuration whose only endpoint is reached by TLS; `tls` is what stands in the upstream's section.
 fn config(endpoint: SocketAddr, tls: &str) -> String {
@@ -193,6 +194,25 @@ fn connections_are_kept_and_sessions_resumed() {
             .collect();
         assert_eq!(seen[0], format!("Some({version:?}) Some(\".\")"), "{seen:?}");
         assert!(seen[1..].iter().any(|seen| *seen == format!("Some({version:?}) Some(\"r\")")), "{seen:?}");
+    }
+}
+
+#[test]
+fn f138_no_session_goes_on_past_the_end_of_the_certificate() {
+    let ours = Authority::new();
+    let reused = |gateway: &Gateway| get(gateway).field("x-tls-reused").map(str::to_owned);
+    for version in ["TLSv1.2", "TLSv1.3"] {
+        let more = format!("keepalive_timeout 0; ssl_protocols {version}; ssl_session_cache shared:s:1m;");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+        let nginx = Nginx::secure(&ours.leaf_until(&["127.0.0.1"], now + 8), &more, &[("x", b"x")]);
+        let mut gateway = before(nginx.address(), &ours);
+        holds("a session to be resumed", || reused(&gateway).as_deref() == Some("r"));
+        // nginx takes the session still; what it shows has expired.
+        holds("the certificate to expire", || get(&gateway).status == 502);
+        for _ in 0..4 {
+            is_refused(&gateway, "the certificate has expired");
+        }
+        gateway.is_well();
     }
 }
 
