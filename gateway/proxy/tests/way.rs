@@ -9,7 +9,7 @@ use portcullis_gateway_proxy::{
 use portcullis_gateway_router::{HostPattern, PathTemplate, RouteSpec, RouteTable};
 use portcullis_gateway_upstream::fairness::Baseline;
 use portcullis_gateway_upstream::{Balance, Origin, RetrySettings, Timeouts, Upstream, UpstreamSettings};
-use portcullis_model::{Clock, DecisionRecord, Generation, PolicyId, Reason, RecordSink};
+use portcullis_model::{Clock, DecisionRecord, Generation, PolicyId, Protocol, Reason, RecordSink, TlsFacts};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -135,9 +135,13 @@ fn bench() -> Bench {
 
 impl Bench {
     fn connect(&self) -> (DuplexStream, JoinHandle<()>) {
+        self.connect_by(None, listener())
+    }
+
+    fn connect_by(&self, tls: Option<TlsFacts>, listener: Arc<Listener>) -> (DuplexStream, JoinHandle<()>) {
         let (client, server) = tokio::io::duplex(64 * 1024);
-        let facts = ConnectionFacts::new("l".into(), "192.0.2.1:5".parse().unwrap(), None);
-        let task = tokio::task::spawn_local(serve_connection(Io::Mem(server), facts, listener(), Rc::clone(&self.worker)));
+        let facts = ConnectionFacts::new("l".into(), "192.0.2.1:5".parse().unwrap(), tls.map(Into::into));
+        let task = tokio::task::spawn_local(serve_connection(Io::Mem(server), facts, listener, Rc::clone(&self.worker)));
         (client, task)
     }
 
@@ -284,4 +288,34 @@ async fn g155_a_step_of_the_clock_moves_no_deadline() {
             })
             .await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn d77_many_streams_of_a_connection_do_not_hold_up_who_comes_after_them() {
+    const STREAMS: u8 = 90;
+    LocalSet::new()
+        .run_until(async {
+            let bench = bench();
+            let mut unlimited = listener();
+            Arc::get_mut(&mut unlimited).unwrap().limits.requests_max = None;
+            let tls = TlsFacts { alpn: Some("h2"), ..TlsFacts::default() };
+            let (mut many, _task) = bench.connect_by(Some(tls), unlimited);
+            let mut text = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00".to_vec();
+            for stream in 0..STREAMS {
+                // A whole head of 12 bytes: GET https://a/none.
+                text.extend([0, 0, 12, 1, 5, 0, 0, 0, 2 * stream + 1]);
+                text.extend(b"\x82\x87\x04\x05/none\x01\x01a");
+            }
+            many.write_all(&text).await.unwrap();
+            let (mut one, _task) = bench.connect();
+            one.write_all(b"GET /none HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            assert!(answer(&mut one).await.starts_with("HTTP/1.1 404 "));
+            let before = bench.records.0.borrow().iter().position(|record| record.protocol != Protocol::Http2).unwrap();
+            assert!(before < usize::from(STREAMS) / 2, "{before} streams came first");
+            // All of them have their turns.
+            while bench.records.0.borrow().len() <= usize::from(STREAMS) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
 }

@@ -1,8 +1,9 @@
 //! A connection: its handshake, its streams, its deadlines, its end.
 
 use super::budget::{Budget, Held};
-use super::metered::{Metered, MeteredIo};
+use super::metered::{LINGER_BYTES_MAX, LINGER_TIME_MAX, Metered, MeteredIo, linger};
 use super::stream::Http2Stream;
+use super::turn::{Bell, take_another_turn};
 use crate::alarm::Alarm;
 use crate::client_io::ClientIo;
 use crate::connection::{After, Connection};
@@ -18,13 +19,13 @@ use portcullis_gateway_h2::ROOM_BYTES;
 use portcullis_gateway_listener::Io;
 use portcullis_gateway_policy::ConnectionFacts;
 use portcullis_model::{Protocol, Reason, Rejection};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -38,9 +39,9 @@ const PENDING_RESETS_MAX: usize = 100;
 const REMEMBERED_RESETS_MAX: usize = 50;
 /// What the library counts for a field beside its name and value, less what we do.
 const FIELD_EXTRA: usize = 32;
-/// How much is read after the end, and for how long, so that the reason for it arrives.
-const LINGER_BYTES_MAX: usize = 256 * 1024;
-const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
+/// Streams that are begun in one turn of a connection, and those that end in it. A hundred at once would hold up everybody else of the worker for
+/// as long as all of them take together.
+const TURN_STREAMS: usize = 16;
 /// How long exchanges may take to notice that their connection is gone.
 const ORPHANED_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -55,9 +56,18 @@ struct Shared {
     /// Alarms of streams that have ended, for others to come.
     alarms: Rc<RefCell<Vec<Alarm>>>,
     budget: Rc<Budget>,
+    /// Whether a stream has gone on since this was last looked at, so that there may be something to write.
+    moved: Rc<Cell<bool>>,
 }
 
 impl Shared {
+    /// An idle connection keeps what one stream needs, no more.
+    fn rest(&self, is_idle: bool) {
+        if is_idle {
+            self.alarms.borrow_mut().truncate(1);
+        }
+    }
+
     fn alarm(&self, deadline: Instant) -> Alarm {
         match self.alarms.borrow_mut().pop() {
             Some(mut alarm) => {
@@ -77,7 +87,7 @@ pub(crate) async fn serve_http2(io: Io, facts: Rc<ConnectionFacts>, listener: Ar
     let block_max = u32::try_from(limits.head.head_bytes_max).unwrap_or(u32::MAX);
     let metered = Metered::new(io, block_max, begin, Rc::clone(&worker));
     let mut alarm = Alarm::new(limits.header_deadline);
-    let shared = Shared { facts, listener, worker, alarms: Rc::default(), budget: Rc::default() };
+    let shared = Shared { facts, listener, worker, alarms: Rc::default(), budget: Rc::default(), moved: Rc::default() };
     // Boxed, so that an idle connection does not keep room for it.
     let made = Box::pin(shake_hands(&limits, &metered, &mut alarm)).await;
     let fault = match made {
@@ -97,6 +107,9 @@ async fn shake_hands(limits: &ListenerLimits, metered: &Rc<Metered>, alarm: &mut
         metered.wake();
         let made = handshake.as_mut().poll(cx);
         let sent = metered.poll_send(cx);
+        if metered.has_read_enough() {
+            take_another_turn(cx);
+        }
         match made {
             Poll::Ready(made) => Poll::Ready(made.map(Box::new).map_err(|error| fault_of(&error))),
             Poll::Pending if metered.flood().is_some() => Poll::Ready(Err(flood(metered))),
@@ -171,6 +184,7 @@ enum State {
 struct Driver<'a> {
     /// Until its end. Streams hear of that when it is dropped: the library does not tell them when a write has failed.
     http2: Option<Box<Http2>>,
+    bell: Arc<Bell>,
     shared: &'a Shared,
     metered: &'a Metered,
     alarm: &'a mut Alarm,
@@ -187,15 +201,33 @@ struct Driver<'a> {
 
 /// Serves streams until the connection ends. Gives the client's fault, if that is why.
 async fn serve(http2: Box<Http2>, shared: &Shared, metered: &Metered, alarm: &mut Alarm, begin: Instant) -> Option<Rejection> {
-    let (http2, trusts) = (Some(http2), shared.worker.trusts());
-    let mut driver =
-        Driver { http2, shared, metered, alarm, state: State::Open, since: begin, requests: 0, trusts, is_out: false, fault: None };
+    let (http2, trusts, bell) = (Some(http2), shared.worker.trusts(), Arc::<Bell>::default());
+    let ring = Waker::from(Arc::clone(&bell));
+    let mut driver = Driver {
+        http2,
+        bell,
+        shared,
+        metered,
+        alarm,
+        state: State::Open,
+        since: begin,
+        requests: 0,
+        trusts,
+        is_out: false,
+        fault: None,
+    };
     let mut streams = FuturesUnordered::new();
     poll_fn(|cx| {
         metered.wake();
+        driver.bell.begin_turn(cx);
+        let ring = &mut Context::from_waker(&ring);
+        let (mut may_begin, mut may_end) = (TURN_STREAMS, TURN_STREAMS);
         loop {
             let mut begun = false;
-            while let Some((request, respond)) = driver.poll_request(cx) {
+            while may_begin > 0
+                && let Some((request, respond)) = driver.poll_request(ring)
+            {
+                may_begin -= 1;
                 let stream = Http2Stream::new(request, respond, Rc::clone(&shared.budget));
                 // Boxed: the set keeps a place of the size of what is in it, and more for some time after.
                 streams.push(Box::pin(serve_stream(stream, shared.clone(), driver.requests)));
@@ -205,24 +237,32 @@ async fn serve(http2: Box<Http2>, shared: &Shared, metered: &Metered, alarm: &mu
                 break;
             }
             let mut ended = false;
-            while let Poll::Ready(Some(())) = streams.poll_next_unpin(cx) {
+            while may_end > 0
+                && let Poll::Ready(Some(())) = streams.poll_next_unpin(cx)
+            {
+                may_end -= 1;
                 ended = true;
             }
             if ended {
                 driver.since = Instant::now();
-                if streams.is_empty() {
-                    // An idle connection keeps what one stream needs, no more.
-                    shared.alarms.borrow_mut().truncate(1);
-                }
+                shared.rest(streams.is_empty());
             }
             // What the streams have handed over is written before anything is waited for.
-            if !begun && !ended {
-                driver.flush(cx);
+            let is_over = may_begin == 0 || may_end == 0;
+            let moved = shared.moved.take();
+            if is_over || (!begun && !ended) {
+                if moved {
+                    driver.flush(ring);
+                }
                 break;
             }
         }
-        let end = driver.poll_end(cx, streams.is_empty());
+        let end = driver.poll_end(cx, ring, streams.is_empty());
         driver.send(cx);
+        if may_begin == 0 || may_end == 0 || metered.has_read_enough() {
+            take_another_turn(cx);
+        }
+        driver.bell.end_turn(cx);
         end
     })
     .await;
@@ -232,6 +272,7 @@ async fn serve(http2: Box<Http2>, shared: &Shared, metered: &Metered, alarm: &mu
 impl Driver<'_> {
     /// Moves the connection on, and gives the next request.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Option<(Request<RecvStream>, SendResponse<Held>)> {
+        self.bell.hear();
         let polled = self.http2.as_mut()?.poll_accept(cx);
         self.look_for_flood(cx);
         match polled {
@@ -260,6 +301,7 @@ impl Driver<'_> {
 
     fn flush(&mut self, cx: &mut Context<'_>) {
         let Some(http2) = &mut self.http2 else { return };
+        self.bell.hear();
         if let Poll::Ready(outcome) = http2.poll_closed(cx) {
             self.ended(outcome.err().and_then(|error| fault_of(&error)));
         }
@@ -333,11 +375,11 @@ impl Driver<'_> {
     }
 
     /// Ready when there is nothing left to do.
-    fn poll_end(&mut self, cx: &mut Context<'_>, no_streams: bool) -> Poll<()> {
+    fn poll_end(&mut self, cx: &mut Context<'_>, ring: &mut Context<'_>, no_streams: bool) -> Poll<()> {
         self.look_at_certificate();
         if self.is_out && no_streams {
             self.end(h2::Reason::NO_ERROR);
-            self.flush(cx);
+            self.flush(ring);
         }
         if self.shared.worker.is_draining() {
             self.leave();
@@ -345,7 +387,7 @@ impl Driver<'_> {
         if self.shared.worker.is_cut() {
             // What still goes on is dropped with its streams; their records leave all the same.
             self.end(h2::Reason::NO_ERROR);
-            self.flush(cx);
+            self.flush(ring);
             return Poll::Ready(());
         }
         loop {
@@ -360,7 +402,7 @@ impl Driver<'_> {
                 State::Open | State::Leaving => self.rings(no_streams),
                 State::Ending | State::Ended => return Poll::Ready(()),
             }
-            self.flush(cx);
+            self.flush(ring);
         }
     }
 
@@ -400,7 +442,7 @@ impl Driver<'_> {
 async fn serve_stream(stream: Http2Stream, shared: Shared, requests: u32) {
     let now = Instant::now();
     let alarm = shared.alarm(now + shared.listener.limits.header_deadline);
-    let Shared { facts, listener, worker, alarms, .. } = shared;
+    let Shared { facts, listener, worker, alarms, moved, .. } = shared;
     let io = ClientIo::Stream(Box::new(stream));
     let watch = Watch::default();
     let trusts = worker.trusts();
@@ -408,7 +450,11 @@ async fn serve_stream(stream: Http2Stream, shared: Shared, requests: u32) {
     let after = {
         let mut life = pin!(life_of_a_request(&mut connection, &worker));
         // A life that has panicked is not asked again.
-        poll_fn(|cx| catch_unwind(AssertUnwindSafe(|| life.as_mut().poll(cx))).unwrap_or(Poll::Ready(After::Close))).await
+        poll_fn(|cx| {
+            moved.set(true);
+            catch_unwind(AssertUnwindSafe(|| life.as_mut().poll(cx))).unwrap_or(Poll::Ready(After::Close))
+        })
+        .await
     };
     let Connection { io: ClientIo::Stream(mut stream), mut alarm, .. } = connection else { return };
     match after {
@@ -418,43 +464,15 @@ async fn serve_stream(stream: Http2Stream, shared: Shared, requests: u32) {
         After::Linger => {
             alarm.set(Instant::now() + LINGER_TIME_MAX);
             let mut left = LINGER_BYTES_MAX;
-            poll_fn(|cx| match stream.poll_discard(cx, &mut left) {
-                Poll::Ready(()) => Poll::Ready(()),
-                Poll::Pending => alarm.poll(cx),
+            poll_fn(|cx| {
+                moved.set(true);
+                match stream.poll_discard(cx, &mut left) {
+                    Poll::Ready(()) => Poll::Ready(()),
+                    Poll::Pending => alarm.poll(cx),
+                }
             })
             .await;
         }
     }
     alarms.borrow_mut().push(alarm);
-}
-
-/// Reads for a while what the client still sends, so that it hears why the connection ended.
-async fn linger(metered: &Metered, worker: &Worker, alarm: &mut Alarm) {
-    alarm.set(Instant::now() + LINGER_TIME_MAX);
-    let mut left = LINGER_BYTES_MAX;
-    let mut shut = false;
-    poll_fn(|cx| {
-        if alarm.poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        if !shut {
-            match metered.poll_shutdown(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(())) => shut = true,
-            }
-        }
-        while left > 0 {
-            let mut buffer = worker.buffers.take();
-            let read = metered.io.borrow_mut().poll_read(cx, buffer.room());
-            worker.buffers.give(buffer);
-            match read {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(count @ 1..)) => left = left.saturating_sub(count),
-                Poll::Ready(_) => return Poll::Ready(()),
-            }
-        }
-        Poll::Ready(())
-    })
-    .await;
 }

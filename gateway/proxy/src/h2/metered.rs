@@ -3,11 +3,13 @@
 //! The library writes a frame at a time and flushes after each that has more than a few bytes. Frames are gathered instead, until the
 //! connection waits: what many streams have to say then goes out in one write, as few records of TLS.
 
+use crate::alarm::Alarm;
 use crate::buffers::Buffer;
 use crate::worker::Worker;
 use portcullis_gateway_listener::Io;
 use portcullis_wire::{Flood, FrameMeter};
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,6 +17,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+
+/// Bytes that are read in one turn of a connection; what lies behind them waits until others have had theirs.
+const TURN_BYTES: usize = 32 * 1024;
+
+/// How much is read after the end, and for how long, so that the reason for it arrives.
+pub(super) const LINGER_BYTES_MAX: usize = 256 * 1024;
+pub(super) const LINGER_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A connection, its meter, and what the meter has found. Shared by the library, which moves the bytes, and the driver.
 pub(super) struct Metered {
@@ -24,6 +33,8 @@ pub(super) struct Metered {
     gathered: RefCell<Option<Buffer>>,
     /// Whether there was nothing to read since the driver began to poll; whoever reads is woken.
     dry: Cell<bool>,
+    /// Bytes that may still be read in this turn.
+    left: Cell<usize>,
     meter: RefCell<FrameMeter>,
     flood: Cell<Option<Flood>>,
     begin: Instant,
@@ -39,6 +50,7 @@ impl Metered {
             worker,
             gathered: RefCell::new(None),
             dry: Cell::new(false),
+            left: Cell::new(TURN_BYTES),
             meter,
             flood: Cell::new(None),
             begin,
@@ -82,21 +94,28 @@ impl Metered {
         io.poll_flush(cx)
     }
 
-    /// Says that there may be something to read again. Until it is called, who has been told to wait is told so again for nothing:
+    /// Begins a turn: there may be something to read again. Until it is called, who has been told to wait is told so again for nothing:
     /// the library reads several times while it is polled once.
     pub(super) fn wake(&self) {
         self.dry.set(false);
+        self.left.set(TURN_BYTES);
         self.now_ms.set(None);
+    }
+
+    /// Whether this turn has read all that one may, so that there may be more to read and nobody is woken for it.
+    pub(super) fn has_read_enough(&self) -> bool {
+        self.left.get() == 0 && self.flood.get().is_none()
     }
 
     /// Reads by way of `buffer`, which is written to already: the library's own would be filled with zeros each time.
     fn poll_read_into(&self, cx: &mut Context<'_>, buffer: &mut Buffer, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let room = buffer.room();
-        let room_bytes = room.len().min(to.remaining());
+        let room_bytes = room.len().min(to.remaining()).min(self.left.get());
         let read = self.io.borrow_mut().poll_read(cx, room.get_mut(..room_bytes).unwrap_or_default());
         self.dry.set(read.is_pending());
         let count = ready!(read)?;
         buffer.filled(count);
+        self.left.set(self.left.get().saturating_sub(count));
         // SECURITY: what came with a flood is not handed over: the budget is exceeded by nothing.
         if !self.note_incoming(buffer.unread()) {
             return Poll::Pending;
@@ -149,8 +168,8 @@ pub(super) struct MeteredIo(pub(super) Rc<Metered>);
 impl AsyncRead for MeteredIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let shared = &self.0;
-        if shared.flood.get().is_some() || shared.dry.get() {
-            // The driver looks at floods before it waits.
+        if shared.flood.get().is_some() || shared.dry.get() || shared.left.get() == 0 {
+            // The driver looks at floods, and asks for another turn, before it waits.
             return Poll::Pending;
         }
         let mut buffer = shared.worker.buffers.take();
@@ -173,4 +192,35 @@ impl AsyncWrite for MeteredIo {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.poll_shutdown(cx)
     }
+}
+
+/// Reads for a while what the client still sends, so that it hears why the connection ended.
+pub(super) async fn linger(metered: &Metered, worker: &Worker, alarm: &mut Alarm) {
+    alarm.set(Instant::now() + LINGER_TIME_MAX);
+    let mut left = LINGER_BYTES_MAX;
+    let mut shut = false;
+    poll_fn(|cx| {
+        if alarm.poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !shut {
+            match metered.poll_shutdown(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => shut = true,
+            }
+        }
+        while left > 0 {
+            let mut buffer = worker.buffers.take();
+            let read = metered.io.borrow_mut().poll_read(cx, buffer.room());
+            worker.buffers.give(buffer);
+            match read {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(count @ 1..)) => left = left.saturating_sub(count),
+                Poll::Ready(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
 }

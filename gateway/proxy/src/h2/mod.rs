@@ -8,6 +8,7 @@ mod convert;
 mod driver;
 mod metered;
 mod stream;
+mod turn;
 mod websocket;
 
 pub(crate) use driver::serve_http2;
