@@ -5,6 +5,8 @@
   bench/scale.py load              seconds until ready with 100,000 routes in one file
   bench/scale.py reload            10,000 routes in 100 files under load: one file changed, all changed
   bench/scale.py balancing         own CPU per request with one endpoint and with four that are balanced and checked, interleaved
+  bench/scale.py http2             own CPU per request with one nginx as the upstream, by HTTP/1.1 and by HTTP/2, interleaved
+  bench/scale.py tokens            own CPU per request by a token that is known and by tokens that are all new, interleaved (needs Python's cryptography)
   bench/scale.py grants            1,000 keys of a provider, 100,000 API keys and 10,000 consumers: seconds until ready, and own CPU per request by a
                                    token and by a key against one of each, interleaved (needs openssl)
   bench/scale.py health            1,000 upstreams with 10 endpoints: memory, and the share of a core that their health checks take
@@ -29,7 +31,7 @@ def pin(cpu):
     return prepare
 
 class Upstream:
-    def __init__(self, folder, ports=1):
+    def __init__(self, folder, ports=1, more=""):
         self.ports = [free_port() for _ in range(ports)]
         self.port = self.ports[0]
         os.makedirs(folder, exist_ok=True)
@@ -38,7 +40,7 @@ class Upstream:
         with open(conf, "w") as f:
             f.write(f"worker_processes 1; worker_rlimit_nofile 20000; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.err;\n"
                     f"events {{ worker_connections 15000; }}\nhttp {{ access_log off; keepalive_requests 1000000000; {temps}\n"
-                    f"server {{ {' '.join(f'listen 127.0.0.1:{port};' for port in self.ports)} location / {{ return 200 \"{BODY}\"; }} }} }}\n")
+                    f"server {{ {' '.join(f'listen 127.0.0.1:{port};' for port in self.ports)} {more} location / {{ return 200 \"{BODY}\"; }} }} }}\n")
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
         self.process = subprocess.Popen([nginx, "-p", folder, "-c", conf], preexec_fn=pin(1), stderr=subprocess.DEVNULL)
         wait_for(self.port, "/", 10)
@@ -97,8 +99,8 @@ class Gateway:
     def stop(self):
         self.process.send_signal(signal.SIGTERM); self.process.wait(30); self.log.close()
 
-def wrk(port, path, seconds, connections=16, fields=()):
-    more = [part for field in fields for part in ("-H", field)]
+def wrk(port, path, seconds, connections=16, fields=(), script=None):
+    more = [part for field in fields for part in ("-H", field)] + (["-s", script] if script else [])
     out = subprocess.run(["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "-H", "Host: a.test", *more, f"http://127.0.0.1:{port}{path}"],
                          capture_output=True, text=True, preexec_fn=pin(1), timeout=seconds + 30).stdout
     requests = int(re.search(r"(\d+) requests in", out).group(1))
@@ -165,6 +167,60 @@ def balancing(folder, upstream, pairs=30, seconds=1):
         for gateway, _ in gateways.values(): gateway.stop()
         upstream.stop()
     print(json.dumps(dict(what="CPU per request, four endpoints balanced and checked against one", **result)))
+
+def http2(folder, upstream, pairs=15, seconds=1):
+    upstream = Upstream(os.path.join(folder, "nginx-h2"), more=f"listen 127.0.0.1:{(port_h2 := free_port())} http2;")
+    gateways = {}
+    for which, up_port, protocol in (("h1", upstream.port, "h1"), ("h2", port_h2, "h2")):
+        port = free_port(); text = base(port, os.path.join(folder, which), up_port) + "apis:\n" + api("svc", 10)
+        gateways[which] = (start(folder, which, port, text.replace("{ app: {", f"{{ app: {{ protocol: {protocol},")), port)
+        wait_for(port, "/svc/items-7/1", 30)
+    def one(which):
+        gateway, port = gateways[which]
+        before = gateway.cpu(); requests, bad, errors = wrk(port, "/svc/items-5/42", seconds); after = gateway.cpu()
+        if bad or errors: raise SystemExit(f"failed requests: {bad} {errors}")
+        return (after - before) * 1e6 / requests
+    try:
+        for which in gateways: one(which)
+        result = interleaved("h1", "h2", one, pairs)
+    finally:
+        for gateway, _ in gateways.values(): gateway.stop()
+        upstream.stop()
+    print(json.dumps(dict(what="CPU per request, upstream by HTTP/2 against the same by HTTP/1.1", **result)))
+
+def tokens(folder, upstream, pairs=15, seconds=1, count=30_000):
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import padding
+    signer = Signer(folder)
+    with open(signer.file, "rb") as f: key = serialization.load_pem_private_key(f.read(), None)
+    sign = lambda text: key.sign(text, padding.PKCS1v15(), hashes.SHA256())
+    scripts = {}
+    for which, number in dict(known=1, new=count).items():
+        with open(os.path.join(folder, f"{which}.txt"), "w") as f: f.writelines(signer.token(str(n), sign) + "\n" for n in range(number))
+        scripts[which] = os.path.join(folder, f"{which}.lua")
+        with open(scripts[which], "w") as f:
+            f.write(f"local all, n = {{}}, 0\nfor line in io.lines('{folder}/{which}.txt') do all[#all + 1] = line end\n"
+                    "request = function() n = n + 1; wrk.headers['Authorization'] = 'Bearer ' .. all[(n - 1) % #all + 1]; return wrk.format() end\n")
+    sub = os.path.join(folder, "tokens"); os.makedirs(sub)
+    with open(os.path.join(sub, "id.json"), "w") as f: f.write(signer.key_set(1))
+    text = (base(port := free_port(), sub, upstream.port).replace("access_log: off", "access_log: { to: file, path: access.log, format: json }")
+            + "identity: { providers: { corp: { issuer: \"https://id.test\", keys: { file: id.json } } } }\n"
+            "apis:\n  svc:\n    hosts: [a.test]\n    base_path: /\n    upstream: app\n    limits: [ { per: principal, rate: 100000000/s } ]\n"
+            "    authenticate: { any_of: [corp], audiences: [\"https://api.test\"] }\n"
+            "    routes:\n      - { name: r, methods: [GET], path: /x, access: { allow: { scopes: [read] } } }\n"
+            "      - { name: open, methods: [GET], path: /open, access: { public: true } }\n")
+    with open(os.path.join(sub, "portcullis.yaml"), "w") as f: f.write(text)
+    def one(which):
+        gateway = Gateway(os.path.join(sub, "portcullis.yaml"))  # each time another, which knows no token
+        try:
+            wait_for(port, "/open", 30)
+            before = gateway.cpu(); requests, bad, errors = wrk(port, "/x", seconds, script=scripts[which]); after = gateway.cpu()
+        finally: gateway.stop()
+        if bad or errors or (which == "new" and requests > count): raise SystemExit(f"{requests} requests, failed: {bad} {errors}")
+        return (after - before) * 1e6 / requests
+    one("known")
+    print(json.dumps(dict(what="CPU per request, RS256 tokens that are all new against one that is known; a limit for each caller, a log in JSON",
+                          **interleaved("known", "new", one, pairs))))
 
 def health(folder, upstream, count=1000, seconds=20):
     upstream = Upstream(os.path.join(folder, "ten"), 10)
@@ -254,11 +310,12 @@ class Signer:
         other = lambda: bytes([chance.randrange(128, 256)]) + chance.randbytes(254) + bytes([chance.randrange(256) | 1])
         key = lambda kid, n: dict(kty="RSA", use="sig", alg="RS256", kid=kid, e="AQAB", n=unpadded(n))
         return json.dumps(dict(keys=[key(f"k{n}", other()) for n in range(count - 1)] + [key("mine", self.modulus)]))
-    def token(self):
+    def token(self, jti="1", sign=None):
         now = int(time.time())
-        claims = dict(iss="https://id.test", aud="https://api.test", sub="alice", azp="app-7", iat=now, exp=now + 3000, jti="1", client_id="app-7", scope="read")
+        claims = dict(iss="https://id.test", aud="https://api.test", sub="alice", azp="app-7", iat=now, exp=now + 3000, jti=jti, client_id="app-7", scope="read")
         text = ".".join(unpadded(json.dumps(part).encode()) for part in (dict(alg="RS256", typ="at+jwt", kid="mine"), claims))
-        signature = subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.file], input=text.encode(), check=True, capture_output=True).stdout
+        sign = sign or (lambda text: subprocess.run(["openssl", "dgst", "-sha256", "-sign", self.file], input=text, check=True, capture_output=True).stdout)
+        signature = sign(text.encode())
         return f"{text}.{unpadded(signature)}"
 
 def grants(folder, upstream, pairs=15, seconds=1):
@@ -300,7 +357,7 @@ def grants(folder, upstream, pairs=15, seconds=1):
     print(json.dumps(dict(what="1,000 keys of a provider, 100,000 API keys, 10,000 consumers against one of each",
                           ready_seconds={which: [round(t, 2) for t in times] for which, times in ready.items()}, resident_mb=memory, **result)))
 
-COMMANDS = dict(grants=grants, routes=routes, load=load, reload=reload, balancing=balancing, health=health)
+COMMANDS = dict(grants=grants, http2=http2, tokens=tokens, routes=routes, load=load, reload=reload, balancing=balancing, health=health)
 
 def main():
     if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS: raise SystemExit(__doc__)

@@ -87,16 +87,18 @@ fn runs(folder: &TempDir, package: &Path) {
     // The unit starts what is there.
     let unit = std::fs::read_to_string(root.join("lib/systemd/system/portcullis.service")).expect("the unit");
     assert!(unit.contains("ExecStart=/usr/bin/portcullis run --config /etc/portcullis/portcullis.yaml\n"), "{unit}");
-    serves(folder, &config, |config| {
+    let start = |config: &Path| {
         let mut command = Command::new(&program);
         command.args(["run", "--config"]).arg(config);
         command
-    });
+    };
+    serves(folder, &config, &folder.path().join("state"), start, || {});
 }
 
-/// Starts a gateway with the package's own configuration, but for ports and folders, and asks it for something over TLS.
+/// Starts a gateway with the package's own configuration, but for ports and the folder of its state, and asks it for something over TLS; does
+/// something else while it serves.
 #[track_caller]
-fn serves(folder: &TempDir, config: &Path, start: impl FnOnce(&Path) -> Command) {
+fn serves(folder: &TempDir, config: &Path, state: &Path, start: impl FnOnce(&Path) -> Command, meanwhile: impl FnOnce()) {
     let (witness, authority) = (Witness::ok(), Authority::new());
     let leaf = authority.leaf(&["api.example.com"]);
     let (tls, redirect, probes) = (free_port(), free_port(), free_port());
@@ -106,7 +108,7 @@ fn serves(folder: &TempDir, config: &Path, start: impl FnOnce(&Path) -> Command)
         ("0.0.0.0:80,", format!("127.0.0.1:{redirect},")),
         ("127.0.0.1:9464", format!("127.0.0.1:{probes}")),
         ("127.0.0.1:3000", witness.address().to_string()),
-        ("/var/lib/portcullis", folder.path().join("state").display().to_string()),
+        ("/var/lib/portcullis", state.display().to_string()),
     ] {
         assert!(text.contains(written), "{written} is not in\n{text}");
         text = text.replace(written, &here);
@@ -133,6 +135,7 @@ fn serves(folder: &TempDir, config: &Path, start: impl FnOnce(&Path) -> Command)
     let refused =
         RawClient::connect(([127, 0, 0, 1], redirect).into()).send("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").response();
     assert_eq!(refused.status, 400);
+    meanwhile();
     gateway.signal("TERM");
     assert!(gateway.wait().success());
 }
@@ -158,12 +161,13 @@ fn the_images_root_is_complete_and_holds_nothing_else() {
         .filter(|folder| folder.contains("/lib"))
         .collect();
     let path = libraries.join(":");
-    serves(&folder, &file("packaging/debian/portcullis.yaml"), |config| {
+    let start = |config: &Path| {
         let mut command = Command::new(root.join(loader));
         command.env_clear().args(["--inhibit-cache", "--library-path", &path]).arg(root.join("usr/bin/portcullis"));
         command.args(["run", "--config"]).arg(config);
         command
-    });
+    };
+    serves(&folder, &file("packaging/debian/portcullis.yaml"), &folder.path().join("state"), start, || {});
     let containerfile = std::fs::read_to_string(file("packaging/container/Containerfile")).expect("the Containerfile");
     let stages: Vec<&str> = containerfile.lines().filter(|line| line.starts_with("FROM ")).collect();
     assert_eq!(stages.last(), Some(&"FROM scratch"));
@@ -171,4 +175,46 @@ fn the_images_root_is_complete_and_holds_nothing_else() {
         containerfile.contains("\nUSER 10001:10001\n") && containerfile.contains("packaging/container/rootfs.sh"),
         "{containerfile}"
     );
+}
+
+/// What an instruction of the Containerfile's last stage says; the words of one in JSON.
+fn instruction(containerfile: &str, name: &str) -> Vec<String> {
+    let stage = containerfile.rsplit("\nFROM ").next().expect("a stage");
+    let line = stage.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let line = line.unwrap_or_else(|| panic!("no {name} in\n{stage}"));
+    let words = line.find('[').map(|begin| serde_json::from_str(&line[begin..]).expect("words in JSON"));
+    words.unwrap_or_else(|| vec![line.to_owned()])
+}
+
+#[test]
+fn the_image_runs_as_its_containerfile_says() {
+    let folder = TempDir::new();
+    let root = folder.path().join("root");
+    said(Command::new("sh").arg(file("packaging/container/rootfs.sh")).arg(binary()).arg(&root));
+    let containerfile = std::fs::read_to_string(file("packaging/container/Containerfile")).expect("the Containerfile");
+    let says = |name: &str| instruction(&containerfile, name);
+    let (user, place) = (says("USER").concat(), says("WORKDIR").concat());
+    let (user, group) = user.split_once(':').expect("a user and a group");
+    std::fs::create_dir(root.join("proc")).expect("a folder");
+    // What an engine does: the user, without any right of root's, with the image and `/proc` as all the files there are.
+    let enter = "root=$1 user=$2 group=$3 place=$4; shift 4; mount --rbind /proc \"$root/proc\"; \
+                 exec unshare --user --map-user=$user --map-group=$group --root=\"$root\" --wd=\"$place\" \"$@\"";
+    let inside = |words: &[String]| {
+        let mut command = Command::new("unshare");
+        command.env_clear().args(["--user", "--map-root-user", "--mount", "sh", "-ec", enter, "sh"]).arg(&root);
+        command.args([user, group, &place]).args(words);
+        command
+    };
+    let start = |config: &Path| {
+        let there = root.join("etc/portcullis");
+        std::fs::create_dir_all(there.join("tls")).expect("a folder");
+        for name in ["portcullis.yaml", "tls/server.crt", "tls/server.key"] {
+            std::fs::copy(config.with_file_name(name), there.join(name)).expect("a copy");
+        }
+        inside(&[says("ENTRYPOINT"), says("CMD")].concat())
+    };
+    let is_healthy = || output_of(&mut inside(&says("HEALTHCHECK"))).status.success();
+    assert!(!is_healthy(), "nobody is there to answer");
+    serves(&folder, &file("packaging/debian/portcullis.yaml"), Path::new("/var/lib/portcullis"), start, || assert!(is_healthy()));
+    assert!(!is_healthy(), "it has ended");
 }
