@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_finds_no_place_is_given_back_and_the_rest_is_found() {
-        let addresses: Vec<u128> = (1..=100_000).map(|number| number << 64 | number % 7).chain([0]).collect();
+        let addresses: Vec<u128> = (1..=100_000).map(|number| (number << 64) | (number % 7)).chain([0]).collect();
         let (singles, left) = Singles::build(&addresses);
         assert!(left.contains(&0) && left.len() < 5_000, "{} left", left.len());
         for address in &addresses {
