@@ -201,6 +201,27 @@ pub enum BanCommand {
     },
 }
 
+/// Who is locked out for what has failed, for `lockout`.
+#[derive(Debug, Subcommand)]
+pub enum LockoutCommand {
+    /// Show who is locked out.
+    List {
+        /// The gateway's management socket.
+        #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
+        socket: PathBuf,
+    },
+    /// Let somebody in again, and forget what has failed.
+    Lift {
+        /// What was counted by: `client_ip`, `account`, `login` or `key`.
+        per: String,
+        /// As `lockout list` shows it.
+        name: String,
+        /// The gateway's management socket.
+        #[arg(long, default_value = "run/portcullis.sock", value_hint = ValueHint::FilePath)]
+        socket: PathBuf,
+    },
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -364,6 +385,9 @@ pub enum Command {
     /// Keep addresses out for a while, let them in again, and show who is kept out.
     #[command(subcommand)]
     Ban(BanCommand),
+    /// Show who is locked out because too much has failed, and let them in again.
+    #[command(subcommand)]
+    Lockout(LockoutCommand),
     /// Make, show, replace and revoke API keys in a key file. A running gateway reads the file again when it changes.
     #[command(subcommand)]
     Key(KeyCommand),

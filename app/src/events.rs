@@ -37,6 +37,8 @@ pub enum Event<'a> {
     KeyIdle { store: &'a str, id: &'a str, name: &'a str, used: Option<u64> },
     /// A client is kept out, or no longer.
     Banned { network: &'a str, lifted: bool, cause: &'a str, until: Option<u64> },
+    /// Somebody is locked out, or no longer.
+    LockedOut { per: &'a str, name: &'a str, lifted: bool, until: Option<u64> },
     /// Other work is refused than before: what, and why; nothing when it is over.
     Overload { state: &'static str, words: Option<&'a str> },
     /// It is going away, and stops accepting after a delay.
@@ -82,6 +84,10 @@ fn for_people(event: &Event<'_>) -> String {
             format!("banned until {until} (Unix seconds): {network} ({cause})")
         }
         Event::Banned { network, cause, until: None, .. } => format!("banned: {network} ({cause})"),
+        Event::LockedOut { per, name, lifted: true, .. } => format!("no longer locked out: {per} {name}"),
+        Event::LockedOut { per, name, until, .. } => {
+            format!("locked out until {} (Unix seconds): {per} {name}", until.unwrap_or_default())
+        }
         Event::Overload { words: Some(words), .. } => format!("overload: {words}"),
         Event::Overload { words: None, .. } => "overload is over".to_owned(),
         Event::Stopping { delay } if delay.is_zero() => "stopping: no new connections, exchanges under way are finished".to_owned(),
@@ -137,6 +143,9 @@ fn for_programs(event: &Event<'_>) -> serde_json::Value {
         }),
         Event::Banned { network, lifted, cause, until } => serde_json::json!({
             "unix_seconds": at, "event": if *lifted { "ban_lifted" } else { "banned" }, "network": network, "cause": cause, "until": until,
+        }),
+        Event::LockedOut { per, name, lifted, until } => serde_json::json!({
+            "unix_seconds": at, "event": if *lifted { "lockout_lifted" } else { "locked_out" }, "per": per, "name": name, "until": until,
         }),
         Event::Stopping { delay } => {
             serde_json::json!({ "unix_seconds": at, "event": "stopping", "delay_seconds": delay.as_secs_f32() })

@@ -3,12 +3,12 @@
 use crate::bans::tell_made;
 use crate::events::{Event, tell};
 use crate::guard::tell_admitted;
-use crate::management::{State, keep_note};
+use crate::management::{KeptOut, State, keep_note};
 use crate::reminders::Daily;
 use portcullis_control_config::{AccessLogPlan, Finding, Loader, Plan};
 use portcullis_control_reload::{
     BanLog, Builder, Built, Guard, HealthChange, HealthChecks, Inherited, KeyUseEvent, KeyUseFollowing, KeyUseLog, LastGood,
-    Outcome, Reloader, RevocationLog, SharedStore, Watch, warnings, watch,
+    LockoutLog, Outcome, Reloader, RevocationLog, SharedStore, Watch, warnings, watch,
 };
 use portcullis_gateway_listener::TicketKeys;
 use portcullis_gateway_proxy::{DataPlane, Hurry, Published, SinkMaker};
@@ -56,7 +56,7 @@ pub struct Gateway {
     /// The watch over memory and descriptors ends with this.
     _watching: SyncSender<()>,
     /// The watches over the files of what has been revoked, and of who is banned, end with these.
-    _following: [SyncSender<()>; 2],
+    _following: [SyncSender<()>; 3],
     /// When API keys are used is written until this is gone, and then for a last time.
     key_uses: KeyUseFollowing,
 }
@@ -121,8 +121,7 @@ impl Gateway {
         let following = following.map_err(|error| format!("a thread cannot be started: {error}"))?;
         let shared = share(&revocations, &plan, clock.clone())?;
         let writing = follow_key_uses(&key_uses, beside_socket(&plan, "audit.log"), clock.clone())?;
-        let bans = BanLog::open(beside_socket(&plan, "bans.jsonl"), clock.clone(), Arc::clone(&published.defence), &report_warning);
-        let keeping = bans.follow(tell_made, report_warning).map_err(|error| format!("a thread cannot be started: {error}"))?;
+        let (kept_out, [keeping, locking]) = keep_out(&plan, &clock, &published)?;
         let sinks = seeds.into_iter().map(|seed| Box::new(move || seed.into_sink()) as SinkMaker).collect();
         let mut seed = [0_u8; 16];
         aws_lc_rs::rand::fill(&mut seed).map_err(|_| "the system gives no random bytes".to_owned())?;
@@ -131,7 +130,8 @@ impl Gateway {
         let hurry = Arc::new(plane.hurry());
         let (commands, received) = sync_channel(COMMANDS_MAX);
         let known = (builder.names().clone(), builder.providers());
-        let state = State::new(Arc::new(recorder), commands.clone(), workers, clock, known, (revocations, key_uses, bans, shared));
+        let logs = (revocations, key_uses, kept_out, shared);
+        let state = State::new(Arc::new(recorder), commands.clone(), workers, clock, known, logs);
         let last_good = keep_last_good(&plan, &state)?;
         let checks = HealthChecks::start(Arc::clone(&published), crate::process::descriptor_limit(), tell_health);
         let checks = checks.map_err(|error| format!("health checks cannot be started: {error}"))?;
@@ -153,7 +153,7 @@ impl Gateway {
             tickets,
             _checks: checks,
             _watching: watching,
-            _following: [following, keeping],
+            _following: [following, keeping, locking],
             key_uses: writing,
         })
     }
@@ -372,4 +372,15 @@ fn follow(watching: &mut Result<Watch, String>, reloader: &Reloader) {
     {
         tell(&Event::Warning { text: &format!("{problem}; reload with SIGHUP or the management API") });
     }
+}
+
+/// Who is banned and who is locked out, as files say it; what keeps the files ends with what this gives.
+fn keep_out(plan: &Plan, clock: &Clock, published: &Published) -> Result<(KeptOut, [SyncSender<()>; 2]), String> {
+    let defence = || Arc::clone(&published.defence);
+    let bans = BanLog::open(beside_socket(plan, "bans.jsonl"), clock.clone(), defence(), &report_warning);
+    let lockouts = LockoutLog::open(beside_socket(plan, "lockouts.jsonl"), clock.clone(), defence(), &report_warning);
+    let no_thread = |error: std::io::Error| format!("a thread cannot be started: {error}");
+    let keeping = bans.follow(tell_made, report_warning).map_err(no_thread)?;
+    let locking = lockouts.follow(crate::lockouts::tell_made, report_warning).map_err(no_thread)?;
+    Ok(((bans, lockouts), [keeping, locking]))
 }

@@ -16,6 +16,7 @@ mod handover;
 mod init;
 mod keys;
 mod life;
+mod lockouts;
 mod management;
 mod output;
 mod overload;
@@ -88,6 +89,7 @@ fn perform(command: Command, output: Output) -> Result<ExitCode, String> {
         Command::Revoke(asked) => revoke::revoke(asked, output),
         Command::Revocations { socket } => revoke::list(&socket, output),
         Command::Ban(asked) => bans::ban(asked, &clock, output),
+        Command::Lockout(asked) => lockouts::lockout(asked, output),
         Command::Key(asked) => keys::key(asked, &clock, output),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "portcullis", &mut std::io::stdout());

@@ -4,19 +4,21 @@ use crate::bans;
 use crate::events::{Event, tell};
 use crate::gateway::{Command, beside_socket};
 use crate::handover::Upgrader;
+use crate::lockouts;
 use crate::overload::Seen;
 use crate::process::{open_descriptors, resident_bytes};
 use crate::reminders;
 use crate::revocations;
 use crate::upstreams;
 use portcullis_control_admin::{
-    Actor, BanInfo, BanRequest, Failure, KeyUsesInfo, ListenerInfo, Management, Reloaded, RevocationInfo, RevokeRequest, RouteInfo,
-    Status, UpgradeRequest, Upgraded, UpstreamInfo,
+    Actor, BanInfo, BanRequest, Failure, KeyUsesInfo, ListenerInfo, LockoutInfo, Management, Reloaded, RevocationInfo,
+    RevokeRequest, RouteInfo, Status, UnlockRequest, UpgradeRequest, Upgraded, UpstreamInfo,
 };
 use portcullis_control_config::{Access, DrainPlan, Finding, ListenerMode, Plan, Weakening};
-use portcullis_control_reload::{BanLog, Expiry, KeyUseLog, Names, Providers, RevocationLog, Running, SharedStore};
+use portcullis_control_reload::{BanLog, Expiry, KeyUseLog, LockoutLog, Names, Providers, RevocationLog, Running, SharedStore};
+use portcullis_gateway_policy::LockoutPer;
 use portcullis_gateway_proxy::Snapshot;
-use portcullis_insight_record::{ExpiryGauge, Gauges, Recorder};
+use portcullis_insight_record::{ExpiryGauge, Gauges, LockoutGauge, Recorder};
 use portcullis_model::Clock;
 use portcullis_model_settings::sorted;
 use std::collections::BTreeMap;
@@ -44,6 +46,7 @@ pub struct State {
     revocations: Arc<RevocationLog>,
     key_uses: Arc<KeyUseLog>,
     bans: Arc<BanLog>,
+    lockouts: Arc<LockoutLog>,
     shared: SharedStore,
     started: u64,
     now: Mutex<Now>,
@@ -64,6 +67,9 @@ struct Now {
     refused: u64,
 }
 
+/// Who is banned, and who is locked out.
+pub type KeptOut = (Arc<BanLog>, Arc<LockoutLog>);
+
 impl State {
     /// Knows nothing yet.
     pub fn new(
@@ -72,7 +78,7 @@ impl State {
         workers: usize,
         clock: Clock,
         (names, providers): (Names, Providers),
-        (revocations, key_uses, bans, shared): (Arc<RevocationLog>, Arc<KeyUseLog>, Arc<BanLog>, SharedStore),
+        (revocations, key_uses, (bans, lockouts), shared): (Arc<RevocationLog>, Arc<KeyUseLog>, KeptOut, SharedStore),
     ) -> Arc<Self> {
         let started = clock.unix_seconds();
         let (leaving, stopping) = (AtomicBool::new(false), AtomicBool::new(false));
@@ -86,6 +92,7 @@ impl State {
             revocations,
             key_uses,
             bans,
+            lockouts,
             shared,
             started,
             now: Mutex::default(),
@@ -197,6 +204,16 @@ impl State {
     }
 
     /// What is left to each thing that runs out; of several of a kind under one name, to the first.
+    fn lockout_gauges(&self) -> Vec<LockoutGauge> {
+        let (all, made) = (self.lockouts.list(), self.lockouts.made());
+        let gauge = |(per, made): (LockoutPer, u64)| LockoutGauge {
+            per: per.as_str(),
+            in_force: all.iter().filter(|row| row.per == per).count() as u64,
+            made,
+        };
+        LockoutPer::ALL.into_iter().zip(made).map(gauge).collect()
+    }
+
     fn expiry_gauges(&self) -> Vec<ExpiryGauge> {
         let (expiries, now) = (Arc::clone(&self.now().expiries), self.clock.unix_seconds());
         let mut first: BTreeMap<(&'static str, &str), i64> = BTreeMap::new();
@@ -361,6 +378,14 @@ impl Management for State {
         self.bans.list().iter().map(|(network, ban)| bans::info(*network, ban)).collect()
     }
 
+    fn unlock(&self, actor: Actor, asked: &UnlockRequest) -> Result<LockoutInfo, Failure> {
+        lockouts::perform(&self.lockouts, actor, asked).map_err(|message| Failure { message })
+    }
+
+    fn lockouts(&self) -> Vec<LockoutInfo> {
+        self.lockouts.list().iter().map(lockouts::info).collect()
+    }
+
     fn metrics(&self) -> String {
         let status = self.status();
         let (reloads_done, reloads_refused) = {
@@ -380,6 +405,7 @@ impl Management for State {
             upstreams: self.snapshot().map_or_else(Vec::new, |snapshot| upstreams::gauges(&snapshot)),
             overload: self.overload().gauges(),
             bans: self.bans.counts(),
+            lockouts: self.lockout_gauges(),
             expiries: self.expiry_gauges(),
             names: upstreams::name_gauges(self.names.facts()),
             store: crate::shared::gauges(&self.shared.facts()),

@@ -17,8 +17,8 @@ pub use clock::Clock;
 pub use ids::{Generation, IdSource, RequestId, TraceContext};
 pub use principal::{Consumer, Grants, Mark, Mask, Principal, UsagePlan};
 pub use record::{
-    AlternativeName, Attempt, AttemptOutcome, ClientCertificate, ConnectionEvent, DecisionRecord, Phase, PhaseTimings, Protocol,
-    RecordGuard, RecordSink, TlsFacts, Traffic,
+    AlternativeName, Attempt, AttemptOutcome, ClientCertificate, ConnectionEvent, DecisionRecord, LoginAttempt, Phase,
+    PhaseTimings, Protocol, RecordGuard, RecordSink, TlsFacts, Traffic,
 };
 pub use rejection::{Blame, Reason, Rejection};
 pub use secret::Secret;

@@ -151,6 +151,17 @@ pub struct Attempt {
     pub outcome: AttemptOutcome,
 }
 
+/// An attempt to log in with an upstream, by a request's own word. Not recorded: people type passwords where names belong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginAttempt {
+    /// The API.
+    pub api: Arc<str>,
+    /// The account, in its canonical form.
+    pub account: Box<str>,
+    /// Whether it counts as under way until its outcome is known.
+    pub under_way: bool,
+}
+
 /// What happened in one exchange. One type for the access log, metrics, traces and everything later that looks back.
 ///
 /// Texts lie in one arena (`text`), so that a record costs two allocations.
@@ -184,6 +195,8 @@ pub struct DecisionRecord {
     pub api: Option<Arc<str>>,
     /// Who was calling, if a credential proved it.
     pub principal: Option<Arc<Principal>>,
+    /// Whose account it tries to log in to with the upstream, if it does.
+    pub login: Option<Box<LoginAttempt>>,
     /// Which line of the route's `allow` let the caller through, and by what.
     pub allowed: Option<AllowedBy>,
     /// Limits that would have refused it, were they more than reported, by their names.

@@ -219,6 +219,10 @@ reasons! {
     AddressRefused = "address_refused", 403, Policy, false, "requests from this address are not allowed";
     /// More requests came than a limit allows (`limits`); which one is in the log, and when the next will be taken in `Retry-After`.
     RateLimited = "rate_limited", 429, Policy, false, "too many requests";
+    /// Too much of what the client, account or key tried has failed (`defend.lockout`); which it is, is in the log, and when it is over in `Retry-After`.
+    LockedOut = "locked_out", 429, Policy, false, "too many attempts have failed";
+    /// The route takes logins (`login_account`), and the body does not name one account in the field that is declared, or names it elsewhere as well.
+    LoginFieldInvalid = "login_field_invalid", 400, Downstream, false, "the login request is not well-formed";
     /// None of the upstream's host names has an address that may be connected to.
     UpstreamUnresolved = "upstream_unresolved", 503, Upstream, false, "the service could not be found";
     /// A page of another origin may not do this (`cors`): its origin, method or header field is not listed.
@@ -272,19 +276,27 @@ pub struct Rejection {
     pub challenge: Option<Cow<'static, str>>,
     /// What goes into DPoP-Nonce (RFC 9449 section 8.1): visible ASCII.
     pub nonce: Option<Box<str>>,
+    /// In how many seconds it is worth coming again, if that is known.
+    pub retry_after: Option<u64>,
 }
 
 impl Rejection {
     /// A refusal for `reason` with a detail for the logs.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, detail: detail.into(), allow: None, challenge: None, nonce: None }
+        Self { reason, detail: detail.into(), allow: None, challenge: None, nonce: None, retry_after: None }
     }
 
     /// The same refusal, which asks for credentials in these words (RFC 9110 section 11.6.1).
     #[must_use]
     pub fn asking(self, challenge: impl Into<Cow<'static, str>>) -> Self {
         Self { challenge: Some(challenge.into()), ..self }
+    }
+
+    /// The same refusal, which says in how many seconds to come again (RFC 9110 section 10.2.3).
+    #[must_use]
+    pub fn retrying(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     /// What goes into WWW-Authenticate, if anything.
@@ -302,7 +314,7 @@ impl Rejection {
 
 impl From<Reason> for Rejection {
     fn from(reason: Reason) -> Self {
-        Self { reason, detail: Cow::Borrowed(""), allow: None, challenge: None, nonce: None }
+        Self { reason, detail: Cow::Borrowed(""), allow: None, challenge: None, nonce: None, retry_after: None }
     }
 }
 

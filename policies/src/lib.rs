@@ -13,6 +13,7 @@ mod header_rules;
 pub mod ip_rules;
 mod limits;
 mod login;
+mod login_account;
 mod request_limits;
 mod security_headers;
 
@@ -86,6 +87,13 @@ pub const POLICIES: &[PolicyDefinition] = &[
         phase: Phase::Authorize,
         always: false,
         compile: Making::Access(access::compile, |_, _| None),
+        files: &[],
+    },
+    PolicyDefinition {
+        settings: PolicySchema::of::<login_account::LoginAccount>("login_account"),
+        phase: Phase::Validate,
+        always: false,
+        compile: Making::Settings(login_account::compile),
         files: &[],
     },
     PolicyDefinition {

@@ -17,6 +17,7 @@ fn the_order_of_policies_is_as_written_here() {
             "login",
             "caller_limits",
             "access",
+            "login_account",
             "header_rules",
             "credentials"
         ]

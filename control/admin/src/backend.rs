@@ -297,6 +297,32 @@ pub struct BanInfo {
     pub reason: Option<String>,
 }
 
+/// Who is let in again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnlockRequest {
+    /// What was counted by: `client_ip`, `account`, `login` or `key`.
+    pub per: String,
+    /// Whom, as the list shows it.
+    pub name: String,
+}
+
+/// A lockout.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LockoutInfo {
+    /// What was counted by: `client_ip`, `account`, `login` or `key`.
+    pub per: String,
+    /// The address, or the name and where it is from: `provider/subject`, `api/account`, `store/caller`.
+    pub name: String,
+    /// Until when it is in force, in Unix seconds.
+    pub until: u64,
+    /// When it was made, in Unix seconds.
+    pub unix_seconds: u64,
+    /// The status of the last failure.
+    pub status: u16,
+    /// How often there had been one before.
+    pub times_before: u8,
+}
+
 /// Why something was not done; shown to the operator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
@@ -336,6 +362,13 @@ pub trait Management: Send + Sync + 'static {
     fn ban(&self, actor: Actor, asked: &BanRequest) -> Result<BanInfo, Failure>;
     /// Who is banned.
     fn bans(&self) -> Vec<BanInfo>;
+    /// Lets somebody in again who was locked out; comes back when that is on the disk and in force.
+    ///
+    /// # Errors
+    /// Why not, for the operator; nothing has changed then.
+    fn unlock(&self, actor: Actor, asked: &UnlockRequest) -> Result<LockoutInfo, Failure>;
+    /// Who is locked out.
+    fn lockouts(&self) -> Vec<LockoutInfo>;
     /// Metrics in the text format of Prometheus.
     fn metrics(&self) -> String;
     /// Whether the gateway serves.

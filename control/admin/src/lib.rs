@@ -3,6 +3,7 @@
 mod backend;
 mod bans;
 mod client;
+mod lockouts;
 mod probes;
 mod revoke;
 mod server;
@@ -10,11 +11,12 @@ mod unix;
 mod upgrade;
 
 pub use backend::{
-    Actor, BanInfo, BanRequest, ConcurrencyInfo, EndpointInfo, Failure, KeyUsesInfo, ListenerInfo, Management, Reloaded,
-    RevocationInfo, RevokeRequest, RevokeWhat, RouteInfo, Status, UpgradeRequest, Upgraded, UpstreamInfo,
+    Actor, BanInfo, BanRequest, ConcurrencyInfo, EndpointInfo, Failure, KeyUsesInfo, ListenerInfo, LockoutInfo, Management,
+    Reloaded, RevocationInfo, RevokeRequest, RevokeWhat, RouteInfo, Status, UnlockRequest, UpgradeRequest, Upgraded, UpstreamInfo,
 };
 pub use bans::operation as ban_operation;
 pub use client::{ClientError, call};
+pub use lockouts::operation as unlock_operation;
 pub use probes::serve_probes;
 pub use revoke::operation as revoke_operation;
 pub use unix::{Bound, adopt, bind, serve_unix};

@@ -143,6 +143,8 @@ async fn handle(request: Request<Incoming>, actor: Actor, management: Arc<dyn Ma
         (&Method::GET, "/v1/bans") => json(StatusCode::OK, &management.bans()),
         (&Method::POST, "/v1/ban") => ban(&request, false, actor, &*management),
         (&Method::POST, "/v1/unban") => ban(&request, true, actor, &*management),
+        (&Method::GET, "/v1/lockouts") => json(StatusCode::OK, &management.lockouts()),
+        (&Method::POST, "/v1/unlock") => unlock(&request, actor, &*management),
         (&Method::POST, "/v1/reload") => reload(&request, actor, &*management).await,
         (&Method::POST, "/v1/drain") => drain(true, actor, &*management).await,
         (&Method::POST, "/v1/undrain") => drain(false, actor, &*management).await,
@@ -151,7 +153,7 @@ async fn handle(request: Request<Incoming>, actor: Actor, management: Arc<dyn Ma
             _,
             "/v1/status" | "/v1/routes" | "/v1/upstreams" | "/v1/configuration" | "/openapi.json" | "/v1/reload" | "/v1/drain"
             | "/v1/undrain" | "/v1/upgrade" | "/v1/revocations" | "/v1/revoke" | "/v1/lift" | "/v1/key-uses" | "/v1/bans"
-            | "/v1/ban" | "/v1/unban",
+            | "/v1/ban" | "/v1/unban" | "/v1/lockouts" | "/v1/unlock",
         ) => problem(StatusCode::METHOD_NOT_ALLOWED, "method_unknown", "see /openapi.json for the operations of this API"),
         _ => problem(StatusCode::NOT_FOUND, "route_unknown", "see /openapi.json for the operations of this API"),
     }
@@ -206,6 +208,20 @@ fn ban(request: &Request<Incoming>, lifts: bool, actor: Actor, management: &dyn 
     match management.ban(actor, &asked) {
         Ok(ban) => json(StatusCode::OK, &ban),
         Err(failure) => problem(StatusCode::UNPROCESSABLE_ENTITY, "ban_refused", &failure.message),
+    }
+}
+
+fn unlock(request: &Request<Incoming>, actor: Actor, management: &dyn Management) -> Answer {
+    let asked = match crate::lockouts::read(request.uri().query()) {
+        Ok(asked) => asked,
+        Err(what) => return problem(StatusCode::BAD_REQUEST, "request_malformed", what),
+    };
+    if let Err(failure) = management.audit(actor, &format!("unlock {} `{}`", asked.per, asked.name)) {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "audit_failed", &failure.message);
+    }
+    match management.unlock(actor, &asked) {
+        Ok(lockout) => json(StatusCode::OK, &lockout),
+        Err(failure) => problem(StatusCode::UNPROCESSABLE_ENTITY, "unlock_refused", &failure.message),
     }
 }
 

@@ -2,8 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use portcullis_control_admin::{
-    Actor, BanInfo, BanRequest, ClientError, Failure, KeyUsesInfo, Management, Reloaded, RevocationInfo, RevokeRequest, RouteInfo,
-    Status, UpgradeRequest, Upgraded, UpstreamInfo, adopt, bind, call, serve_probes, serve_unix,
+    Actor, BanInfo, BanRequest, ClientError, Failure, KeyUsesInfo, LockoutInfo, Management, Reloaded, RevocationInfo,
+    RevokeRequest, RouteInfo, Status, UnlockRequest, UpgradeRequest, Upgraded, UpstreamInfo, adopt, bind, call, serve_probes,
+    serve_unix,
 };
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
@@ -94,6 +95,13 @@ impl Management for Fake {
     fn bans(&self) -> Vec<BanInfo> {
         Vec::new()
     }
+    fn unlock(&self, _: Actor, asked: &UnlockRequest) -> Result<LockoutInfo, Failure> {
+        let (per, name) = (asked.per.clone(), asked.name.clone());
+        Ok(LockoutInfo { per, name, until: 5, unix_seconds: 1, status: 401, times_before: 0 })
+    }
+    fn lockouts(&self) -> Vec<LockoutInfo> {
+        Vec::new()
+    }
     fn metrics(&self) -> String {
         "portcullis_up 1\n".to_owned()
     }
@@ -135,10 +143,16 @@ async fn the_socket_is_for_its_group_only_and_answers_with_the_callers_identity_
     assert_eq!((&banned["network"], &banned["until"]), (&"2001:db8::/64".into(), &7.into()));
     call(&path, hyper::Method::POST, "/v1/unban?network=192.0.2.1").await.unwrap();
     assert_eq!(call(&path, hyper::Method::GET, "/v1/bans").await.unwrap(), serde_json::json!([]));
+    let unlocked = call(&path, hyper::Method::POST, "/v1/unlock?per=login&name=app%2fbob").await.unwrap();
+    assert_eq!((&unlocked["per"], &unlocked["name"]), (&"login".into(), &"app/bob".into()));
+    assert_eq!(call(&path, hyper::Method::GET, "/v1/lockouts").await.unwrap(), serde_json::json!([]));
     let audited = fake.audited.lock().unwrap().clone();
     let me = std::fs::metadata("/proc/self").unwrap();
     let actions: Vec<&str> = audited.iter().map(|(_, action)| action.as_str()).collect();
-    assert_eq!(actions, ["reload", "revoke token `t/1` of `corp`", "ban `2001:db8::/64`", "unban `192.0.2.1`"]);
+    assert_eq!(
+        actions,
+        ["reload", "revoke token `t/1` of `corp`", "ban `2001:db8::/64`", "unban `192.0.2.1`", "unlock login `app/bob`"]
+    );
     assert_eq!((audited[0].0.uid, audited[0].0.pid), (std::os::unix::fs::MetadataExt::uid(&me), Some(std::process::id() as i32)));
     server.abort();
     let _ended = server.await;

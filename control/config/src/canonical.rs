@@ -66,6 +66,9 @@ impl Plan {
         if let (Value::Object(out), Some(bans)) = (&mut out, &self.bans) {
             out.insert("bans".to_owned(), bans.written.encode());
         }
+        if let (Value::Object(out), Some(lockout)) = (&mut out, &self.lockout) {
+            out.insert("lockout".to_owned(), lockout.written.encode());
+        }
         out
     }
 

@@ -43,7 +43,6 @@ pub(crate) const LATER: &[&str] = &[
     "/apis/*/routes/*/inspect",
     "/apis/*/routes/*/cache",
     "/apis/*/routes/*/lifecycle",
-    "/defend/lockout",
     "/defend/egress",
     "/record/audit_log",
     "/record/traces",

@@ -4,11 +4,12 @@ use crate::digest::Digest;
 use crate::report::Finding;
 use crate::settings::{
     BanSettings, Care, ClientIpSettings, ConcurrencySettings, EncodedSlash, EndpointUrl, ListenerLimits, ListenerProtocol,
-    OverloadSettings, ProviderRole, StaleList, StoreUrl, TlsVersion, UpstreamLimits, UpstreamProtocolKind, UpstreamTimeouts,
+    LockoutSettings, OverloadSettings, ProviderRole, StaleList, StoreUrl, TlsVersion, UpstreamLimits, UpstreamProtocolKind,
+    UpstreamTimeouts,
 };
 use portcullis_gateway_policy::{
-    AuthenticatePlan, BanRules, CertificatesPlan, ConsumerPlan, CredentialsPlan, KeyStorePlan, LoginPlan, ProviderPlan,
-    RouteAccess, SecretSource, SignaturesPlan, SignerPlan,
+    AuthenticatePlan, BanRules, CertificatesPlan, ConsumerPlan, CredentialsPlan, KeyStorePlan, LockoutRules, LoginPlan,
+    ProviderPlan, RouteAccess, SecretSource, SignaturesPlan, SignerPlan,
 };
 use portcullis_model::UsagePlan;
 use portcullis_model_settings::{ByteSize, IpNetwork, Methods, PolicySchema, PolicySettings, Value};
@@ -36,6 +37,8 @@ pub struct Plan {
     pub client_ip: ClientIpSettings,
     /// When clients are banned for what they do, if they are.
     pub bans: Option<BanPlan>,
+    /// When somebody is locked out for what has failed, if anybody is.
+    pub lockout: Option<LockoutPlan>,
     /// When new work is refused.
     pub overload: OverloadSettings,
     /// The servers that host names of upstreams are asked from; the system's when there is none.
@@ -215,6 +218,16 @@ pub struct BanPlan {
     /// Who never is.
     pub allow: Vec<IpNetwork>,
     pub(crate) written: BanSettings,
+}
+
+/// When somebody is locked out for what has failed.
+#[derive(Clone, Debug)]
+pub struct LockoutPlan {
+    /// For how many failures, and for how long.
+    pub rules: LockoutRules,
+    /// From where nothing counts.
+    pub allow: Vec<IpNetwork>,
+    pub(crate) written: LockoutSettings,
 }
 
 /// How the gateway goes away.

@@ -17,3 +17,11 @@ pub(crate) fn spared(plan: &Plan) -> ClientAddressRule {
     let all = proxies.chain(balancers).chain(allowed);
     ClientAddressRule { trusted: all.map(|network| (network.network(), network.prefix_len())).collect() }
 }
+
+/// From where nobody is locked out: the same, and those whom the operator names for that.
+pub(crate) fn lockout_spared(plan: &Plan) -> ClientAddressRule {
+    let mut all = spared(plan);
+    let allowed = plan.lockout.iter().flat_map(|lockout| &lockout.allow);
+    all.trusted.extend(allowed.map(|network| (network.network(), network.prefix_len())));
+    all
+}

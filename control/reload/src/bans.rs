@@ -1,28 +1,13 @@
-//! Bans, kept in a file beside the socket so that a restart and an upgrade know of them: a line of JSON for each change.
-//!
-//! The version before and the one that has taken over may both be there: each appends what it has banned and takes over what the other has
-//! appended. A lock on the file orders what they write. What is damaged is told, left out, and written anew: a ban that is lost costs little
-//! beside a gateway that does not start.
+//! Bans, kept in a file beside the socket so that a restart and an upgrade know of them.
 
+use crate::kept::{Kept, KeptFile};
 use portcullis_gateway_policy::{Ban, ClientNetwork, Defence};
 use portcullis_model::{Clock, Reason};
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-/// The largest file that is read: some four times what all bans there may be take.
-const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// How often bans are written down, and it is looked whether somebody else has.
-const WRITE_EVERY: Duration = Duration::from_millis(200);
-/// So many lines that say nothing any more are kept before the file is written anew.
-const STALE_LINES_MAX: usize = 20_000;
-/// How often a file is opened that was replaced in between.
-const OPENS_MAX: usize = 8;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
@@ -78,40 +63,53 @@ impl Line {
             reason: self.reason.as_deref().map(Arc::from),
         }
     }
-
-    fn written(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = serde_json::to_vec(self).map_err(io::Error::other)?;
-        bytes.push(b'\n');
-        Ok(bytes)
-    }
 }
 
-/// What is known of the file: which one it is, how much of it has been read, and how many lines that was.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Known {
-    inode: u64,
-    bytes: u64,
-    lines: usize,
+struct KeptBans(Arc<Defence>);
+
+impl Kept for KeptBans {
+    type Row = (ClientNetwork, Ban);
+    const WORD: &'static str = "bans";
+
+    fn take_changes(&self) -> Vec<Self::Row> {
+        let bans = &self.0.bans;
+        bans.take_changes().into_iter().filter_map(|network| Some((network, bans.find(network)?))).collect()
+    }
+
+    fn list(&self, now: u64) -> Vec<Self::Row> {
+        self.0.bans.list(now)
+    }
+
+    fn line((network, ban): &Self::Row) -> io::Result<Vec<u8>> {
+        serde_json::to_vec(&Line::of(*network, ban)).map_err(io::Error::other)
+    }
+
+    fn take(&self, text: &[u8], now: u64) -> bool {
+        let Ok(line) = serde_json::from_slice::<Line>(text) else { return false };
+        let Some(network) = ClientNetwork::parse(&line.network) else { return false };
+        let (bans, ban) = (&self.0.bans, line.ban());
+        if line.lifted {
+            bans.lift(network);
+        } else if now < ban.until.max(ban.remembered_until) {
+            return bans.put(network, ban, now).is_ok();
+        }
+        true
+    }
 }
 
 /// The file, and the bans that are in force by it.
 pub struct BanLog {
-    path: PathBuf,
-    clock: Clock,
-    defence: Arc<Defence>,
-    known: Mutex<Known>,
+    file: Arc<KeptFile<KeptBans>>,
+    /// Held while a ban is changed by hand.
+    changing: Mutex<()>,
 }
 
 impl BanLog {
     /// Reads the file, if there is one, and puts in force what it says. `report` hears what is not understood.
     #[must_use]
     pub fn open(path: PathBuf, clock: Clock, defence: Arc<Defence>, report: &dyn Fn(&str)) -> Arc<Self> {
-        let log = Self { path, clock, defence, known: Mutex::default() };
-        if log.path.exists() {
-            let read = log.locked(&mut log.known()).map(drop);
-            read.unwrap_or_else(|error| report(&log.explain(&error)));
-        }
-        Arc::new(log)
+        let file = Arc::new(KeptFile::open(path, clock, KeptBans(defence), report));
+        Arc::new(Self { file, changing: Mutex::default() })
     }
 
     /// Keeps the file until what it gives is dropped. `told` hears of each ban that offences have made, `report` what is wrong with the file.
@@ -119,45 +117,24 @@ impl BanLog {
     /// # Errors
     /// When there can be no further thread.
     pub fn follow(
-        self: &Arc<Self>,
+        &self,
         told: impl Fn(&[(ClientNetwork, Ban)]) + Send + 'static,
         report: impl Fn(&str) + Send + 'static,
     ) -> io::Result<SyncSender<()>> {
-        let (end, ended) = sync_channel::<()>(1);
-        let log = Arc::clone(self);
-        let work = move || {
-            let mut trouble = String::new();
-            loop {
-                let last = ended.recv_timeout(WRITE_EVERY) != Err(RecvTimeoutError::Timeout);
-                let made = log.made();
-                if !made.is_empty() {
-                    told(&made);
-                }
-                let problem = log.exchange(&made).err().map_or_else(String::new, |error| log.explain(&error));
-                if problem != trouble && !problem.is_empty() {
-                    report(&format!("{problem}; bans hold all the same, but may not outlive this process"));
-                }
-                trouble = problem;
-                if last {
-                    return;
-                }
-            }
-        };
-        std::thread::Builder::new().name("bans".to_owned()).spawn(work)?;
-        Ok(end)
+        self.file.follow(told, report)
     }
 
     /// What is in force, by network.
     #[must_use]
     pub fn list(&self) -> Vec<(ClientNetwork, Ban)> {
-        let now = self.clock.unix_seconds();
-        self.defence.bans.list(now).into_iter().filter(|(_, ban)| now < ban.until).collect()
+        let now = self.now();
+        self.defence().bans.list(now).into_iter().filter(|(_, ban)| now < ban.until).collect()
     }
 
     /// How many are in force, and how many offences have made since the process was started.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
-        (self.list().len() as u64, self.defence.bans.made())
+        (self.list().len() as u64, self.defence().bans.made())
     }
 
     /// Bans a network in the place of the ban that there may be: on the disk, and in force for whatever begins.
@@ -165,16 +142,16 @@ impl BanLog {
     /// # Errors
     /// For the operator: when there are too many, or the disk does not take it. Nothing has changed then.
     pub fn add(&self, network: ClientNetwork, ban: Ban) -> Result<(), String> {
-        let (mut known, now) = (self.known(), self.clock.unix_seconds());
-        let before = self.defence.bans.find(network);
-        self.defence.bans.put(network, ban.clone(), now)?;
-        let written = self.locked(&mut known).and_then(|mut file| append(&mut file, &mut known, &[Line::of(network, &ban)], true));
-        if let Err(error) = written {
-            self.defence.bans.lift(network);
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bans, now) = (&self.defence().bans, self.now());
+        let (before, line) = (bans.find(network), KeptBans::line(&(network, ban.clone())));
+        bans.put(network, ban, now)?;
+        if let Err(problem) = self.file.write(line) {
+            bans.lift(network);
             if let Some(before) = before {
-                self.defence.bans.put(network, before, now)?;
+                bans.put(network, before, now)?;
             }
-            return Err(self.explain(&error));
+            return Err(problem);
         }
         Ok(())
     }
@@ -184,142 +161,34 @@ impl BanLog {
     /// # Errors
     /// For the operator: when there is none, or the disk does not take it.
     pub fn lift(&self, network: ClientNetwork, uid: u32) -> Result<(), String> {
-        let (mut known, now) = (self.known(), self.clock.unix_seconds());
-        if self.defence.bans.find(network).is_none_or(|ban| ban.until <= now) {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.now();
+        if self.defence().bans.find(network).is_none_or(|ban| ban.until <= now) {
             return Err(format!("`{network}` is not banned; `portcullis ban list` shows what is"));
         }
-        let line = Line::lifting(network, uid, now);
-        let written = self.locked(&mut known).and_then(|mut file| append(&mut file, &mut known, &[line], true));
-        written.map_err(|error| self.explain(&error))?;
-        self.defence.bans.lift(network);
+        self.file.write(serde_json::to_vec(&Line::lifting(network, uid, now)).map_err(io::Error::other))?;
+        self.defence().bans.lift(network);
         Ok(())
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn defence(&self) -> &Defence {
+        &self.file.kept.0
     }
 
-    fn explain(&self, error: &io::Error) -> String {
-        format!("bans are kept in `{}`: {error}", self.path.display())
-    }
-
-    /// What offences have made since this was asked last.
-    fn made(&self) -> Vec<(ClientNetwork, Ban)> {
-        let bans = &self.defence.bans;
-        bans.take_changes().into_iter().filter_map(|network| Some((network, bans.find(network)?))).collect()
-    }
-
-    /// Appends what was made, and takes over what somebody else has appended.
-    fn exchange(&self, made: &[(ClientNetwork, Ban)]) -> io::Result<()> {
-        let mut known = self.known();
-        if made.is_empty() {
-            let found = match std::fs::metadata(&self.path) {
-                Ok(found) => found,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            if (found.ino(), found.len()) == (known.inode, known.bytes) {
-                return Ok(());
-            }
-        }
-        let mut file = self.locked(&mut known)?;
-        let lines: Vec<Line> = made.iter().map(|(network, ban)| Line::of(*network, ban)).collect();
-        append(&mut file, &mut known, &lines, false)?;
-        let kept = self.defence.bans.list(self.clock.unix_seconds());
-        if known.lines > kept.len() + STALE_LINES_MAX {
-            *known = self.write_anew(&kept)?;
-        }
-        Ok(())
-    }
-
-    /// The file, to be written by nobody else until it is dropped; what it says is in force.
-    fn locked(&self, known: &mut Known) -> io::Result<File> {
-        for _ in 0..OPENS_MAX {
-            let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o640).open(&self.path)?;
-            file.lock()?;
-            // It may have been replaced while it was waited for.
-            let Ok(named) = std::fs::metadata(&self.path) else { continue };
-            let found = file.metadata()?;
-            if named.ino() != found.ino() {
-                continue;
-            }
-            if known.inode != found.ino() || found.len() < known.bytes {
-                *known = Known { inode: found.ino(), ..Known::default() };
-            }
-            if found.len() > known.bytes {
-                self.take_over(&mut file, known)?;
-            }
-            return Ok(file);
-        }
-        Err(io::Error::other("it is replaced again and again"))
-    }
-
-    /// Puts in force what is in the file behind what is known. What a crash has left of a line is cut off; a line that is not understood is told
-    /// when all others are in force, and written away with the next new file.
-    fn take_over(&self, file: &mut File, known: &mut Known) -> io::Result<()> {
-        if file.metadata()?.len() > FILE_BYTES_MAX {
-            file.set_len(0)?;
-            *known = Known { inode: known.inode, ..Known::default() };
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it was too large, and was begun anew"));
-        }
-        let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(known.bytes))?;
-        file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        file.set_len(known.bytes + whole as u64)?;
-        let (now, mut damaged) = (self.clock.unix_seconds(), 0);
-        for text in bytes.get(..whole).unwrap_or_default().split_inclusive(|byte| *byte == b'\n') {
-            known.lines += 1;
-            damaged += usize::from(!self.take(text, now));
-        }
-        known.bytes += whole as u64;
-        match damaged {
-            0 => Ok(()),
-            _ => {
-                *known = self.write_anew(&self.defence.bans.list(now))?;
-                let text = format!("{damaged} lines were not understood and are left out");
-                Err(io::Error::new(io::ErrorKind::InvalidData, text))
-            }
-        }
-    }
-
-    /// Puts a line in force. Says whether it was understood.
-    fn take(&self, text: &[u8], now: u64) -> bool {
-        let Ok(line) = serde_json::from_slice::<Line>(text) else { return false };
-        let Some(network) = ClientNetwork::parse(&line.network) else { return false };
-        let (bans, ban) = (&self.defence.bans, line.ban());
-        if line.lifted {
-            bans.lift(network);
-        } else if now < ban.until.max(ban.remembered_until) {
-            return bans.put(network, ban, now).is_ok();
-        }
-        true
-    }
-
-    /// Writes a file that has these alone, in the place of the one that there is.
-    fn write_anew(&self, kept: &[(ClientNetwork, Ban)]) -> io::Result<Known> {
-        let staged = self.path.with_extension(format!("new{}", std::process::id()));
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o640).open(&staged)?;
-        let mut known = Known { inode: file.metadata()?.ino(), ..Known::default() };
-        let lines: Vec<Line> = kept.iter().map(|(network, ban)| Line::of(*network, ban)).collect();
-        append(&mut file, &mut known, &lines, true)?;
-        std::fs::rename(&staged, &self.path)?;
-        Ok(known)
+    fn now(&self) -> u64 {
+        self.file.clock.unix_seconds()
     }
 }
 
-fn append(file: &mut File, known: &mut Known, lines: &[Line], durable: bool) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    for line in lines {
-        bytes.extend(line.written()?);
+#[cfg(test)]
+impl BanLog {
+    fn made(&self) -> Vec<(ClientNetwork, Ban)> {
+        self.file.kept.take_changes()
     }
-    file.write_all(&bytes)?;
-    if durable {
-        file.sync_data()?;
+
+    fn exchange(&self, made: &[(ClientNetwork, Ban)]) -> io::Result<()> {
+        self.file.exchange(made)
     }
-    known.bytes += bytes.len() as u64;
-    known.lines += lines.len();
-    Ok(())
 }
 
 #[cfg(test)]

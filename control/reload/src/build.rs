@@ -1,6 +1,6 @@
 //! Plan -> snapshot. Reads certificate files; starts nothing.
 
-use crate::addresses::{client_address, spared};
+use crate::addresses::{client_address, lockout_spared, spared};
 use crate::asking::Asking;
 use crate::care::upstream_settings;
 use crate::client_auth::Environment;
@@ -227,6 +227,8 @@ impl Builder {
             client_address: client_address(plan),
             bans: plan.bans.as_ref().map(|bans| bans.rules.clone()),
             spared: spared(plan),
+            lockouts: plan.lockout.as_ref().map(|lockout| Arc::new(lockout.rules.clone())),
+            lockout_spared: lockout_spared(plan),
             upstreams: routing.upstreams.into_iter().map(|(_, upstream)| upstream).collect(),
         };
         Ok(Built {

@@ -31,7 +31,10 @@ pub use credentials::{
     ClientTokenPlan, CompileCredentials, CompileSigner, CredentialsContext, CredentialsPlan, ExchangePlan, HeldToken, LiveToken,
     SignPlan, SignerPlan,
 };
-pub use defend::{Ban, BanRules, Bans, ClientNetwork, ConnectionRate, Defence, OTHERS_MAX, is_offence};
+pub use defend::{
+    Ban, BanRules, Bans, ClientNetwork, ConnectionRate, Defence, Failures, LockedOut, Lockout, LockoutPer, LockoutRules, Lockouts,
+    OTHERS_MAX, Whom, is_offence,
+};
 pub use definition::{Compile, CompileError, CompilePart, CompilePublic, Making, PolicyDefinition};
 pub use desk::{Desk, DeskFailure, ExchangeDesk, IntrospectionDesk, Question};
 pub use exchange::{ConnectionFacts, Exchange, LimitStanding, Scheme};

@@ -19,7 +19,8 @@ pub(crate) async fn decide(
     {
         return Err(Box::new(Stopped { exchange, stop: Stop::Reject(rejection) }));
     }
-    let cleared = route.pipeline.clear_with(exchange, &mut ClientBody { connection, worker }).await?;
+    let cleared = route.pipeline.clear_with(exchange, &mut ClientBody { connection, worker }).await;
+    let cleared = cleared.map_err(|stopped| worker.locked_out_refused(stopped))?;
     if route.body_read_max > 0 {
         // A policy that has a body taken before anybody is asked answers itself; there is nothing to send it to.
         let stop = Stop::Reject(Rejection::new(Reason::Internal, "a policy that reads the body has not answered"));
@@ -38,7 +39,17 @@ pub(crate) async fn decide(
         None if route.fresh_within.is_some_and(|within| !worker.knows_revocations_within(within)) => {
             Rejection::new(Reason::RevocationsStale, "the shared store has been away for longer than `stale_max`")
         }
-        None => return Ok(cleared),
+        None => match worker.check_lockouts(cleared.exchange()) {
+            Ok(under_way) => return Ok(under_way_as(under_way, cleared)),
+            Err(rejection) => rejection,
+        },
     };
     Err(Box::new(Stopped { exchange: cleared.into_exchange(), stop: Stop::Reject(rejection) }))
+}
+
+fn under_way_as(under_way: bool, mut cleared: Cleared) -> Cleared {
+    if let Some(login) = &mut cleared.record().login {
+        login.under_way = under_way;
+    }
+    cleared
 }

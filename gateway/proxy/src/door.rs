@@ -68,6 +68,7 @@ impl RecordSink for Outcomes {
         {
             self.published.offend(client, reason);
         }
+        self.published.note_outcome(&record);
         self.sink.emit(record);
     }
 

@@ -19,6 +19,7 @@ mod h2;
 mod hand;
 mod life_of_a_request;
 mod load;
+mod lockout;
 mod look;
 mod open;
 mod overload;

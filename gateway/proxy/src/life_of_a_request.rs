@@ -31,7 +31,10 @@ pub(crate) async fn life_of_a_request(connection: &mut Connection, worker: &Work
     };
     connection.requests = connection.requests.saturating_add(1);
     exchange.record.generation = view.generation;
-    let refused = refused.or_else(|| worker.banned(&exchange)).or_else(|| worker.overloaded());
+    let refused = refused
+        .or_else(|| worker.banned(&exchange))
+        .or_else(|| worker.locked_out_client(&exchange))
+        .or_else(|| worker.overloaded());
     if let Some(rejection) = refused {
         return respond(connection, worker, &view.unrouted, exchange, rejection, begin).await;
     }

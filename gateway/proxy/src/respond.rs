@@ -182,7 +182,9 @@ fn describe(
     if let Some(nonce) = &rejection.nonce {
         fields.set_named("dpop-nonce", nonce.as_bytes())?;
     }
-    if passes(rejection.reason) {
+    if let Some(seconds) = rejection.retry_after {
+        fields.set_named("retry-after", seconds.to_string().as_bytes())?;
+    } else if passes(rejection.reason) {
         fields.set_named("retry-after", RETRY_AFTER)?;
     }
     if let Some(challenge) = rejection.challenge() {

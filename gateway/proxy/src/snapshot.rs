@@ -3,7 +3,7 @@
 use crate::load::Load;
 use arc_swap::ArcSwap;
 use portcullis_gateway_listener::TlsContext;
-use portcullis_gateway_policy::{BanRules, BodyBudget, ConnectionRate, Defence, Pipeline, Revocations};
+use portcullis_gateway_policy::{BanRules, BodyBudget, ConnectionRate, Defence, LockoutRules, Pipeline, Revocations};
 use portcullis_gateway_router::RouteTable;
 use portcullis_gateway_upstream::fairness::Baseline;
 use portcullis_gateway_upstream::{Upstream, Wheel};
@@ -191,6 +191,10 @@ pub struct Snapshot {
     pub bans: Option<BanRules>,
     /// Who is never banned: balancers, trusted proxies and whom the operator names.
     pub spared: ClientAddressRule,
+    /// When clients, accounts and keys are locked out for what has failed, if they are.
+    pub lockouts: Option<Arc<LockoutRules>>,
+    /// From where nobody is locked out, and nothing counts: whom bans spare, and whom the operator names.
+    pub lockout_spared: ClientAddressRule,
     /// Every upstream, for sweeping pools.
     pub upstreams: Vec<Arc<Upstream>>,
 }
@@ -249,12 +253,14 @@ impl Published {
     /// Begins with a first configuration.
     #[must_use]
     pub fn new(first: Snapshot, clock: Clock) -> Self {
+        let defence = Defence::default();
+        defence.failures.lockouts.set_counting(first.lockouts.is_some());
         Self {
             generation: AtomicU64::new(first.generation.0),
             snapshot: ArcSwap::from_pointee(first),
             clock,
             revocations: Arc::default(),
-            defence: Arc::default(),
+            defence: Arc::new(defence),
             epoch: Instant::now(),
             load: Load::default(),
             bodies: Arc::default(),
@@ -264,6 +270,7 @@ impl Published {
     /// Puts another configuration in force for every exchange that begins from now on.
     pub fn publish(&self, next: Arc<Snapshot>) {
         let generation = next.generation.0;
+        self.defence.failures.lockouts.set_counting(next.lockouts.is_some());
         self.snapshot.store(next);
         self.generation.store(generation, Ordering::Release);
     }
@@ -272,6 +279,11 @@ impl Published {
     #[must_use]
     pub fn generation(&self) -> Generation {
         Generation(self.generation.load(Ordering::Relaxed))
+    }
+
+    /// The configuration in force, to be looked at for a moment.
+    pub(crate) fn current(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.snapshot.load()
     }
 
     /// The configuration in force.

@@ -45,6 +45,8 @@ fn snapshot(generation: u64, listeners: Vec<Arc<Listener>>) -> Snapshot {
         unrouted: Pipeline::default(),
         client_address: ClientAddressRule::default(),
         bans: None,
+        lockouts: None,
+        lockout_spared: ClientAddressRule::default(),
         spared: ClientAddressRule::default(),
         upstreams: Vec::new(),
     }

@@ -121,6 +121,8 @@ fn snapshot(generation: u64) -> Snapshot {
         unrouted: Pipeline::default(),
         client_address: ClientAddressRule::default(),
         bans: None,
+        lockouts: None,
+        lockout_spared: ClientAddressRule::default(),
         spared: ClientAddressRule::default(),
         upstreams: Vec::new(),
     }

@@ -37,6 +37,8 @@ pub struct Gauges {
     pub upstreams: Vec<UpstreamGauges>,
     /// Bans in force, and those that offences have made since the start.
     pub bans: (u64, u64),
+    /// Lockouts, by what was counted.
+    pub lockouts: Vec<LockoutGauge>,
     /// What is refused, and why.
     pub overload: OverloadGauges,
     /// What runs out.
@@ -58,6 +60,17 @@ pub struct ExpiryGauge {
     pub name: String,
     /// Seconds that are left; negative when it has run out.
     pub seconds: i64,
+}
+
+/// Lockouts by one thing that failures are counted by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LockoutGauge {
+    /// `client_ip`, `account`, `login` or `key`.
+    pub per: &'static str,
+    /// How many are in force.
+    pub in_force: u64,
+    /// How many were made since the start.
+    pub made: u64,
 }
 
 /// So many series of what runs out are told.
@@ -117,6 +130,17 @@ pub(crate) fn escaped(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
+fn lockouts(text: &mut Text, all: &[LockoutGauge]) {
+    text.family("portcullis_lockouts", "gauge", "Who is locked out because too much has failed.");
+    for one in all {
+        text.push(format_args!("portcullis_lockouts{{per=\"{}\"}} {}\n", one.per, one.in_force));
+    }
+    text.family("portcullis_lockouts_made_total", "counter", "Lockouts that were made.");
+    for one in all {
+        text.push(format_args!("portcullis_lockouts_made_total{{per=\"{}\"}} {}\n", one.per, one.made));
+    }
+}
+
 fn sum<T>(series: &[Arc<T>], count: impl Fn(&T) -> &Count) -> u64 {
     series.iter().map(|one| count(one).value()).sum()
 }
@@ -136,6 +160,7 @@ pub(crate) fn expose(workers: &[Arc<WorkerSeries>], gauges: &Gauges, log: &LogSt
         let count = sum(counts, |count| count);
         text.push(format_args!("portcullis_limits_over_total{{limit=\"{}\"}} {count}\n", escaped(limit)));
     }
+    lockouts(&mut text, &gauges.lockouts);
     rejections(&mut text, workers);
     let dropped = workers.iter().map(|worker| worker.records_dropped.value()).sum();
     text.single("portcullis_records_dropped_total", "counter", "Records dropped because the log did not keep up.", dropped);

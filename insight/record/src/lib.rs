@@ -20,7 +20,7 @@ mod summary;
 mod upstream_gauges;
 mod writer;
 
-pub use exposition::{ExpiryGauge, Gauges, OverloadGauges};
+pub use exposition::{ExpiryGauge, Gauges, LockoutGauge, OverloadGauges};
 pub use name_gauges::NameGauges;
 pub use provider_gauges::{KeySetGauges, ProviderGauges};
 pub use recorder::{AccessLog, LogStatus, RecordSettings, Recorder, Rotation};

@@ -214,6 +214,11 @@ fn provider(part: &Part<ProviderSettings>, settings: &ProviderSettings, folder: 
 }
 
 impl Identity<'_> {
+    /// The names of the stores of API keys.
+    pub(super) fn store_names(&self) -> Box<[Arc<str>]> {
+        self.stores.values().flatten().map(|store| Arc::clone(&store.name)).collect()
+    }
+
     /// For the plan.
     pub(super) fn plan(&self) -> IdentityPlan {
         IdentityPlan {

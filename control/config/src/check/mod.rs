@@ -135,6 +135,8 @@ pub(crate) fn check(
     let plans = plans::check(&merged, &mut checker);
     let consumers = consumers::check(&identity, &merged, &plans, &mut checker);
     let plans = plans.into_values().flatten().collect();
+    let lockout = merged.defend.and_then(|defend| defend.lockout.as_ref());
+    let lockout = defend::check_lockout(lockout, identity.store_names(), &mut checker);
     let reminders = dues::reminders(&merged, policies, &mut checker);
     let mut weakenings = checker.weakenings;
     weakenings.sort_by(|a, b| a.path.cmp(&b.path));
@@ -146,6 +148,7 @@ pub(crate) fn check(
         apis,
         client_ip,
         bans,
+        lockout,
         overload: merged.defend.map(|defend| defend.overload.clone()).or_else(OverloadSettings::absent)?,
         dns_servers,
         access_log,

@@ -58,7 +58,7 @@ pub use paths::{BasePath, Template};
 pub use plans::PlanSettings;
 pub use rest::{
     AccessLogFormat, AccessLogOn, AccessLogSettings, AccessLogTarget, BanSettings, ClientIpHeader, ClientIpSettings,
-    DefendSettings, LogRotation, ManagementSettings, OverloadSettings, RecordSettings,
+    DefendSettings, LockoutBy, LockoutSettings, LogRotation, ManagementSettings, OverloadSettings, RecordSettings,
 };
 pub use signatures::{SignatureAlgorithmName, SignatureFormName, SignatureKeySettings, SignaturesSettings};
 pub use upstreams::{

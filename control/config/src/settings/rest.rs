@@ -39,6 +39,44 @@ section! {
         pub overload: OverloadSettings,
         /// When clients are banned for what they do; never when absent. `portcullis ban` does so by hand in any case.
         pub bans: Option<Spanned<BanSettings>>,
+        /// When addresses, accounts and keys are locked out for what has failed; never when absent.
+        pub lockout: Option<Spanned<LockoutSettings>>,
+    }
+}
+
+section! {
+    /// When somebody is locked out: their requests are refused (429 with the code `locked_out`, and `Retry-After`). A failure is an answer with one
+    /// of `statuses`, the gateway's or the upstream's; a request that shows no credential has tried nothing, and is none. The name of an account
+    /// comes from a credential that was verified, or from the login field of a route (`login_account`): a forged token counts by address alone.
+    pub struct LockoutSettings {
+        /// So many failures are a lockout.
+        pub failures: u32 where (1, 100_000) = 10,
+        /// The time within which they count together.
+        pub within: Duration where (Duration::from_secs(1), Duration::from_hours(24)) = Duration::from_mins(5),
+        /// How long the first lockout lasts. Each one after it lasts twice as long as the one before.
+        pub r#for: Duration where (Duration::from_secs(1), Duration::from_hours(24 * 366)) = Duration::from_mins(15),
+        /// The longest lockout. Who was free for so long begins with `for` again.
+        pub for_max: Duration where (Duration::from_secs(1), Duration::from_hours(24 * 366)) = Duration::from_hours(1),
+        /// What failures are counted by.
+        pub per: Vec<Spanned<LockoutBy>> = vec![Spanned::unwritten(LockoutBy::ClientIp), Spanned::unwritten(LockoutBy::Account)],
+        /// Statuses that are failures, from 400 to 499.
+        pub statuses: Vec<Spanned<u16>> = vec![Spanned::unwritten(401), Spanned::unwritten(403)],
+        /// From an address where an account has succeeded within so long it is not locked out, whatever others try from elsewhere.
+        pub spared_after_success: Duration where (Duration::from_mins(1), Duration::from_hours(24 * 45)) = Duration::from_hours(24 * 7),
+        /// Addresses from where nothing counts, and that are never locked out.
+        pub allow: Vec<Spanned<IpNetwork>> = Vec::new(),
+    }
+}
+
+choice! {
+    /// What failures are counted by.
+    pub enum LockoutBy {
+        /// Each client address, as found behind trusted proxies; of IPv6 each network of 64 bits.
+        ClientIp = "client_ip",
+        /// Each caller by a verified credential other than an API key, and each account that a login field names. Only beside `client_ip`.
+        Account = "account",
+        /// Each caller by an API key.
+        Key = "key",
     }
 }
 

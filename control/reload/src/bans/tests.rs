@@ -1,4 +1,5 @@
 use super::{BanLog, Clock, Defence, Reason};
+use crate::kept::STALE_LINES_MAX;
 use portcullis_gateway_policy::{Ban, BanRules, ClientNetwork};
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -89,7 +90,7 @@ fn what_is_damaged_is_told_left_out_and_written_anew() {
 fn a_file_of_bans_that_are_over_is_written_anew() {
     let place = Place::new("stale");
     let line = r#"{"network":"192.0.2.1","until":5,"remembered_until":5,"level":0,"cause":"http2_flood","unix_seconds":1}"#;
-    std::fs::write(place.file(), format!("{line}\n").repeat(super::STALE_LINES_MAX + 1)).unwrap();
+    std::fs::write(place.file(), format!("{line}\n").repeat(STALE_LINES_MAX + 1)).unwrap();
     let (log, _, told) = open(&place.file());
     assert_eq!((log.list().len(), told.as_str()), (0, ""));
     log.add(network("192.0.2.2"), by_operator(5)).unwrap();

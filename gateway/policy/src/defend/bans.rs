@@ -50,6 +50,12 @@ impl ClientNetwork {
         self.0
     }
 
+    /// Whether it is one client's.
+    #[must_use]
+    pub fn is_client(self) -> bool {
+        self.client().is_some()
+    }
+
     /// The number of the client that it is, if it is one.
     fn client(self) -> Option<u64> {
         match (self.0.network(), self.0.prefix_len()) {

@@ -1,6 +1,7 @@
 //! What clients do that nobody needs to do, counted until it is enough for a ban; and how fast a client may open connections.
 
 use super::bans::{Ban, BanRules, Bans};
+use super::failures::Failures;
 use portcullis_engines_limiter::{Charge, Rate, Table};
 use portcullis_model::Reason;
 use std::net::IpAddr;
@@ -34,6 +35,8 @@ impl ConnectionRate {
 pub struct Defence {
     /// Who is kept out.
     pub bans: Bans,
+    /// What has failed, and who is locked out for it.
+    pub failures: Failures,
     connecting: OnceLock<Table>,
     offending: OnceLock<Table>,
 }

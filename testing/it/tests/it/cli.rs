@@ -319,7 +319,7 @@ fn the_management_socket_is_for_its_owner_and_does_what_its_document_says() {
     assert_eq!(status, 200);
     assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with('3')));
     let paths = document["paths"].as_object().expect("paths");
-    let with_a_body = ["/v1/upgrade", "/v1/revoke", "/v1/lift", "/v1/ban", "/v1/unban"];
+    let with_a_body = ["/v1/upgrade", "/v1/revoke", "/v1/lift", "/v1/ban", "/v1/unban", "/v1/unlock"];
     for (path, operations) in paths.iter().filter(|(path, _)| !with_a_body.contains(&path.as_str())) {
         for method in operations.as_object().expect("operations").keys().filter(|key| matches!(key.as_str(), "get" | "post")) {
             let (status, _) = manage(&gateway, &["-X", &method.to_uppercase()], path);

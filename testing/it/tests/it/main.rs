@@ -48,6 +48,7 @@ mod identity;
 mod introspection;
 mod life;
 mod limits;
+mod lockouts;
 mod login;
 mod login_life;
 mod management;

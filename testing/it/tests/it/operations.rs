@@ -51,6 +51,7 @@ fn every_block_of_shell_in_the_pages_is_run_by_a_test() {
         match name.as_str() {
             "run.md" => assert_eq!(blocks.len(), 5, "the_page_on_running_it_works_as_written runs five"),
             "bans.md" => assert_eq!(blocks.len(), 1, "the_page_of_bans_works_as_written of attack_floods.rs runs one"),
+            "lockouts.md" => assert_eq!(blocks.len(), 1, "the_page_of_lockouts_works_as_written of lockouts.rs runs one"),
             "approvals.md" => assert_eq!(blocks.len(), 4, "the_page_works_as_written of approvals.rs runs four"),
             // What Gateway::upgrade of the kit runs, for every test of upgrades; and how the largest of them is run for long.
             "upgrade.md" => {
