@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     ("key_set", targets::key_set),
     ("key_file", targets::key_file),
     ("signature", targets::signature),
+    ("message_signature", targets::message_signature),
     ("config", targets::config),
     ("differential", differential::differential),
 ];

@@ -5,7 +5,7 @@ use portcullis_engines_jose::{
     Algorithm, Holding, KeySet, LogoutToken, Proof, ProofRules, Rules, Token, TokenType, check_claims, verify_signature,
 };
 use portcullis_engines_keys::{KeyFile, KeyTable, check};
-use portcullis_engines_signatures::{Delivery, SignatureKey};
+use portcullis_engines_signatures::{Delivery, MessageSignature, RequestParts, SignatureKey, check_content_digest};
 use portcullis_model::Clock;
 use portcullis_wire::{
     ChunkStep, ChunkedDecoder, Fields, FrameMeter, HeadFinder, HeadLimits, KnownName, Method, PROXY_HEADER_BYTES_MAX, PseudoFields,
@@ -345,6 +345,29 @@ pub(crate) fn signature(data: &[u8]) {
     let Ok(delivery) = Delivery::read(id, time, signatures) else { return };
     assert_eq!(delivery.sent.to_string().as_bytes(), time);
     assert!(!id.contains(&b'.'), "an id that could be cut elsewhere");
-    let key = SignatureKey::read(b"a key that the fuzzer does not see").expect("a key");
+    let key = SignatureKey::read(b"a-key-that-the-fuzzer-does-not-see").expect("a key");
     assert!(!delivery.is_signed_by(&key, body));
+}
+
+/// The fields of a signed request, a line each, and its query: what was signed is made in one way, says where each part ends, and no key has signed it.
+pub(crate) fn message_signature(data: &[u8]) {
+    let mut lines = data.splitn(5, |byte| *byte == b'\n');
+    let mut next = || lines.next().unwrap_or_default();
+    let (inputs, signatures, digest, query, value) = (next(), next(), next(), next(), next());
+    let is_other = check_content_digest(digest, b"a").is_err() || check_content_digest(digest, b"b").is_err();
+    assert!(is_other, "two bodies with one digest");
+    let Ok(signed) = MessageSignature::read(inputs, signatures, |id| id.starts_with('k'), None) else { return };
+    assert!(signed.key.starts_with('k') && signed.created < 1_000_000_000_000_000);
+    let clean: Vec<u8> = value.iter().copied().filter(|byte| *byte != b'\n').collect();
+    let field = |_: &str| Some(clean.clone());
+    let query = std::str::from_utf8(query).ok();
+    let request = RequestParts { method: b"POST", is_https: true, authority: "a.test", path: "/p", query, field: &field };
+    let Ok(base) = signed.base(&request) else { return };
+    let last = base.split(|byte| *byte == b'\n').next_back().unwrap_or_default();
+    let parameters = last.strip_prefix(b"\"@signature-params\": ").expect("the parameters are the last line");
+    // What is written is read as what it was written from.
+    let again = MessageSignature::read(&[b"x=", parameters].concat(), b"x=:AA==:", |_| true, None).expect("it is well-formed");
+    assert_eq!(again.base(&request), Ok(base.clone()));
+    let key = SignatureKey::read(b"a-key-that-the-fuzzer-does-not-see").expect("a key");
+    assert!(!signed.is_by(&key, &base));
 }

@@ -85,3 +85,18 @@ fn logout_token() {
 fn cookies() {
     replay("cookies");
 }
+
+#[test]
+fn proxy_header() {
+    replay("proxy_header");
+}
+
+#[test]
+fn signature() {
+    replay("signature");
+}
+
+#[test]
+fn message_signature() {
+    replay("message_signature");
+}

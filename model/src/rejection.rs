@@ -127,7 +127,7 @@ reasons! {
     RevocationsStale = "revocations_stale", 503, Gateway, false, "credentials cannot be checked now";
     /// No credential was sent, or none of a kind that the API takes (RFC 6750 section 3).
     CredentialsMissing = "credentials_missing", 401, Downstream, false, "credentials are required";
-    /// More than one Authorization field, one that is not well-formed (RFC 6750 section 3.1, invalid_request), or a token beside an API key or a signature.
+    /// More than one Authorization field, one that is not well-formed (RFC 6750 section 3.1, invalid_request), or two of a token, an API key and a signature.
     CredentialsAmbiguous = "credentials_ambiguous", 400, Downstream, false, "the credentials are ambiguous";
     /// The token is not one that a provider of the API issued for it, the API key is none that it takes, the signature is not by a key that it knows, or it is not valid now; which it is, is in the log.
     CredentialsInvalid = "credentials_invalid", 401, Downstream, false, "the credentials are not valid";

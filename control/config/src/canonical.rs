@@ -11,7 +11,7 @@ use crate::settings::{AcceptName, AskedTokens, NonceName, SignatureFormName, wri
 use portcullis_engines_jose::{Algorithm, ProofRules, TokenType};
 use portcullis_gateway_policy::{
     AuthenticatePlan, CertificateClient, CertificatesPlan, ConsumerFits, ConsumerPlan, Credentials, IntrospectionPlan, KeySource,
-    KeyStorePlan, LoginPlan, ProviderPlan, RouteAccess, SecretSource, SignatureKeyPlan, SignaturesPlan, SignerPlan,
+    KeyStorePlan, LoginPlan, ProviderPlan, RouteAccess, SecretSource, SignatureForm, SignatureKeyPlan, SignaturesPlan, SignerPlan,
 };
 use portcullis_model::UsagePlan;
 use portcullis_model_settings::{Date, Decode, Object, PolicySettings, Value, sorted};
@@ -259,12 +259,17 @@ fn signatures_json(plan: &SignaturesPlan) -> Value {
             "roles": texts(&key.roles), "scopes": texts(&key.scopes),
         })
     };
-    json!({
+    let mut out = json!({
         "form": SignatureFormName::of(plan.form).encode(),
         "keys": plan.keys.iter().map(key).collect::<Vec<_>>(),
         "age_max": Duration::from_secs(plan.age_max).encode(),
         "leeway": Duration::from_secs(plan.leeway).encode(),
-    })
+    });
+    if let (Value::Object(out), SignatureForm::Messages) = (&mut out, plan.form) {
+        out.insert("covers".to_owned(), json!(texts(&plan.covers)));
+        out.extend(plan.tag.iter().map(|tag| ("tag".to_owned(), json!(**tag))));
+    }
+    out
 }
 
 fn consumer_json(identity: &IdentityPlan, consumer: &ConsumerPlan) -> Value {

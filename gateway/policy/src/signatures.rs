@@ -9,6 +9,8 @@ use std::sync::Arc;
 pub enum SignatureForm {
     /// Standard Webhooks.
     StandardWebhooks,
+    /// HTTP message signatures (RFC 9421).
+    Messages,
 }
 
 /// A key of a sender's.
@@ -35,6 +37,10 @@ pub struct SignaturesPlan {
     pub name: Arc<str>,
     /// How they sign.
     pub form: SignatureForm,
+    /// The fields, by names in lower case, that a message signature must cover where a request has them.
+    pub covers: Vec<Arc<str>>,
+    /// The tag that a message signature must have.
+    pub tag: Option<Arc<str>>,
     /// Their keys.
     pub keys: Vec<SignatureKeyPlan>,
     /// How old a signature may be, in seconds.

@@ -8,7 +8,7 @@ use super::challenge::Challenge;
 use super::introspection::{Asker, Question};
 use super::proofs::Proofs;
 use super::shown::{Scheme, scheme_of, token_of};
-use super::signatures::Signatures;
+use super::signatures::{Head, Signatures};
 use crate::login::{Granting, Judged, Login, StaleSession};
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use portcullis_engines_authz::Vocabulary;
@@ -261,7 +261,8 @@ impl Authenticate {
         }
         match self.judge_signature(exchange, takes_token, now) {
             Ok(None) => {}
-            Ok(Some(bytes_max)) => return Step::Body(bytes_max),
+            Ok(Some(Head::Known(principal))) => return Step::Ready(self.admit(exchange, principal)),
+            Ok(Some(Head::Body(bytes_max))) => return Step::Body(bytes_max),
             Err(rejection) => return Step::Ready(Verdict::Reject(rejection)),
         }
         let has_certificate = exchange.connection.tls.as_ref().is_some_and(|tls| tls.client.is_some());
@@ -319,21 +320,25 @@ impl Authenticate {
     fn judge_key(&self, exchange: &Exchange, takes_token: bool, now: u64) -> Result<Option<Arc<Principal>>, Rejection> {
         let of_key = |rejection| self.challenge.put_for_key(rejection);
         let Some(shown) = self.api_keys.shown(exchange).map_err(of_key)? else { return Ok(None) };
-        if takes_token {
+        if takes_token || self.signatures.forms_shown(exchange) > 0 {
             // SECURITY: whose request it is must not depend on which of the two is looked at first.
-            return Err(Rejection::new(Reason::CredentialsAmbiguous, "the request shows a key and a token"));
+            return Err(Rejection::new(Reason::CredentialsAmbiguous, "the request shows a key, and a token or a signature"));
         }
         self.api_keys.judge(&shown, now).map(Some).map_err(of_key)
     }
 
-    /// How much of the body there is to look at of a request that is signed; nothing if it is not.
-    fn judge_signature(&self, exchange: &Exchange, takes_token: bool, now: u64) -> Result<Option<u64>, Rejection> {
-        if !self.signatures.is_shown(exchange) {
+    /// Who has signed a request, or how much of its body there is to look at; nothing if it is not signed.
+    fn judge_signature(&self, exchange: &Exchange, takes_token: bool, now: u64) -> Result<Option<Head>, Rejection> {
+        let forms = self.signatures.forms_shown(exchange);
+        if forms == 0 {
             return Ok(None);
         }
-        if takes_token {
+        if takes_token || forms > 1 {
             // SECURITY: whose request it is must not depend on which of the two is looked at first.
-            return Err(Rejection::new(Reason::CredentialsAmbiguous, "the request shows a token and is signed"));
+            return Err(Rejection::new(
+                Reason::CredentialsAmbiguous,
+                "the request is signed, and shows a token or is signed in another way too",
+            ));
         }
         self.signatures.judge_head(exchange, now).map(Some).map_err(|rejection| self.challenge.put_for_key(rejection))
     }

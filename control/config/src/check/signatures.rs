@@ -27,6 +27,8 @@ pub(super) fn check<'f>(merged: &Merged<'f>, hasher: &mut DigestHasher, checker:
             Arc::new(SignaturesPlan {
                 name: part.name.shared(),
                 form: settings.form.form(),
+                covers: covers(part, settings, checker),
+                tag: settings.tag.as_ref().map(|tag| Arc::clone(&tag.value.0)),
                 keys: keys(part, settings, checker),
                 age_max: settings.age_max.as_secs(),
                 leeway: settings.leeway.as_secs(),
@@ -35,6 +37,26 @@ pub(super) fn check<'f>(merged: &Merged<'f>, hasher: &mut DigestHasher, checker:
         named.insert(&*part.name.value, plan);
     }
     named
+}
+
+/// What must be signed where it is there, when nothing is said: what a body is read as.
+const COVERS: [&str; 2] = ["content-type", "content-encoding"];
+
+fn covers(part: &Part<SignaturesSettings>, settings: &SignaturesSettings, checker: &mut Checker<'_>) -> Vec<Arc<str>> {
+    if settings.form == SignatureFormName::StandardWebhooks {
+        for (key, is_there) in [("covers", settings.covers.is_some()), ("tag", settings.tag.is_some())] {
+            if is_there {
+                let what = format!("`{key}` means nothing to webhooks, of which id, time and body are signed");
+                let path = format!("/identity/signatures/{}/{key}", &*part.name.value);
+                checker.error(&part.name, path, what, "remove it, or write `form: rfc9421`");
+            }
+        }
+        return Vec::new();
+    }
+    match &settings.covers {
+        Some(fields) => fields.iter().map(|field| Arc::clone(&field.value.0)).collect(),
+        None => COVERS.map(Arc::from).to_vec(),
+    }
 }
 
 fn keys(part: &Part<SignaturesSettings>, settings: &SignaturesSettings, checker: &mut Checker<'_>) -> Vec<SignatureKeyPlan> {
@@ -77,6 +99,7 @@ fn check_algorithm(form: SignatureFormName, key: &SignatureKeySettings, path: &d
         SignatureFormName::StandardWebhooks => {
             matches!(key.algorithm.value, SignatureAlgorithmName::HmacSha256 | SignatureAlgorithmName::Ed25519)
         }
+        SignatureFormName::Rfc9421 => true,
     };
     if !is_known {
         let what = format!("no {} is signed with {}", quoted(form), quoted(key.algorithm.value));

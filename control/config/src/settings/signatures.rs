@@ -1,9 +1,13 @@
 //! `identity.signatures`: senders that are known by signing their requests.
 
 use super::{Numbered, Word};
-use portcullis_engines_signatures::Algorithm;
+use portcullis_engines_signatures::{Algorithm, is_field_name};
 use portcullis_gateway_policy::SignatureForm;
-use portcullis_model_settings::{FilePath, Spanned, choice, section};
+use portcullis_model_settings::{
+    Decode, Diagnostics, FilePath, Node, Schema, Spanned, Value, choice, quoted, scalar_schema, section,
+};
+use portcullis_wire::is_gateways_own;
+use std::sync::Arc;
 use std::time::Duration;
 
 section! {
@@ -15,6 +19,12 @@ section! {
         pub form: SignatureFormName,
         /// The keys of senders, at most 32.
         pub keys: Numbered<Spanned<SignatureKeySettings>>,
+        /// With `rfc9421`, the header fields that must be signed where a request has them, beside what must be always: the method, the target
+        /// (`@target-uri`; or `@authority` with `@request-target`, or with `@path` and `@query`), and `content-digest` when there is a body. When
+        /// absent: `content-type` and `content-encoding`.
+        pub covers: Option<Vec<Spanned<SignedField>>>,
+        /// With `rfc9421`, the `tag` that the signature must have, which says what it is for. Signatures with another are somebody else's.
+        pub tag: Option<Spanned<Word>>,
         /// How old a signature may be.
         pub age_max: Duration where (Duration::from_secs(5), Duration::from_mins(15)) = Duration::from_mins(5),
         /// How far the clock of a sender may be ahead.
@@ -28,8 +38,36 @@ choice! {
         /// As messages of Standard Webhooks, by `webhook-id`, `webhook-timestamp` and `webhook-signature`. Id, time and body are signed, and
         /// nothing else: neither path nor method.
         StandardWebhooks = "standard_webhooks",
+        /// As HTTP message signatures (RFC 9421), by `Signature-Input` and `Signature`, with the digest of a body in `Content-Digest` (RFC 9530).
+        Rfc9421 = "rfc9421",
     }
-    later "rfc9421"
+}
+
+/// The name of a header field that is signed, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedField(pub Arc<str>);
+
+impl Decode for SignedField {
+    fn decode(node: &Node<'_>, diagnostics: &mut Diagnostics) -> Option<Self> {
+        let Some(name) = node.as_str().map(str::to_ascii_lowercase).filter(|name| is_field_name(name)) else {
+            diagnostics.wrong(node, "the name of a header field, such as `Content-Type`");
+            return None;
+        };
+        if is_gateways_own(&name) {
+            let what = format!("{} is a header field that the gateway sets itself", quoted(&name));
+            diagnostics.error_with_help(node, what, "remove it: what clients say by it is never believed");
+            return None;
+        }
+        Some(Self(name.into()))
+    }
+
+    fn encode(&self) -> Value {
+        Value::from(&*self.0)
+    }
+
+    fn schema() -> Schema {
+        scalar_schema("header field", None, "Content-Type")
+    }
 }
 
 impl SignatureFormName {
@@ -38,6 +76,7 @@ impl SignatureFormName {
     pub fn form(self) -> SignatureForm {
         match self {
             Self::StandardWebhooks => SignatureForm::StandardWebhooks,
+            Self::Rfc9421 => SignatureForm::Messages,
         }
     }
 
@@ -46,6 +85,7 @@ impl SignatureFormName {
     pub fn of(form: SignatureForm) -> Self {
         match form {
             SignatureForm::StandardWebhooks => Self::StandardWebhooks,
+            SignatureForm::Messages => Self::Rfc9421,
         }
     }
 }

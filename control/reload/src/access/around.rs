@@ -2,7 +2,7 @@
 
 use super::Weighed;
 use portcullis_control_config::{Access, ListenerMode, ListenerPlan, Plan};
-use portcullis_gateway_policy::{KeyStorePlan, LoginPlan, ProviderPlan};
+use portcullis_gateway_policy::{KeyStorePlan, LoginPlan, ProviderPlan, SignatureKeyPlan, SignaturesPlan};
 use portcullis_model_settings::Decode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,11 @@ pub(crate) fn weigh(old: &Plan, new: &Plan) -> Weighed {
         weighed.more(&format!("`idle_after` of the keys of `{}`", store.name), &idle(before), &idle(store));
         if **before != (KeyStorePlan { idle_after: before.idle_after, ..KeyStorePlan::clone(store) }) {
             weighed.relaxes.insert(format!("which keys `{}` knows, or how they are shown, has changed", store.name));
+        }
+    }
+    for senders in &new.identity.signatures {
+        if let Some(before) = old.identity.signatures.iter().find(|one| one.name == senders.name) {
+            weigh_signatures(before, senders, &mut weighed);
         }
     }
     weigh_plans(old, new, &mut weighed);
@@ -103,6 +108,40 @@ fn weigh_plans(old: &Plan, new: &Plan, weighed: &mut Weighed) {
         } else {
             weighed.relaxes.insert(format!("{words} is another one, or allows more"))
         };
+    }
+}
+
+/// SECURITY: whose keys are known, and what they may, is written in the configuration itself: a key more, a role more and a field less let more in.
+fn weigh_signatures(old: &SignaturesPlan, new: &SignaturesPlan, weighed: &mut Weighed) {
+    let name = &new.name;
+    weighed.more(&format!("`age_max` of the signatures of `{name}`"), &old.age_max, &new.age_max);
+    weighed.more(&format!("`leeway` of the signatures of `{name}`"), &old.leeway, &new.leeway);
+    let has_all = |all: &[Arc<str>], some: &[Arc<str>]| some.iter().all(|one| all.contains(one));
+    let is_tag_other = old.tag.is_some() && old.tag != new.tag;
+    if old.form != new.form || !has_all(&new.covers, &old.covers) || is_tag_other {
+        weighed.relaxes.insert(format!("what the signatures of `{name}` must be or cover has changed"));
+    } else if old.covers != new.covers || old.tag != new.tag {
+        weighed.tightens.insert(format!("the signatures of `{name}` must cover more, or have a tag"));
+    }
+    for key in &new.keys {
+        let before = old.keys.iter().find(|one| one.id == key.id);
+        let words = format!("the key `{}` of `{name}`", key.id);
+        let Some(before) = before else {
+            weighed.relaxes.insert(format!("{words} is new"));
+            continue;
+        };
+        let grants = |key: &SignatureKeyPlan| SignatureKeyPlan { roles: Vec::new(), scopes: Vec::new(), ..key.clone() };
+        if grants(before) != grants(key) {
+            weighed.relaxes.insert(format!("{words} is another one, or somebody else's"));
+        }
+        if !has_all(&before.roles, &key.roles) || !has_all(&before.scopes, &key.scopes) {
+            weighed.relaxes.insert(format!("{words} has more roles or scopes"));
+        } else if !has_all(&key.roles, &before.roles) || !has_all(&key.scopes, &before.scopes) {
+            weighed.tightens.insert(format!("{words} has fewer roles or scopes"));
+        }
+    }
+    for gone in old.keys.iter().filter(|before| !new.keys.iter().any(|one| one.id == before.id)) {
+        weighed.tightens.insert(format!("the key `{}` of `{name}` is gone", gone.id));
     }
 }
 

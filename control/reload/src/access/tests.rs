@@ -419,3 +419,51 @@ fn plan_and_exposure_are_what_brute_force_finds() {
         "{differing} of {done}, {lines_differing} of {lines}"
     );
 }
+
+/// A configuration in which this is known of those who sign.
+fn signing(senders: &str) -> Plan {
+    let text = format!(
+        "version: 1\n\
+        listeners: {{ p: {{ address: \"127.0.0.1:0\", danger_plaintext: {{ reason: test, owner: test, expires: 2099-01-01 }} }} }}\n\
+        upstreams: {{ u: {{ endpoints: [ {{ url: \"http://127.0.0.1:9\" }} ] }} }}\n\
+        identity: {{ signatures: {{ agents: {{ {senders} }} }} }}\n\
+        apis:\n  a:\n    hosts: [a.test]\n    upstream: u\n    authenticate: {{ any_of: [agents] }}\n    \
+        routes: [ {{ name: r, methods: [GET], path: \"/\", access: {{ allow: {{ roles: [agents/reader] }} }} }} ]\n"
+    );
+    load_text("signing.yaml", text.as_bytes(), &portcullis_policies::settings(), &Clock::System)
+        .unwrap_or_else(|report| panic!("{report}"))
+}
+
+#[test]
+fn e113_whoever_signs_with_a_key_more_a_role_more_or_a_field_less_is_told() {
+    let key = |more: &str| format!("form: rfc9421, keys: [ {{ id: k, file: k.pub, algorithm: ed25519, roles: [reader] {more} }} ]");
+    let base = key("");
+    let with = |more: &str| format!("{base}, {more}");
+    let widens = |old: &str, new: &str| {
+        let compared = compare(&signing(old), &signing(new)).unwrap();
+        (compared.widens(), compared.around.tightens.len())
+    };
+    assert_eq!(widens(&base, &base), (false, 0));
+    let second = base.replace("keys: [", "keys: [ { id: l, file: l.pub, algorithm: ed25519, roles: [reader] },");
+    for (tight, loose) in [
+        (base.clone(), second),
+        (base.clone(), base.replace("[reader]", "[reader, admin]")),
+        (base.clone(), key(", scopes: [s]")),
+        (with("covers: [content-type, x-a]"), with("covers: [content-type]")),
+        (with("tag: t"), base.clone()),
+        (with("age_max: 1m"), base.clone()),
+        (with("leeway: 1s"), base.clone()),
+    ] {
+        assert_eq!(widens(&tight, &loose), (true, 0), "{tight} -> {loose}");
+        assert_eq!(widens(&loose, &tight), (false, 1), "{loose} -> {tight}");
+    }
+    for other in [
+        base.replace("k.pub", "l.pub"),
+        base.replace("ed25519", "hmac-sha256"),
+        key(", caller: c"),
+        base.replace("rfc9421", "standard_webhooks"),
+    ] {
+        assert!(widens(&base, &other).0 && widens(&other, &base).0, "{other}");
+    }
+    assert!(widens(&with("tag: t"), &with("tag: u")).0, "what is signed for something else");
+}

@@ -27,6 +27,9 @@ pub(in crate::authenticate) enum Shown {
 pub(in crate::authenticate) trait Replays: Send + Sync {
     /// Tells whether a proof was shown before, and remembers it until `ends`. Both times go by a clock that is never put back.
     fn show(&self, mark: Mark, now: Duration, ends: Duration) -> Shown;
+
+    /// Tells whether a proof was shown before, and remembers nothing.
+    fn knows(&self, mark: Mark, now: Duration) -> bool;
 }
 
 /// What a part remembers.
@@ -72,6 +75,15 @@ impl Replays for InProcess {
         part.known.insert(mark);
         part.by_end.entry(ends.as_secs().saturating_add(1)).or_default().push(mark);
         Shown::First
+    }
+
+    fn knows(&self, mark: Mark, now: Duration) -> bool {
+        let [first, ..] = mark;
+        // SECURITY: what cannot be told counts as shown.
+        let Some(part) = self.parts.get(usize::from(first) % SHARDS) else { return true };
+        let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+        part.forget(now);
+        part.known.contains(&mark)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Callers that are known by signing their requests.
 
 mod keys;
+mod messages;
 mod once;
 mod webhooks;
 
@@ -28,6 +29,14 @@ struct Senders {
     plan: Arc<SignaturesPlan>,
     keys: Box<[Key]>,
     words: Arc<Vocabulary>,
+}
+
+/// What is known of a signed request by its head.
+pub(super) enum Head {
+    /// Who it is: there is no body.
+    Known(Arc<Principal>),
+    /// So many bytes of its body are needed at the most.
+    Body(u64),
 }
 
 /// All senders whose signatures an API takes: one list for each form.
@@ -58,30 +67,33 @@ impl Signatures {
         self.senders.iter().map(|senders| {
             let form = match senders.plan.form {
                 SignatureForm::StandardWebhooks => "standard-webhooks",
+                SignatureForm::Messages => "rfc9421",
             };
             format!("Signature realm=\"api\", form=\"{form}\"")
         })
     }
 
-    /// Whether the request is signed in a form that the API takes.
-    pub(super) fn is_shown(&self, exchange: &Exchange) -> bool {
-        self.shown(exchange).is_some()
+    /// In how many forms that the API takes the request is signed.
+    pub(super) fn forms_shown(&self, exchange: &Exchange) -> usize {
+        self.shown(exchange).count()
     }
 
-    fn shown(&self, exchange: &Exchange) -> Option<&Senders> {
-        self.senders.iter().find(|senders| match senders.plan.form {
+    fn shown(&self, exchange: &Exchange) -> impl Iterator<Item = &Senders> {
+        self.senders.iter().filter(|senders| match senders.plan.form {
             SignatureForm::StandardWebhooks => webhooks::is_shown(exchange),
+            SignatureForm::Messages => messages::is_shown(exchange),
         })
     }
 
-    /// Judges the head of a signed request, and says how many bytes of its body, which is not read before that, are needed at the most.
+    /// Judges the head of a signed request; its body is not read before that.
     ///
     /// # Errors
     /// When it cannot be good whatever the body is.
-    pub(super) fn judge_head(&self, exchange: &Exchange, now: u64) -> Result<u64, Rejection> {
-        let senders = self.shown(exchange).ok_or(Reason::CredentialsMissing)?;
+    pub(super) fn judge_head(&self, exchange: &Exchange, now: u64) -> Result<Head, Rejection> {
+        let senders = self.shown(exchange).next().ok_or(Reason::CredentialsMissing)?;
         match senders.plan.form {
-            SignatureForm::StandardWebhooks => webhooks::judge_head(senders, &self.once, exchange, now),
+            SignatureForm::StandardWebhooks => webhooks::judge_head(senders, &self.once, exchange, now).map(Head::Body),
+            SignatureForm::Messages => messages::judge_head(senders, &self.once, exchange, now),
         }
     }
 
@@ -90,9 +102,10 @@ impl Signatures {
     /// # Errors
     /// When nobody who is known has signed it, or it has come before.
     pub(super) fn judge_whole(&self, exchange: &Exchange, now: u64) -> Result<Arc<Principal>, Rejection> {
-        let senders = self.shown(exchange).ok_or(Reason::CredentialsMissing)?;
+        let senders = self.shown(exchange).next().ok_or(Reason::CredentialsMissing)?;
         match senders.plan.form {
             SignatureForm::StandardWebhooks => webhooks::judge_whole(senders, &self.once, exchange, now),
+            SignatureForm::Messages => messages::judge_whole(senders, &self.once, exchange, now),
         }
     }
 
@@ -101,6 +114,7 @@ impl Signatures {
         for senders in self.senders.iter().filter(|_| credentials != Credentials::Pass) {
             match senders.plan.form {
                 SignatureForm::StandardWebhooks => webhooks::remove(exchange),
+                SignatureForm::Messages => messages::remove(exchange),
             }
         }
     }

@@ -58,6 +58,15 @@ impl Once {
         }
     }
 
+    /// Checks that what is known by these parts was not taken before, without taking it.
+    ///
+    /// # Errors
+    /// When it was, or that cannot be told.
+    pub(super) fn check_new(&self, parts: &[&[u8]], arrived: Duration) -> Result<(), Rejection> {
+        let mark = self.mark(parts).ok_or_else(|| Rejection::new(Reason::Internal, "there were no random bytes"))?;
+        if self.replays.knows(mark, arrived) { Err(super::invalid("the signature was taken before")) } else { Ok(()) }
+    }
+
     fn mark(&self, parts: &[&[u8]]) -> Option<Mark> {
         let mut context = Context::new(&SHA256);
         context.update(self.secret.as_ref()?);

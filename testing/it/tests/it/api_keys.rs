@@ -24,7 +24,7 @@ fn yaml(witness: &Witness) -> String {
 }
 
 /// Runs `portcullis key`, and gives what it printed or what it complained of.
-fn key_in(folder: &Path, arguments: &[&str]) -> Result<Value, String> {
+pub(crate) fn key_in(folder: &Path, arguments: &[&str]) -> Result<Value, String> {
     let mut command = Command::new(binary());
     command.arg("key").args(arguments).args(["--file", "partners.keys"]).current_dir(folder);
     let output = output_of(&mut command);

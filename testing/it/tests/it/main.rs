@@ -52,6 +52,7 @@ mod lockouts;
 mod login;
 mod login_life;
 mod management;
+mod message_signatures;
 mod openid;
 mod operations;
 mod overload;
