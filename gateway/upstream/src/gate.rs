@@ -6,7 +6,7 @@ use portcullis_engines_fairness::{Baseline, Concurrency, Flow, Queue, Settings, 
 use portcullis_model::{Reason, Rejection};
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -26,8 +26,9 @@ pub struct GateSettings {
 pub struct Gate {
     under_way: AtomicU32,
     waiting: AtomicU32,
-    /// How many may be under way, once that has been asked.
+    /// How many may be under way, once that has been asked; within these bounds, the least above and the most below.
     found: OnceLock<Concurrency>,
+    bounds: AtomicU64,
     queue: Mutex<Option<Queue<oneshot::Sender<Turn>>>>,
     hasher: RandomState,
 }
@@ -36,7 +37,6 @@ pub struct Gate {
 #[derive(Debug)]
 pub struct Turn {
     gate: Arc<Gate>,
-    limit: u32,
     begun: u64,
 }
 
@@ -70,8 +70,20 @@ impl Gate {
         self.found(settings).limit().clamp(settings.limit.min, settings.limit.max)
     }
 
+    /// What has been found; the bounds of these settings, which may have changed, hold for whoever waits.
     fn found(&self, settings: &GateSettings) -> &Concurrency {
+        let bounds = u64::from(settings.limit.min) << 32 | u64::from(settings.limit.max);
+        if self.bounds.load(Ordering::Relaxed) != bounds {
+            self.bounds.store(bounds, Ordering::Relaxed);
+        }
         self.found.get_or_init(|| Concurrency::new(&settings.limit))
+    }
+
+    /// The limit for those who wait: as it is now, whatever it was when they or those before them came.
+    fn current(&self) -> u32 {
+        let bounds = self.bounds.load(Ordering::Relaxed);
+        let (min, max) = ((bounds >> 32) as u32, bounds as u32);
+        self.found.get().map_or(max, |found| found.limit().clamp(min, max))
     }
 
     fn queue(&self) -> MutexGuard<'_, Option<Queue<oneshot::Sender<Turn>>>> {
@@ -85,9 +97,9 @@ impl Gate {
     }
 
     /// Gives places to those whose turn it is, as long as there are both.
-    fn give(self: &Arc<Self>, limit: u32) {
-        while self.waiting.load(Ordering::Acquire) > 0 && self.take(limit) {
-            let mut turn = Turn { gate: Arc::clone(self), limit, begun: 0 };
+    fn give(self: &Arc<Self>) {
+        while self.waiting.load(Ordering::Acquire) > 0 && self.take(self.current()) {
+            let mut turn = Turn { gate: Arc::clone(self), begun: 0 };
             loop {
                 let mut queue = self.queue();
                 let Some(waiting) = queue.as_mut() else { return };
@@ -126,7 +138,7 @@ impl fmt::Debug for Gate {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.gate.under_way.fetch_sub(1, Ordering::AcqRel);
-        self.gate.give(self.limit);
+        self.gate.give();
     }
 }
 
@@ -154,7 +166,7 @@ impl Upstream {
         let limit = gate.limit(settings);
         let begun = now_micros();
         if gate.waiting() == 0 && gate.take(limit) {
-            return Ok(Some(Turn { gate: Arc::clone(gate), limit, begun }));
+            return Ok(Some(Turn { gate: Arc::clone(gate), begun }));
         }
         gate.found(settings).note_wait();
         UpstreamCounts::one_more(&self.state.counts.turns_waited);
@@ -192,7 +204,7 @@ impl Upstream {
         drop(displaced);
         let _waits = Waits { gate, ticket };
         // A place may have become free in the moment before it was seen that somebody waits.
-        gate.give(gate.limit(settings));
+        gate.give();
         let deadline = Instant::now() + self.settings.timeouts.connect;
         let deadline = total.map_or(deadline, |total| total.min(deadline));
         match tokio::time::timeout_at(deadline, receiver).await {
@@ -207,7 +219,10 @@ impl Upstream {
         let Some(settings) = &self.settings.gate else { return };
         if settings.limit.min < settings.limit.max {
             let micros = now_micros().saturating_sub(turn.begun);
-            turn.gate.found(settings).note(&settings.limit, baseline, turn.begun, micros, turn.gate.under_way());
+            let gate = &turn.gate;
+            if gate.found(settings).note(&settings.limit, baseline, turn.begun, micros, gate.under_way()) {
+                gate.give();
+            }
         }
     }
 }

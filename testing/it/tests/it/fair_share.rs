@@ -146,6 +146,25 @@ fn who_leaves_while_waiting_takes_no_turn() {
 }
 
 #[test]
+fn a_lower_limit_holds_for_those_who_wait_already() {
+    let mut site = Site::new("concurrency: { mode: fixed, max: 3 }\n    timeouts: { connect: 20s }");
+    let mut clients: Vec<RawClient> = (0..3).map(|_| site.send(GREEDY, "/first")).collect();
+    holds("three have their turn", || site.witness.requests().len() == 3);
+    clients.extend((0..4).map(|_| site.send(GREEDY, "/waits")));
+    site.waits(4);
+    site.gateway.configure(&site.gateway.config().replace("max: 3", "max: 1"));
+    site.gateway.reaches_generation(2);
+    clients.push(site.send(MODEST, "/waits"));
+    site.waits(5);
+    let mut others = clients.split_off(3);
+    site.answer_all(&mut clients);
+    holds("one at a time", || site.figures()["under_way"] == 1 && site.witness.requests().len() == 4);
+    site.waits(4);
+    site.answer_all(&mut others);
+    site.gateway.is_well();
+}
+
+#[test]
 fn an_answer_that_has_begun_holds_no_turn() {
     let witness = Witness::scripted(|side| {
         side.request();
