@@ -3,6 +3,7 @@
 //! Nothing in this crate does I/O or knows about async. Everything else in the workspace may depend on it.
 
 mod allowed;
+mod calendar;
 mod clock;
 mod ids;
 mod principal;
@@ -13,6 +14,7 @@ mod text;
 mod verdict;
 
 pub use allowed::{AllowedBy, LineWords, ROLES_TOLD_MAX};
+pub use calendar::civil_date;
 pub use clock::Clock;
 pub use ids::{Generation, IdSource, RequestId, TraceContext};
 pub use principal::{Consumer, Grants, Mark, Mask, Principal, UsagePlan};

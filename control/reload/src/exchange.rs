@@ -2,10 +2,10 @@
 
 use crate::asking::{Asked, desk};
 use crate::client_auth::Environment;
-use crate::provider_client::{Problem, ProviderClient, upstream_of};
+use crate::provider_client::{Problem, ProviderClient};
 use portcullis_control_config::Plan;
 use portcullis_engines_jose::{ISSUED_BYTES_MAX, read_issued};
-use portcullis_gateway_policy::{CredentialsPlan, ExchangePlan, KeySource, LiveEndpoints, StatePool};
+use portcullis_gateway_policy::{CredentialsPlan, ExchangePlan, LiveEndpoints, StatePool};
 use portcullis_gateway_upstream::{FetchFailure, Upstream};
 use portcullis_model::Secret;
 use std::sync::Arc;
@@ -38,11 +38,10 @@ pub(crate) fn kept_by<D>(
         if kept.iter().any(|known| known.plan == *how) {
             continue;
         }
-        let KeySource::Discover(discovery) = &how.provider.keys else { continue };
-        let found = upstream_of(upstreams, &discovery.upstream).zip(how.provider.live_endpoints(states));
-        let Some((upstream, endpoints)) = found else { continue };
-        let client = ProviderClient::new(&how.provider, (&how.client_id, &how.client_secret), upstream, environment);
-        let client = client.map_err(|problem| format!("api `{}`: credentials.exchange.client_secret: {problem}", api.name))?;
+        let credentials = (&how.client_id, &how.client_secret);
+        let found = ProviderClient::discovered(&how.provider, credentials, upstreams, states, environment);
+        let wrong = |problem| format!("api `{}`: credentials.exchange.client_secret: {problem}", api.name);
+        let Some((client, endpoints)) = found.map_err(wrong)? else { continue };
         kept.push(KeptExchange { api: Arc::clone(&api.name), plan: Arc::clone(how), client, endpoints });
     }
     Ok(kept)

@@ -4,7 +4,7 @@ use crate::build::Upstreams;
 use crate::client_auth::Environment;
 use crate::key_sets::Tell;
 use crate::pipelines::Pipelines;
-use crate::provider_client::{Problem, ProviderClient, upstream_of};
+use crate::provider_client::{Problem, ProviderClient};
 use portcullis_control_config::{Plan, PolicyLevels};
 use portcullis_gateway_policy::{Answered, KeySource, LiveEndpoints, LoginDesk, LoginPlan, StatePool, TokenFailure, TokenQuestion};
 use portcullis_gateway_proxy::Route;
@@ -46,11 +46,10 @@ pub(crate) fn kept_by<D>(
 ) -> Result<Vec<KeptLogin>, String> {
     let mut kept = Vec::new();
     for login in &plan.identity.logins {
-        let KeySource::Discover(discovery) = &login.provider.keys else { continue };
-        let found = upstream_of(upstreams, &discovery.upstream).zip(login.provider.live_endpoints(states));
-        let Some((upstream, endpoints)) = found else { continue };
-        let client = ProviderClient::new(&login.provider, (&login.client_id, &login.client_secret), upstream, environment);
-        let client = client.map_err(|problem| format!("login `{}`: client_secret: {problem}", login.name))?;
+        let credentials = (&login.client_id, &login.client_secret);
+        let found = ProviderClient::discovered(&login.provider, credentials, upstreams, states, environment);
+        let wrong = |problem| format!("login `{}`: client_secret: {problem}", login.name);
+        let Some((client, endpoints)) = found.map_err(wrong)? else { continue };
         kept.push(KeptLogin { plan: Arc::clone(login), client, endpoints });
     }
     Ok(kept)

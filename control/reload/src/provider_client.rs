@@ -4,7 +4,7 @@
 
 use crate::client_auth::{ClientProof, Environment};
 use crate::key_sets::origin_of;
-use portcullis_gateway_policy::{ProviderPlan, SecretSource};
+use portcullis_gateway_policy::{KeySource, LiveEndpoints, ProviderPlan, SecretSource, StatePool};
 use portcullis_gateway_upstream::{Fetch, FetchFailure, Upstream};
 use portcullis_model::Secret;
 use std::fmt;
@@ -45,6 +45,23 @@ impl ProviderClient {
             upstream: Arc::clone(upstream),
             environment: Arc::clone(environment),
         })
+    }
+
+    /// For a provider whose endpoints are discovered, and where these are told; nothing for others.
+    ///
+    /// # Errors
+    /// When the secret is not there.
+    pub(crate) fn discovered<D>(
+        provider: &Arc<ProviderPlan>,
+        credentials: (&Arc<str>, &SecretSource),
+        upstreams: &[(D, Arc<Upstream>)],
+        states: &StatePool,
+        environment: &Environment,
+    ) -> Result<Option<(Self, Arc<LiveEndpoints>)>, String> {
+        let KeySource::Discover(discovery) = &provider.keys else { return Ok(None) };
+        let found = upstream_of(upstreams, &discovery.upstream).zip(provider.live_endpoints(states));
+        let Some((upstream, endpoints)) = found else { return Ok(None) };
+        Ok(Some((Self::new(provider, credentials, upstream, environment)?, endpoints)))
     }
 
     /// Posts a form there, with a proof that it comes from this client.

@@ -4,6 +4,7 @@ use crate::parse::One;
 use cedar_policy::{
     Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Request, RestrictedExpression,
 };
+use portcullis_model::civil_date;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
@@ -227,14 +228,6 @@ fn written(unix_seconds: u64) -> String {
     // The years that Cedar writes have four digits.
     let seconds = unix_seconds.min(253_402_300_799);
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days to a date in the proleptic Gregorian calendar, with years that begin in March (H. Hinnant, "chrono-compatible date algorithms").
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
+    let (year, month, day) = civil_date(days);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
 }

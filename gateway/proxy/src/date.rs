@@ -1,5 +1,6 @@
 //! The `Date` field, made once a second.
 
+use portcullis_model::civil_date;
 use std::cell::Cell;
 
 /// The current date in IMF-fixdate form (RFC 9110 section 5.6.7), remembered for a second.
@@ -22,23 +23,9 @@ impl HttpDate {
     }
 }
 
-/// Year, month (1 to 12) and day (1 to 31) of a day counted from 1970-01-01, by the proleptic Gregorian calendar
-/// (the days-from-civil method, with years that begin in March).
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
 fn imf_fixdate(unix_seconds: u64) -> [u8; 29] {
     let (days, seconds) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    let (year, month, day) = civil(days);
+    let (year, month, day) = civil_date(days);
     let mut text = [b' '; 29];
     let mut at = 0;
     let mut put = |bytes: &[u8]| {

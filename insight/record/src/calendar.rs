@@ -1,5 +1,7 @@
 //! Times as RFC 3339 writes them.
 
+use portcullis_model::civil_date;
+
 /// Writes times; remembers the last second, since most lines share it with the one before.
 #[derive(Debug, Default)]
 pub(crate) struct TimeWriter {
@@ -25,7 +27,7 @@ impl TimeWriter {
 
 fn push_second(out: &mut Vec<u8>, unix_seconds: u64) {
     let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    let (year, month, day) = civil(days);
+    let (year, month, day) = civil_date(days);
     push_digits::<4>(out, year);
     for (before, value) in [(b'-', month), (b'-', day), (b'T', second / 3600), (b':', second / 60 % 60), (b':', second % 60)] {
         out.push(before);
@@ -41,18 +43,6 @@ fn push_digits<const N: usize>(out: &mut Vec<u8>, mut value: u64) {
         value /= 10;
     }
     out.extend_from_slice(&digits);
-}
-
-/// Year, month and day of a day counted from 1970-01-01 (proleptic Gregorian), with years that begin in March.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
